@@ -1,0 +1,92 @@
+//! The paths and bodies of the boot API, HTTP/1.1. `docs/formats/api.md` specifies it.
+//!
+//! | request | answer |
+//! |---|---|
+//! | `POST /v1/plan` [`PlanRequest`] | a signed plan ([`crate::plan::BootPlan`] in an envelope) |
+//! | `GET /v1/metadata/N.root.json`, `timestamp.json`, `N.snapshot.json`, `N.targets.json` | TUF metadata, consistent snapshots |
+//! | `GET /v1/layers/DIGEST` | a stored layer; Range is honoured |
+//! | `GET /v1/manifests/DIGEST.json` | a manifest |
+//! | `POST /v1/events` [`crate::event::Event`] | 204 |
+
+use serde::{Deserialize, Serialize};
+
+use crate::Digest;
+use crate::plan::Nonce;
+
+/// Path of the plan request.
+pub const PLAN_PATH: &str = "/v1/plan";
+/// Path that takes events.
+pub const EVENTS_PATH: &str = "/v1/events";
+
+/// Path of a metadata file, such as `timestamp.json`.
+#[must_use]
+pub fn metadata_path(file: &str) -> String {
+    format!("/v1/metadata/{file}")
+}
+
+/// Path of a stored layer.
+#[must_use]
+pub fn layer_path(digest: &Digest) -> String {
+    format!("/v1/layers/{digest}")
+}
+
+/// Path of a manifest, by the digest of the manifest's bytes.
+#[must_use]
+pub fn manifest_path(digest: &Digest) -> String {
+    format!("/v1/manifests/{digest}.json")
+}
+
+/// Largest request body the server reads, in bytes.
+pub const REQUEST_BYTES_MAX: usize = 64 << 10;
+
+/// What a machine asks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlanRequest {
+    /// Fresh random bytes.
+    pub nonce: Nonce,
+    /// Debian's name of the architecture.
+    pub architecture: String,
+    /// `uname -r` of the kernel that asks.
+    pub kernel_release: String,
+    /// The host to recover, when the medium or the operator named one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub host: Option<String>,
+    /// How the operator wants to start it (`towline.handover=` on the command line); the server's choice when absent.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub hand_over: Option<crate::plan::HandOver>,
+    /// The machine, for people who must recognise it.
+    pub machine: Machine,
+}
+
+/// What identifies a machine to people.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Machine {
+    /// MAC addresses of its network interfaces.
+    pub macs: Vec<String>,
+    /// `/sys/class/dmi/id/product_uuid`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub uuid: Option<String>,
+    /// `/sys/class/dmi/id/product_serial`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub serial: Option<String>,
+    /// `/sys/class/dmi/id/sys_vendor` and `product_name`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub model: Option<String>,
+    /// Memory in KiB.
+    pub memory_kib: u64,
+    /// Started by UEFI rather than BIOS.
+    pub uefi: bool,
+}
+
+/// Body of every answer with a 4xx or 5xx status.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ErrorBody {
+    /// A sentence for the person at the console.
+    pub message: String,
+    /// What they can do.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub next: Option<String>,
+}

@@ -1,0 +1,49 @@
+//! What stage 1 leaves for the rescue system, in `run/towline/handover.json` of its root.
+
+use serde::{Deserialize, Serialize};
+
+use crate::Timestamp;
+use crate::manifest::Check;
+use crate::stamp::Network;
+
+/// Where the document lies in the rescue system, without the leading slash.
+pub const HANDOVER_PATH: &str = "run/towline/handover.json";
+
+/// Directory of the images in the initramfs, without the leading slash.
+pub const IMAGES_DIR: &str = "towline/images";
+
+/// The document. Nothing in it is secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HandOverNote {
+    /// Identifies this boot in events.
+    pub recovery: String,
+    /// The host that is recovered.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub host: Option<String>,
+    /// The corrected time when this was written.
+    pub time: Timestamp,
+    /// Servers to report to, in order of preference.
+    pub servers: Vec<String>,
+    /// PEM certificates of the authorities that the servers' certificates are checked against.
+    pub ca: Vec<String>,
+    /// The network settings that worked.
+    pub network: Network,
+    /// Whether the console may offer a shell.
+    pub shell: bool,
+    /// The layers in order.
+    pub layers: Vec<HandOverLayer>,
+}
+
+/// One layer of the chain that was placed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HandOverLayer {
+    /// Target name.
+    pub target: String,
+    /// Name of its image entry, when it is of the `image` form.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub image: Option<String>,
+    /// Commands that show it works.
+    pub checks: Vec<Check>,
+}

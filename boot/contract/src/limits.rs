@@ -1,0 +1,45 @@
+//! Named bounds on everything that comes from the network or a disk.
+
+/// Largest TUF metadata file of one role, in bytes. A root with a dozen keys is 8 KB; targets of thousands of layers, 2 MB.
+pub const METADATA_BYTES_MAX: u64 = 4 << 20;
+
+/// Most root versions a medium follows in one boot. One rotation a month for 20 years is 240.
+pub const ROOT_ROTATIONS_MAX: u32 = 256;
+
+/// Largest manifest, in bytes: 4096 chunk digests of 64 hex digits, and a few thousand packages.
+pub const MANIFEST_BYTES_MAX: u64 = 4 << 20;
+
+/// Largest plan, in bytes.
+pub const PLAN_BYTES_MAX: u64 = 256 << 10;
+
+/// Most layers in one chain.
+pub const CHAIN_LAYERS_MAX: usize = 16;
+
+/// Size of one verified piece of a layer, in stored bytes (the last one may be shorter).
+pub const CHUNK_BYTES: u64 = 1 << 20;
+
+/// Largest stored layer, in bytes (4 GiB).
+pub const LAYER_STORED_BYTES_MAX: u64 = 4 << 30;
+
+/// Largest unpacked layer, in bytes (16 GiB); a decompression bomb is refused by the smaller figure in its manifest.
+pub const LAYER_UNPACKED_BYTES_MAX: u64 = 16 << 30;
+
+/// Most entries in one layer.
+pub const LAYER_ENTRIES_MAX: u64 = 1_000_000;
+
+/// Longest name of a newc entry in bytes, without the NUL: the kernel's `PATH_MAX` (linux/limits.h) less one.
+pub const NAME_BYTES_MAX: usize = 4095;
+
+/// Longest symbolic link target in bytes (`PATH_MAX` less one).
+pub const LINK_BYTES_MAX: u64 = 4095;
+
+/// Largest file one newc record can hold, in bytes (4 GiB − 1).
+///
+/// `c_filesize` is eight hex digits: Linux Documentation/driver-api/early-userspace/buffer-format.rst.
+pub const NEWC_FILE_BYTES_MAX: u64 = 0xFFFF_FFFF;
+
+/// Largest zstd window accepted, as a power of two: the Linux kernel's own limit for an initramfs (lib/decompress_unzstd.c).
+pub const ZSTD_WINDOW_LOG_MAX: u32 = 27;
+
+/// Longest a plan may live, in seconds. It crosses the network once.
+pub const PLAN_SECONDS_MAX: i64 = 15 * 60;

@@ -1,0 +1,1 @@
+//! One module a command: arguments, settings, the work, the output.

@@ -1,0 +1,65 @@
+//! `towline`: the operator's and the protected host's one command.
+//!
+//! Arguments become validated settings, a command module in [`commands`] does the work, and this file alone prints
+//! failures and chooses the exit code. Results go to stdout, everything else to stderr.
+
+mod commands;
+mod exit;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use exit::{Failure, Outcome};
+
+/// Bare-metal recovery of Linux machines over the network, from a generic boot medium.
+#[derive(Parser)]
+#[command(name = "towline", version, max_term_width = 80)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            print_failure(&failure);
+            ExitCode::from(failure.exit as u8)
+        }
+    }
+}
+
+fn run(command: Command) -> Outcome {
+    match command {}
+}
+
+/// Prints what happened, each cause on its own line, and the next step. Foreign text is escaped.
+fn print_failure(failure: &Failure) {
+    let mut causes = failure.error.chain();
+    if let Some(first) = causes.next() {
+        eprintln!("towline: {}", printable(&first.to_string()));
+    }
+    for cause in causes {
+        eprintln!("  because: {}", printable(&cause.to_string()));
+    }
+    if let Some(next) = &failure.next {
+        eprintln!("  next: {}", printable(next));
+    }
+}
+
+/// `text` without control characters that a terminal would obey.
+fn printable(text: &str) -> String {
+    text.chars()
+        .flat_map(|c| {
+            if c.is_control() && c != '\n' {
+                c.escape_default().collect()
+            } else {
+                vec![c]
+            }
+        })
+        .collect()
+}
