@@ -1,0 +1,45 @@
+# Two commands do everything on a fresh Debian or Ubuntu machine with a Rust toolchain:
+#   make demo   runs the whole story in QEMU
+#   make test   runs all the tests
+# The others: test-all (longer boots), bench (measurements), lint, stage1, tools, clean.
+
+SHELL := /bin/bash
+.DELETE_ON_ERROR:
+.PHONY: demo test test-all bench lint build stage1 tools clean
+
+STAGE1_TARGET := x86_64-unknown-linux-gnu
+STAGE1 := target/$(STAGE1_TARGET)/stage1/towline-stage1
+TOWLINE := target/release/towline
+DEMO ?=
+
+demo: build
+	@$(TOWLINE) demo $(DEMO)
+
+# Everything but the booting tests runs in debug mode; those boot what `make build` made, at most two machines at a time.
+test: lint build
+	cargo test --workspace --exclude towline-stage1 --lib --bins --test cli
+	cargo test -p towline-stage1
+	cargo test --test e2e -- --include-ignored --skip nightly --test-threads=2
+
+test-all: test
+	cargo test --test e2e -- --include-ignored nightly --test-threads=2
+
+bench: build
+	cargo run --release -p towline-bench
+
+lint: tools
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --quiet -- -D warnings
+
+build: tools stage1
+	cargo build --release --quiet
+
+# Static, small, and by its own command: features of the other programs must not leak into PID 1.
+stage1: tools
+	RUSTFLAGS='-C target-feature=+crt-static' cargo build --quiet --profile stage1 -p towline-stage1 --bin towline-stage1 --target $(STAGE1_TARGET)
+
+tools:
+	@tests/install-tools
+
+clean:
+	cargo clean
