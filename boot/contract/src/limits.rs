@@ -3,6 +3,12 @@
 /// Largest TUF metadata file of one role, in bytes. A root with a dozen keys is 8 KB; targets of thousands of layers, 2 MB.
 pub const METADATA_BYTES_MAX: u64 = 4 << 20;
 
+/// Largest root file, in bytes. A root with a dozen keys is 8 KB.
+pub const ROOT_BYTES_MAX: u64 = 512 << 10;
+
+/// Largest timestamp file, in bytes. One with a signature is 1 KB.
+pub const TIMESTAMP_BYTES_MAX: u64 = 64 << 10;
+
 /// Most root versions a medium follows in one boot. One rotation a month for 20 years is 240.
 pub const ROOT_ROTATIONS_MAX: u32 = 256;
 
@@ -11,6 +17,15 @@ pub const MANIFEST_BYTES_MAX: u64 = 4 << 20;
 
 /// Largest plan, in bytes.
 pub const PLAN_BYTES_MAX: u64 = 256 << 10;
+
+/// Longest kernel command line in a plan, in bytes: x86's `COMMAND_LINE_SIZE` less its NUL (asm/setup.h).
+pub const COMMAND_LINE_BYTES_MAX: usize = 2047;
+
+/// Most mirrors in a plan.
+pub const MIRRORS_MAX: usize = 16;
+
+/// Longest URL in a plan, in bytes.
+pub const URL_BYTES_MAX: usize = 2048;
 
 /// Most layers in one chain.
 pub const CHAIN_LAYERS_MAX: usize = 16;

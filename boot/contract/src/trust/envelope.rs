@@ -1,0 +1,158 @@
+//! The envelope: a signed document and its signatures, and the one function that counts them.
+
+use std::collections::BTreeSet;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::canonical::canonical_json;
+use super::error::TrustError;
+use super::keys::{KeyId, PublicKey, SigningKey};
+
+/// `{"signatures": […], "signed": {…}}` (TUF 1.0, section 4.2).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Envelope {
+    /// The signatures over the canonical form of `signed`.
+    pub signatures: Vec<Signature>,
+    /// The document.
+    pub signed: Value,
+}
+
+/// One signature.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Signature {
+    /// The key that made it.
+    pub keyid: KeyId,
+    /// For Ed25519, 64 bytes in hex.
+    pub sig: String,
+}
+
+const TO_SIGN: &str = "the document to sign";
+
+/// Who must have signed: the keys of a role and how many of them.
+pub(super) struct Signers<'a> {
+    pub(super) keys: Vec<(&'a KeyId, &'a PublicKey)>,
+    pub(super) threshold: u32,
+}
+
+/// `signed` in an envelope with a signature by each of `keys`: JSON, ended by a newline. The same inputs give the same
+/// bytes.
+///
+/// # Errors
+/// A document that has no canonical form, such as one with a fraction in it.
+pub fn sign(signed: &impl Serialize, keys: &[&SigningKey]) -> Result<Vec<u8>, TrustError> {
+    let signed = serde_json::to_value(signed).map_err(|source| TrustError::Json {
+        what: TO_SIGN.into(),
+        source,
+    })?;
+    let mut envelope = Envelope {
+        signatures: Vec::new(),
+        signed,
+    };
+    for key in keys {
+        envelope.add_signature(key)?;
+    }
+    Ok(envelope.to_bytes())
+}
+
+impl Envelope {
+    /// Reads an envelope of at most `max` bytes. Nothing in it is verified yet.
+    ///
+    /// # Errors
+    /// Too large, no envelope, or two signatures in the name of one key (TUF 1.0, section 4.2).
+    pub fn parse(bytes: &[u8], what: &str, max: u64) -> Result<Self, TrustError> {
+        if bytes.len() as u64 > max {
+            return Err(TrustError::TooLarge {
+                what: what.into(),
+                bytes: bytes.len() as u64,
+                max,
+            });
+        }
+        let envelope: Self = serde_json::from_slice(bytes).map_err(|source| TrustError::Json {
+            what: what.into(),
+            source,
+        })?;
+        let mut seen = BTreeSet::new();
+        match envelope.signatures.iter().find(|s| !seen.insert(&s.keyid)) {
+            Some(twice) => Err(TrustError::Malformed {
+                what: what.into(),
+                why: format!("two signatures are by key {}", twice.keyid.short()),
+            }),
+            None => Ok(envelope),
+        }
+    }
+
+    /// Adds a signature over the document as it stands, in place of an older one by the same key.
+    ///
+    /// # Errors
+    /// The document has no canonical form.
+    pub fn add_signature(&mut self, key: &SigningKey) -> Result<(), TrustError> {
+        let message = canonical(&self.signed, TO_SIGN)?;
+        let keyid = key.public().id();
+        let sig = key.sign(&message);
+        self.signatures.retain(|s| s.keyid != keyid);
+        self.signatures.push(Signature { keyid, sig });
+        Ok(())
+    }
+
+    /// The bytes to store: JSON, one field a line, ended by a newline.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        // A tree of strings, integers and lists always has a JSON form.
+        let mut bytes = serde_json::to_vec_pretty(self).unwrap_or_default();
+        bytes.push(b'\n');
+        bytes
+    }
+
+    /// The document's `_type`, and nothing more of it.
+    pub(super) fn require_type(&self, what: &str, wanted: &str) -> Result<(), TrustError> {
+        match self.signed.get("_type").and_then(Value::as_str) {
+            Some(found) if found == wanted => Ok(()),
+            found => Err(TrustError::Malformed {
+                what: what.into(),
+                why: format!("its _type is {found:?}, not {wanted:?}"),
+            }),
+        }
+    }
+
+    /// Verifies that enough *different* keys of `signers` signed, over the canonical form of the document as received.
+    pub(super) fn verify(&self, what: &str, signers: &Signers<'_>) -> Result<(), TrustError> {
+        let message = canonical(&self.signed, what)?;
+        let mut signed_by = BTreeSet::new();
+        let mut missing = Vec::new();
+        for (id, key) in &signers.keys {
+            let signature = self.signatures.iter().find(|s| s.keyid == **id);
+            match (key.identity(), signature) {
+                (Some(identity), Some(s)) if key.verifies(&message, &s.sig) => {
+                    signed_by.insert(identity);
+                }
+                _ => missing.push(id.short()),
+            }
+        }
+        if signers.threshold > 0 && signed_by.len() as u64 >= u64::from(signers.threshold) {
+            return Ok(());
+        }
+        Err(TrustError::Signatures {
+            what: what.into(),
+            valid: signed_by.len(),
+            threshold: signers.threshold,
+            missing,
+        })
+    }
+
+    /// The document as `T`: read from the very value whose canonical form was verified.
+    pub(super) fn read<T: DeserializeOwned>(self, what: &str) -> Result<T, TrustError> {
+        serde_json::from_value(self.signed).map_err(|source| TrustError::Json {
+            what: what.into(),
+            source,
+        })
+    }
+}
+
+fn canonical(document: &Value, what: &str) -> Result<Vec<u8>, TrustError> {
+    canonical_json(document).map_err(|e| TrustError::Malformed {
+        what: what.into(),
+        why: e.to_string(),
+    })
+}
