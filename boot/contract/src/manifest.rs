@@ -203,7 +203,7 @@ pub enum ManifestError {
 
 impl Manifest {
     /// Reads a manifest and checks that it agrees with itself and with the limits. This says nothing about trust:
-    /// [`crate::trust::Chain::manifest`] does.
+    /// [`crate::trust::Verified`]`<`[`crate::trust::Chain`]`>::manifest` does.
     ///
     /// # Errors
     /// See [`ManifestError`].

@@ -124,7 +124,7 @@ pub fn padding(bytes: u64) -> &'static [u8] {
 }
 
 /// What is wrong with an archive.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NewcError {
     /// A header does not start with `070701`.
     #[error("no newc header at byte {offset} of the archive")]

@@ -1,7 +1,7 @@
 //! TUF 1.0 metadata of the four top roles, read and written.
 //!
 //! Fields this program does not know are tolerated and take no part in any decision. What is read here is only shape;
-//! [`super::view`] decides what is trusted.
+//! [`super::TrustedRoot`] and those after it decide what is trusted.
 
 use std::collections::{BTreeMap, BTreeSet};
 
