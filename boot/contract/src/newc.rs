@@ -339,7 +339,7 @@ impl Decoder {
             _,
         ] = fields;
         let name_bytes = name_bytes as usize;
-        if name_bytes < 2 || name_bytes > NAME_BYTES_MAX + 1 {
+        if !(2..=NAME_BYTES_MAX + 1).contains(&name_bytes) {
             return Err(NewcError::Name {
                 bytes: name_bytes.saturating_sub(1),
             });

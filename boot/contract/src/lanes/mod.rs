@@ -14,7 +14,11 @@
 //! - Anything else where a file, link or node exists replaces it (unlink, then create; never open and truncate) if
 //!   [`LayerReader::may_replace`] allows it, and is refused otherwise.
 
+mod item;
 mod policy;
 mod reader;
+mod rule;
 
-pub use reader::{EntryPath, LaneError, LayerItem, LayerReader, Owner, Rule};
+pub use item::{EntryPath, LayerItem, Owner};
+pub use reader::LayerReader;
+pub use rule::{LaneError, Rule};

@@ -1,6 +1,7 @@
 //! The rules of each kind: DESIGN's column "what its layers may contain", as functions of one entry.
 
-use super::reader::{EntryPath, Owner, Rule};
+use super::item::{EntryPath, Owner};
+use super::rule::Rule;
 use crate::manifest::Kind;
 use crate::newc::{Entry, mode};
 

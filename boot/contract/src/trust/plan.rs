@@ -60,13 +60,13 @@ impl SignedView {
     ///
     /// # Errors
     /// The first of these that does not hold.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "a nonce is used up by its first answer"
+    )]
     pub fn plan(
         &self,
         bytes: &[u8],
-        #[expect(
-            clippy::needless_pass_by_value,
-            reason = "a nonce is used up by its first answer"
-        )]
         nonce: FreshNonce,
         floor: Timestamp,
         expiry: ExpiryPolicy,
