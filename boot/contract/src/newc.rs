@@ -392,14 +392,16 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn archive(files: &[(Vec<u8>, Vec<u8>)]) -> Vec<u8> {
+    type File = (Vec<u8>, Vec<u8>);
+
+    fn archive(files: &[File]) -> Vec<u8> {
         let mut out = Vec::new();
         for (name, body) in files {
             let entry = Entry {
                 name: name.clone(),
                 mode: mode::S_IFREG | 0o644,
                 links: 1,
-                bytes: body.len() as u32,
+                bytes: body.len().try_into().unwrap(),
                 ..Entry::default()
             };
             out.extend(entry.encode().unwrap());
@@ -410,11 +412,9 @@ mod tests {
         out
     }
 
-    fn decode(
-        mut pieces: impl Iterator<Item = Vec<u8>>,
-    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, NewcError> {
+    fn decode(mut pieces: impl Iterator<Item = Vec<u8>>) -> Result<Vec<File>, NewcError> {
         let mut decoder = Decoder::new();
-        let mut files: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
+        let mut files: Vec<File> = Vec::new();
         for piece in &mut pieces {
             let mut input = piece.as_slice();
             while let Some(item) = decoder.next(&mut input)? {

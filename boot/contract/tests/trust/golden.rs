@@ -1,0 +1,73 @@
+//! Pinned bytes: what version 1 of the formats looks like is read for ever, and written the same by every build.
+//!
+//! `TOWLINE_GOLDEN=write cargo test -p towline-contract --test trust golden` writes them anew; a change to a file under
+//! `tests/golden/v1` is a change of the format.
+
+use std::path::PathBuf;
+
+use towline_contract::Digest;
+use towline_contract::manifest::Manifest;
+use towline_contract::trust::{ExpiryPolicy, FreshNonce, sign};
+
+use crate::site::{Files, NONCE, Site, key, time};
+
+fn golden(name: &str, current: &[u8]) -> Vec<u8> {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/golden/v1")
+        .join(name);
+    if std::env::var_os("TOWLINE_GOLDEN").is_some_and(|value| value == "write") {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, current).unwrap();
+    }
+    let pinned = std::fs::read(&path).unwrap();
+    assert!(
+        pinned == current,
+        "what is written today differs from {}",
+        path.display()
+    );
+    pinned
+}
+
+#[test]
+fn version_1_is_written_as_it_was_and_still_read() {
+    let site = Site::new();
+    let now = site.files();
+    let files = Files {
+        root: golden("1.root.json", &now.root),
+        timestamp: golden("timestamp.json", &now.timestamp),
+        snapshot: golden("5.snapshot.json", &now.snapshot),
+        targets: golden("3.targets.json", &now.targets),
+    };
+    let plan = golden("plan.json", &sign(&site.boot_plan(), &[&key(8)]).unwrap());
+    let manifest = golden("base.manifest.json", &site.layers[1].manifest_bytes);
+
+    let floor = time("2026-11-01T00:00:00Z");
+    let view = files.view().unwrap();
+    let chain = view
+        .plan(&plan, FreshNonce::new(NONCE), floor, ExpiryPolicy::Refuse)
+        .unwrap();
+    assert_eq!(
+        *chain.manifest(1, &manifest).unwrap(),
+        Manifest::parse(&manifest).unwrap()
+    );
+}
+
+#[test]
+fn key_identifiers_are_those_of_securesystemslib() {
+    // Computed with securesystemslib 1.x: SSlibKey.from_crypto(...).keyid of the RFC 8032 test key 1.
+    let seed =
+        hex::decode("9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60").unwrap();
+    let key = towline_contract::trust::SigningKey::generate(seed.try_into().unwrap());
+    let canonical = r#"{"keytype":"ed25519","keyval":{"public":"d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a"},"scheme":"ed25519"}"#;
+    assert_eq!(
+        key.public().id().as_str(),
+        Digest::of(canonical.as_bytes()).to_string()
+    );
+}
+
+#[test]
+fn a_signing_key_shows_nothing_of_its_secret() {
+    let shown = format!("{:?}", key(1));
+    assert!(!shown.contains("0101"), "{shown}");
+    assert!(shown.contains(key(1).public().id().as_str()));
+}
