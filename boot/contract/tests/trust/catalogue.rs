@@ -254,7 +254,7 @@ fn endless_files_are_refused_by_their_length_before_they_are_parsed() {
 fn a_number_with_a_fraction_has_no_canonical_form_and_is_refused() {
     let files = Site::new().files();
     let broken = changed(&files.root, |envelope| {
-        envelope["signed"]["x-number"] = json!(1.5)
+        envelope["signed"]["x-number"] = json!(1.5);
     });
     assert!(matches!(
         TrustedRoot::from_stamp(&broken),

@@ -1,5 +1,7 @@
 //! What is trusted, and above all what is not: each test is one attack, or one honest mistake, refused.
 
+#![expect(clippy::unwrap_used, reason = "a helper that fails ends its test")]
+
 mod catalogue;
 mod golden;
 mod layers;
