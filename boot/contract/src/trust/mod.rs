@@ -11,6 +11,7 @@
 mod canonical;
 mod chain;
 mod chunk;
+mod command_line;
 mod envelope;
 mod error;
 mod keys;

@@ -3,14 +3,13 @@
 use serde_json::Value;
 
 use super::chain::{self, Chain};
+use super::command_line;
 use super::envelope::Envelope;
 use super::error::TrustError;
 use super::target::is_part;
 use super::verified::Verified;
 use super::view::{SignedView, TIMESTAMP_FILE};
-use crate::limits::{
-    COMMAND_LINE_BYTES_MAX, MIRRORS_MAX, PLAN_BYTES_MAX, PLAN_SECONDS_MAX, URL_BYTES_MAX,
-};
+use crate::limits::{MIRRORS_MAX, PLAN_BYTES_MAX, PLAN_SECONDS_MAX, URL_BYTES_MAX};
 use crate::plan::{BootPlan, PLAN_FORMAT, PLAN_ROLE, PLAN_TYPE};
 use crate::{Digest, Timestamp, stamp};
 
@@ -149,12 +148,7 @@ fn check_times(plan: &BootPlan, floor: Timestamp) -> Result<(), TrustError> {
 /// Text that goes to a kernel, a URL parser or a terminal holds nothing that surprises them.
 fn check_texts(plan: &BootPlan) -> Result<(), TrustError> {
     let printable = |text: &str| text.bytes().all(|b| (b' '..=b'~').contains(&b));
-    let line = &plan.command_line;
-    if line.len() > COMMAND_LINE_BYTES_MAX || !printable(line) {
-        return Err(malformed(
-            "its kernel command line is too long or not of printable ASCII".into(),
-        ));
-    }
+    command_line::check(&plan.command_line)?;
     let url = |url: &String| {
         let known = url.starts_with("https://") || url.starts_with("http://");
         known && url.len() <= URL_BYTES_MAX && printable(url) && !url.contains(' ')

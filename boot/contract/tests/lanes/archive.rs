@@ -38,8 +38,12 @@ pub(crate) fn link(name: &str, target: &str) -> Record {
 /// Plain directories for every parent of `record`, and then itself.
 pub(crate) fn with_parents(record: Record) -> Vec<Record> {
     let name = String::from_utf8(record.0.name.clone()).unwrap();
-    let ends = name.match_indices('/').map(|(at, _)| dir(&name[..at]));
-    ends.chain([record.clone()]).collect()
+    let mut records: Vec<_> = name
+        .match_indices('/')
+        .map(|(at, _)| dir(&name[..at]))
+        .collect();
+    records.push(record);
+    records
 }
 
 pub(crate) fn bytes(records: &[Record]) -> Vec<u8> {
