@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use towline_contract::Digest;
 use towline_contract::manifest::Manifest;
-use towline_contract::trust::{ExpiryPolicy, FreshNonce, sign};
+use towline_contract::trust::{ExpiryPolicy, FreshNonce, TrustedRoot, sign};
 
 use crate::site::{Files, NONCE, Site, key, time};
 
@@ -54,7 +54,7 @@ fn version_1_is_written_as_it_was_and_still_read() {
 
 #[test]
 fn key_identifiers_are_those_of_securesystemslib() {
-    // Computed with securesystemslib 1.x: SSlibKey.from_crypto(...).keyid of the RFC 8032 test key 1.
+    // Test key 1 of RFC 8032. `tests/interop/python_tuf.py` compares identifiers with the library's own.
     let seed =
         hex::decode("9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60").unwrap();
     let key = towline_contract::trust::SigningKey::generate(seed.try_into().unwrap());
@@ -63,6 +63,21 @@ fn key_identifiers_are_those_of_securesystemslib() {
         key.public().id().as_str(),
         Digest::of(canonical.as_bytes()).to_string()
     );
+}
+
+#[test]
+fn what_python_tuf_writes_is_read_through_a_rotation() {
+    let read = |name: &str| {
+        let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden/python-tuf");
+        std::fs::read(folder.join(name)).unwrap()
+    };
+    let root = TrustedRoot::from_stamp(&read("1.root.json")).unwrap();
+    let root = root.rotate(&read("2.root.json")).unwrap();
+    let timestamp = root.timestamp(&read("timestamp.json")).unwrap();
+    let snapshot = timestamp.snapshot(&read("5.snapshot.json")).unwrap();
+    let view = snapshot.targets(&read("3.targets.json")).unwrap();
+    assert!(view.layers().contains_key("agent/restic/1/amd64"));
+    assert!(view.layers().contains_key("not/Zoe\u{308}/a layer"));
 }
 
 #[test]
