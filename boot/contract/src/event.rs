@@ -6,9 +6,8 @@ use serde::{Deserialize, Serialize};
 /// Largest event body, in bytes.
 pub const EVENT_BYTES_MAX: usize = 64 << 10;
 
-/// One event of one boot.
+/// One event of one boot. Fields that are not known are ignored, so that a server shows what a newer medium says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Event {
     /// [`crate::plan::BootPlan::recovery`].
     pub recovery: String,
