@@ -96,7 +96,14 @@ fn is_own(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::check;
+    use super::{ALLOWED, check};
+
+    #[test]
+    fn the_documented_words_are_the_allowed_ones() {
+        let page = include_str!("../../../../docs/formats/trust.md");
+        let page = page.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(page.contains(&format!("`{}`", ALLOWED.join(" "))));
+    }
 
     #[test]
     fn what_a_rescue_system_needs_is_allowed() {
