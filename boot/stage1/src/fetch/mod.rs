@@ -1,0 +1,1 @@
+//! Fetching: plan, metadata, manifests and layers.

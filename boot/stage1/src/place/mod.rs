@@ -1,0 +1,1 @@
+//! Placing verified layers in the new root.
