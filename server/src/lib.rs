@@ -1,1 +1,18 @@
-//! Under construction.
+//! The provisioning server: a site's keys, store and catalogue, and the HTTP API that machines boot from.
+//!
+//! [`site`] makes and opens a site's folder, [`catalogue`] signs what is published, [`compose`] decides what one machine
+//! boots (a pure function), [`http`] serves it. The server holds online keys only for what must be fresh: plans, snapshot
+//! and timestamp. What a machine runs is decided by the targets key, which can stay elsewhere.
+
+pub mod catalogue;
+pub mod compose;
+pub mod config;
+pub mod events;
+pub mod http;
+pub mod keys;
+pub mod site;
+pub mod store;
+pub mod tls;
+
+pub use config::Config;
+pub use site::Site;

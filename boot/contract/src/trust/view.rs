@@ -254,6 +254,18 @@ impl SignedView {
         self.timestamp.header.version
     }
 
+    /// Version of the snapshot.
+    #[must_use]
+    pub fn snapshot_version(&self) -> u64 {
+        self.snapshot.header.version
+    }
+
+    /// When timestamp and snapshot expire: what a server signs again in time.
+    #[must_use]
+    pub fn online_expiry(&self) -> (Time, Time) {
+        (self.timestamp.header.expires, self.snapshot.header.expires)
+    }
+
     /// SHA-256 of the timestamp file.
     #[must_use]
     pub fn timestamp_digest(&self) -> &Digest {

@@ -1,0 +1,195 @@
+//! `towline.toml`: what an operator decides about a site.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use towline_contract::limits::PLAN_SECONDS_MAX;
+use towline_contract::plan::HandOver;
+
+/// Name of the file in a site's folder.
+pub const CONFIG_FILE: &str = "towline.toml";
+
+/// A site's configuration.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Where to serve HTTPS.
+    pub listen: SocketAddr,
+    /// Where to serve plain HTTP as well. Layers and plans are trusted by their signatures, not by TLS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub http_listen: Option<SocketAddr>,
+    /// Host names and addresses for the server's certificate.
+    pub server_names: Vec<String>,
+    /// Base URLs that machines fetch layers from, in order; the server itself when empty.
+    #[serde(default)]
+    pub mirrors: Vec<String>,
+    /// What machines boot.
+    #[serde(default)]
+    pub plan: PlanConfig,
+    /// How long signed metadata is valid.
+    #[serde(default)]
+    pub valid_days: ValidDays,
+}
+
+/// What machines boot.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PlanConfig {
+    /// Name of the kernel layer; needed when several names are published.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kernel: Option<String>,
+    /// Name of the base layer; needed when several names are published.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub base: Option<String>,
+    /// Names of the agent layers; all that are published when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agents: Option<Vec<String>>,
+    /// How to start the rescue system.
+    pub hand_over: HandOverChoice,
+    /// Kernel command line of the rescue system when it is started by kexec.
+    pub command_line: String,
+    /// Minutes that a plan is valid for.
+    pub minutes: u8,
+}
+
+/// How to start the rescue system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HandOverChoice {
+    /// In place when the machine already runs the chain's kernel, else by kexec.
+    Auto,
+    /// Always in place; refused when the machine runs another kernel.
+    InPlace,
+    /// Always by kexec.
+    Kexec,
+}
+
+impl From<HandOver> for HandOverChoice {
+    fn from(how: HandOver) -> Self {
+        match how {
+            HandOver::InPlace => Self::InPlace,
+            HandOver::Kexec => Self::Kexec,
+        }
+    }
+}
+
+impl Default for PlanConfig {
+    fn default() -> Self {
+        Self {
+            kernel: None,
+            base: None,
+            agents: None,
+            hand_over: HandOverChoice::Auto,
+            command_line: "console=tty0 console=ttyS0,115200".into(),
+            minutes: 5,
+        }
+    }
+}
+
+/// Days that each role's metadata is valid for.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ValidDays {
+    /// The root; media follow its rotations.
+    pub root: u32,
+    /// The catalogue of layers.
+    pub targets: u32,
+    /// The snapshot; `serve` signs it again in time.
+    pub snapshot: u32,
+    /// The timestamp; `serve` signs it again in time.
+    pub timestamp: u32,
+}
+
+impl Default for ValidDays {
+    fn default() -> Self {
+        Self {
+            root: 5 * 365,
+            targets: 365,
+            snapshot: 7,
+            timestamp: 1,
+        }
+    }
+}
+
+/// Why a configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read {path}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        cause: std::io::Error,
+    },
+    /// Not TOML of this shape; the cause names line and field.
+    #[error("{path} is not a site's configuration")]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// Where and why.
+        #[source]
+        cause: Box<toml::de::Error>,
+    },
+    /// A value that makes no sense.
+    #[error("{path}: {what}")]
+    Value {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        what: String,
+    },
+}
+
+impl Config {
+    /// Reads and checks a configuration.
+    ///
+    /// # Errors
+    /// See [`ConfigError`].
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path).map_err(|cause| ConfigError::Read {
+            path: path.into(),
+            cause,
+        })?;
+        let config: Self = toml::from_str(&text).map_err(|cause| ConfigError::Syntax {
+            path: path.into(),
+            cause: cause.into(),
+        })?;
+        match config.mistake() {
+            None => Ok(config),
+            Some(what) => Err(ConfigError::Value {
+                path: path.into(),
+                what,
+            }),
+        }
+    }
+
+    fn mistake(&self) -> Option<String> {
+        let minutes = i64::from(self.plan.minutes);
+        if !(1..=PLAN_SECONDS_MAX / 60).contains(&minutes) {
+            return Some(format!(
+                "plan.minutes is {minutes}, and must be from 1 to {}",
+                PLAN_SECONDS_MAX / 60
+            ));
+        }
+        if self.server_names.is_empty() {
+            return Some("server_names is empty: the server's certificate needs a name".into());
+        }
+        let days = self.valid_days;
+        if [days.root, days.targets, days.snapshot, days.timestamp].contains(&0) {
+            return Some("valid_days must be 1 or more".into());
+        }
+        self.mirrors
+            .iter()
+            .find_map(|mirror| match url::Url::parse(mirror) {
+                Ok(url) if matches!(url.scheme(), "http" | "https") => None,
+                Ok(url) => Some(format!(
+                    "mirror {mirror:?} is {}, not http or https",
+                    url.scheme()
+                )),
+                Err(error) => Some(format!("mirror {mirror:?} is no URL: {error}")),
+            })
+    }
+}

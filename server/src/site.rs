@@ -1,0 +1,239 @@
+//! A site: one folder with keys, certificate authority, configuration, recipes and store.
+//!
+//! ```text
+//! towline.toml              what the operator decides
+//! keys/root-1.key …         offline: take them away after `init` (keys/README)
+//! keys/targets.key          signs the catalogue; needed for publish only
+//! keys/{plan,snapshot,timestamp}.key   online: the server needs them
+//! ca/{ca.pem,ca.key}        authority of the server's TLS certificate
+//! recipes/                  ready recipes, to be changed
+//! store/                    layers, manifests, metadata
+//! state/events.jsonl        what machines reported
+//! ```
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use time::OffsetDateTime;
+use towline_contract::Timestamp;
+
+use crate::catalogue::{self, CatalogueError};
+use crate::config::{CONFIG_FILE, Config, ConfigError};
+use crate::keys::{self, KeyError};
+use crate::store::{Store, StoreError};
+use crate::tls::{self, TlsError};
+
+/// Why a site cannot be made or opened.
+#[derive(Debug, thiserror::Error)]
+pub enum SiteError {
+    /// There is something already.
+    #[error("{0} exists already, and a site is only made anew")]
+    Exists(PathBuf),
+    /// There is no site.
+    #[error("{0} is no site: it has no {CONFIG_FILE}")]
+    NotASite(PathBuf),
+    /// A file or folder cannot be made.
+    #[error("cannot make {path}")]
+    Make {
+        /// What.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        cause: io::Error,
+    },
+    /// The thresholds do not fit the number of keys.
+    #[error("{threshold} of {keys} root keys cannot be required")]
+    Threshold {
+        /// Number of keys.
+        keys: u8,
+        /// How many must sign.
+        threshold: u8,
+    },
+    /// See the cause.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// See the cause.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// See the cause.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// See the cause.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// See the cause.
+    #[error(transparent)]
+    Catalogue(#[from] CatalogueError),
+}
+
+/// What a new site is to be like.
+#[derive(Clone, Debug)]
+pub struct NewSite {
+    /// Name, shown in the authority's certificate.
+    pub name: String,
+    /// The configuration to write.
+    pub config: Config,
+    /// Number of root keys.
+    pub root_keys: u8,
+    /// How many of them must sign a root.
+    pub root_threshold: u8,
+    /// Recipes to write, by file name.
+    pub recipes: Vec<(String, Vec<u8>)>,
+}
+
+/// A site's folder.
+#[derive(Clone, Debug)]
+pub struct Site {
+    dir: PathBuf,
+    /// What the operator decided.
+    pub config: Config,
+    /// Layers, manifests, metadata.
+    pub store: Store,
+}
+
+const KEYS_README: &str = "\
+The keys of this site. Whoever holds them decides what machines boot.
+
+root-N.key     sign the root of trust, so many of them together as towline.toml's first root says. Not needed in
+               daily work: move each to a place of its own, off this machine, and keep a copy.
+targets.key    signs the catalogue. Needed by `towline publish` and `towline catalogue retire` only; it can live
+               on another machine that has the store.
+plan.key, snapshot.key, timestamp.key
+               needed by `towline serve`. With them a thief can serve older signed layers, but none of their own.
+";
+
+impl Site {
+    /// Makes a site in `dir`, all of it or nothing: it is built beside and renamed at the end.
+    ///
+    /// # Errors
+    /// See [`SiteError`].
+    pub fn create(dir: &Path, new: &NewSite, now: Timestamp) -> Result<Self, SiteError> {
+        if new.root_threshold == 0 || new.root_threshold > new.root_keys {
+            return Err(SiteError::Threshold {
+                keys: new.root_keys,
+                threshold: new.root_threshold,
+            });
+        }
+        if fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some()) || dir.is_file() {
+            return Err(SiteError::Exists(dir.into()));
+        }
+        let parent = dir
+            .parent()
+            .filter(|p| !p.as_os_str().is_empty())
+            .unwrap_or(Path::new("."));
+        let make = |path: &Path, cause| SiteError::Make {
+            path: path.into(),
+            cause,
+        };
+        fs::create_dir_all(parent).map_err(|cause| make(parent, cause))?;
+        let building = tempfile::Builder::new()
+            .prefix(".towline-init-")
+            .permissions(fs::Permissions::from_mode(0o755))
+            .tempdir_in(parent)
+            .map_err(|cause| make(parent, cause))?;
+        fill(building.path(), new, now)?;
+        fs::rename(building.path(), dir).map_err(|cause| make(dir, cause))?;
+        // It has another name now; there is nothing left to remove.
+        let _ = building.keep();
+        fs::File::open(parent)
+            .and_then(|p| p.sync_all())
+            .map_err(|cause| make(dir, cause))?;
+        Self::open(dir)
+    }
+
+    /// Opens the site in `dir`.
+    ///
+    /// # Errors
+    /// See [`SiteError`].
+    pub fn open(dir: &Path) -> Result<Self, SiteError> {
+        let config = dir.join(CONFIG_FILE);
+        if !config.exists() {
+            return Err(SiteError::NotASite(dir.into()));
+        }
+        Ok(Self {
+            dir: dir.to_owned(),
+            config: Config::read(&config)?,
+            store: Store::open(&dir.join("store"))?,
+        })
+    }
+
+    /// Where the signing key `name` is kept.
+    #[must_use]
+    pub fn key_path(&self, name: &str) -> PathBuf {
+        self.dir.join("keys").join(format!("{name}.key"))
+    }
+
+    /// Folder of the certificate authority.
+    #[must_use]
+    pub fn authority(&self) -> PathBuf {
+        self.dir.join("ca")
+    }
+
+    /// File that events are appended to.
+    #[must_use]
+    pub fn events(&self) -> PathBuf {
+        self.dir.join("state/events.jsonl")
+    }
+}
+
+/// Fills the new site's folder.
+fn fill(dir: &Path, new: &NewSite, now: Timestamp) -> Result<(), SiteError> {
+    let private = |name: &str| {
+        let path = dir.join(name);
+        fs::DirBuilder::new()
+            .mode(0o700)
+            .create(&path)
+            .map_err(|cause| SiteError::Make { path, cause })
+    };
+    let write = |name: &str, bytes: &[u8]| {
+        let path = dir.join(name);
+        let folder = path.parent().unwrap_or(dir);
+        fs::create_dir_all(folder)
+            .and_then(|()| fs::write(&path, bytes))
+            .map_err(|cause| SiteError::Make {
+                path: path.clone(),
+                cause,
+            })
+    };
+    for name in ["keys", "ca", "state"] {
+        private(name)?;
+    }
+    write("keys/README", KEYS_README.as_bytes())?;
+    write(CONFIG_FILE, config_text(&new.config).as_bytes())?;
+    for (name, bytes) in &new.recipes {
+        write(&format!("recipes/{name}"), bytes)?;
+    }
+    tls::create_authority(&dir.join("ca"), &new.name, offset(now))?;
+
+    let key = |name: &str| keys::create(&dir.join("keys").join(format!("{name}.key")));
+    let root = (1..=new.root_keys)
+        .map(|n| key(&format!("root-{n}")))
+        .collect::<Result<Vec<_>, _>>()?;
+    let all = catalogue::FirstKeys {
+        root,
+        root_threshold: new.root_threshold.into(),
+        targets: key("targets")?,
+        snapshot: key("snapshot")?,
+        timestamp: key("timestamp")?,
+        plan: key("plan")?,
+    };
+    let store = Store::open(&dir.join("store"))?;
+    catalogue::create(&store, &all, new.config.valid_days, now)?;
+    Ok(())
+}
+
+/// The configuration with a word on each part.
+fn config_text(config: &Config) -> String {
+    let body = toml::to_string_pretty(config).unwrap_or_default();
+    format!(
+        "# What `towline serve` does at this site. docs/guide/site.md explains every line.\n\
+         # hand_over: auto, in-place or kexec. More: http_listen, mirrors, plan.{{kernel,base,agents}}.\n\n{body}"
+    )
+}
+
+/// The same moment for the crates that make certificates.
+pub(crate) fn offset(now: Timestamp) -> OffsetDateTime {
+    OffsetDateTime::from_unix_timestamp(now.as_second()).unwrap_or(OffsetDateTime::UNIX_EPOCH)
+}

@@ -1,0 +1,221 @@
+//! The store: immutable objects named by their digest or number, and one name that moves.
+//!
+//! Objects are created if absent and never changed: `layers/DIGEST`, `manifests/DIGEST.json`, `metadata/N.ROLE.json`.
+//! Only `metadata/timestamp.json` is replaced, as a whole. So readers need no lock, an interrupted writer leaves nothing
+//! half-written, and a store in S3 can have the same shape. Writers of metadata hold [`Store::lock`].
+
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, flock};
+use towline_contract::Digest;
+
+/// A store in a directory.
+#[derive(Clone, Debug)]
+pub struct Store {
+    dir: PathBuf,
+}
+
+/// Why the store failed.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {what} {path}")]
+pub struct StoreError {
+    what: &'static str,
+    path: PathBuf,
+    #[source]
+    cause: io::Error,
+}
+
+/// What came of creating an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Put {
+    /// It is new.
+    Created,
+    /// There is one of that name already; it was left alone.
+    Exists,
+}
+
+/// Excludes other writers of metadata until dropped.
+pub struct Lock(#[expect(dead_code, reason = "the lock ends when the file is closed")] File);
+
+impl Store {
+    /// The store in `dir`, whose folders are made if need be.
+    ///
+    /// # Errors
+    /// A folder cannot be made.
+    pub fn open(dir: &Path) -> Result<Self, StoreError> {
+        for folder in ["layers", "manifests", "metadata"] {
+            let path = dir.join(folder);
+            fs::create_dir_all(&path).map_err(|cause| StoreError {
+                what: "make",
+                path,
+                cause,
+            })?;
+        }
+        Ok(Self {
+            dir: dir.to_owned(),
+        })
+    }
+
+    /// Waits until no other process writes metadata.
+    ///
+    /// # Errors
+    /// The lock's file cannot be opened.
+    pub fn lock(&self) -> Result<Lock, StoreError> {
+        let path = self.dir.join("lock");
+        let failed = |cause| StoreError {
+            what: "lock",
+            path: path.clone(),
+            cause,
+        };
+        let file = File::create(&path).map_err(failed)?;
+        flock(&file, FlockOperation::LockExclusive).map_err(|errno| failed(errno.into()))?;
+        Ok(Lock(file))
+    }
+
+    /// Where a layer is or would be.
+    #[must_use]
+    pub fn layer_path(&self, digest: &Digest) -> PathBuf {
+        self.dir.join("layers").join(digest.to_string())
+    }
+
+    /// Where a manifest is or would be.
+    #[must_use]
+    pub fn manifest_path(&self, digest: &Digest) -> PathBuf {
+        self.dir.join("manifests").join(format!("{digest}.json"))
+    }
+
+    /// Where a metadata file is or would be.
+    #[must_use]
+    pub fn metadata_path(&self, file: &str) -> PathBuf {
+        self.dir.join("metadata").join(file)
+    }
+
+    /// Reads an object of at most `max` bytes; `None` when there is none.
+    ///
+    /// # Errors
+    /// It cannot be read, or is larger.
+    pub fn read(&self, path: &Path, max: u64) -> Result<Option<Vec<u8>>, StoreError> {
+        let failed = |cause| StoreError {
+            what: "read",
+            path: path.into(),
+            cause,
+        };
+        let file = match File::open(path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(failed(error)),
+        };
+        let mut bytes = Vec::new();
+        file.take(max + 1).read_to_end(&mut bytes).map_err(failed)?;
+        if bytes.len() as u64 > max {
+            return Err(failed(io::Error::other(format!(
+                "it is larger than {max} bytes"
+            ))));
+        }
+        Ok(Some(bytes))
+    }
+
+    /// Creates the object `path` from `source`, all of it or nothing.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn create(&self, path: &Path, source: &mut dyn Read) -> Result<Put, StoreError> {
+        if path.exists() {
+            return Ok(Put::Exists);
+        }
+        let failed = |cause| StoreError {
+            what: "write",
+            path: path.into(),
+            cause,
+        };
+        let written = write_beside(path, source).map_err(failed)?;
+        match written.persist_noclobber(path) {
+            Ok(_) => {
+                sync_folder(path).map_err(failed)?;
+                Ok(Put::Created)
+            }
+            Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => Ok(Put::Exists),
+            Err(error) => Err(failed(error.error)),
+        }
+    }
+
+    /// Replaces the object `path`, all of it or nothing.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn replace(&self, path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+        let failed = |cause| StoreError {
+            what: "write",
+            path: path.into(),
+            cause,
+        };
+        write_beside(path, &mut &bytes[..])
+            .and_then(|written| written.persist(path).map_err(|error| error.error))
+            .and_then(|_| sync_folder(path))
+            .map_err(failed)
+    }
+}
+
+/// A synced temporary file beside `path` with the bytes of `source`; the world may read it.
+fn write_beside(path: &Path, source: &mut dyn Read) -> io::Result<tempfile::NamedTempFile> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let mut file = tempfile::Builder::new()
+        .prefix(".new-")
+        .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))
+        .tempfile_in(folder)?;
+    io::copy(source, file.as_file_mut())?;
+    file.as_file_mut().flush()?;
+    file.as_file().sync_all()?;
+    Ok(file)
+}
+
+fn sync_folder(path: &Path) -> io::Result<()> {
+    File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_object_is_created_once_and_never_changed() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let path = store.metadata_path("1.root.json");
+        assert_eq!(
+            store.create(&path, &mut &b"first"[..]).unwrap(),
+            Put::Created
+        );
+        assert_eq!(
+            store.create(&path, &mut &b"second"[..]).unwrap(),
+            Put::Exists
+        );
+        assert_eq!(store.read(&path, 10).unwrap().unwrap(), b"first");
+    }
+
+    #[test]
+    fn a_source_that_fails_leaves_nothing_behind() {
+        struct Fails;
+        impl Read for Fails {
+            fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+                Err(io::Error::other("gone"))
+            }
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let path = store.layer_path(&Digest::of(b"x"));
+        assert!(store.create(&path, &mut Fails).is_err());
+        assert_eq!(fs::read_dir(dir.path().join("layers")).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn an_object_larger_than_its_bound_is_not_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let path = store.metadata_path("timestamp.json");
+        store.replace(&path, b"12345").unwrap();
+        assert!(store.read(&path, 4).is_err());
+    }
+}
