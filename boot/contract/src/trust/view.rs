@@ -93,7 +93,7 @@ impl TrustedRoot {
     pub fn timestamp(self, bytes: &[u8]) -> Result<TrustedTimestamp, TrustError> {
         let envelope = Envelope::parse(bytes, TIMESTAMP_FILE, TIMESTAMP_BYTES_MAX)?;
         let timestamp: Timestamp = self.take(envelope, RoleName::Timestamp, TIMESTAMP_FILE)?;
-        check_header(&timestamp.header, RoleName::Timestamp, TIMESTAMP_FILE)?;
+        check_header(&timestamp.header, TIMESTAMP_FILE)?;
         let snapshot = file_ref(&timestamp.meta, "snapshot.json", TIMESTAMP_FILE)?.clone();
         Ok(TrustedTimestamp {
             root: self,
@@ -120,7 +120,7 @@ impl TrustedRoot {
 
     fn read_targets(&self, envelope: Envelope, what: &str) -> Result<Targets, TrustError> {
         let targets: Targets = self.take(envelope, RoleName::Targets, what)?;
-        check_header(&targets.header, RoleName::Targets, what)?;
+        check_header(&targets.header, what)?;
         Ok(targets)
     }
 
@@ -168,7 +168,7 @@ impl TrustedTimestamp {
         let envelope = Envelope::parse(bytes, &what, self.max_bytes())?;
         check_file(&what, &self.snapshot, bytes)?;
         let snapshot: Snapshot = self.root.take(envelope, RoleName::Snapshot, &what)?;
-        check_header(&snapshot.header, RoleName::Snapshot, &what)?;
+        check_header(&snapshot.header, &what)?;
         require_version(&what, snapshot.header.version, self.snapshot.version)?;
         let targets = file_ref(&snapshot.meta, "targets.json", &what)?.clone();
         Ok(TrustedSnapshot {
@@ -338,7 +338,7 @@ impl fmt::Display for ExpiredRole {
 fn read_root(envelope: &Envelope, what: &str) -> Result<Root, TrustError> {
     envelope.require_type(what, RoleName::Root.as_str())?;
     let root: Root = envelope.clone().read(what)?;
-    check_header(&root.header, RoleName::Root, what)?;
+    check_header(&root.header, what)?;
     for role in [
         RoleName::Root,
         RoleName::Timestamp,
@@ -356,10 +356,8 @@ fn read_root(envelope: &Envelope, what: &str) -> Result<Root, TrustError> {
     Ok(root)
 }
 
-fn check_header(header: &Header, role: RoleName, what: &str) -> Result<(), TrustError> {
-    let why = if header.role != role {
-        format!("it is a {}, not a {role}", header.role)
-    } else if header.spec_version.split('.').next() != Some("1") {
+fn check_header(header: &Header, what: &str) -> Result<(), TrustError> {
+    let why = if header.spec_version.split('.').next() != Some("1") {
         format!("spec_version {:?} is not 1.x", header.spec_version)
     } else if header.version == 0 {
         "versions count from 1".into()

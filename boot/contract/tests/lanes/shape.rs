@@ -149,7 +149,7 @@ fn a_bomb_is_stopped_at_the_byte_its_manifest_states() {
     assert_eq!(refused.rule, Rule::MoreBytes(50_000));
     // and where each entry is honest, their sum counts; what is endless is not read to its end.
     let mut reader = LayerReader::new(&lying, &[]);
-    let endless = std::iter::repeat_with(|| [0_u8; 4096]);
+    let endless = std::iter::repeat_with(|| [0_u8; 4096]).take(1000);
     let start = bytes(&[]);
     reader.next(&mut start.as_slice()).unwrap();
     let pieces = endless.take_while(|piece| reader.next(&mut piece.as_slice()).is_ok());

@@ -192,6 +192,28 @@ fn files_of_two_moments_do_not_mix() {
 }
 
 #[test]
+fn another_file_of_the_same_version_is_refused_by_its_digest_or_length() {
+    let mut site = Site::new();
+    let honest = site.files();
+    site.expires = "2028-01-01T00:00:00Z".parse().unwrap();
+    site.targets.header.expires = site.expires;
+    let other = site.files(); // as long, of the same versions, signed by the same keys
+    let timestamp = TrustedRoot::from_stamp(&honest.root)
+        .and_then(|root| root.timestamp(&honest.timestamp))
+        .unwrap();
+    let refused = timestamp.clone().snapshot(&other.snapshot);
+    assert!(matches!(refused, Err(TrustError::Digest { .. })));
+    let shorter = honest.snapshot.trim_ascii_end();
+    let refused = timestamp.clone().snapshot(shorter);
+    assert!(matches!(refused, Err(TrustError::Length { .. })));
+    let snapshot = timestamp.snapshot(&honest.snapshot).unwrap();
+    let refused = snapshot.clone().targets(&other.targets);
+    assert!(matches!(refused, Err(TrustError::Digest { .. })));
+    let refused = snapshot.targets(honest.targets.trim_ascii_end());
+    assert!(matches!(refused, Err(TrustError::Length { .. })));
+}
+
+#[test]
 fn a_snapshot_that_rolls_back_the_targets_is_refused_by_their_versions() {
     let site = Site::new();
     let mut files = site.files();
