@@ -1,0 +1,87 @@
+//! Images as one tree: each mounted read-only by a loop device, stacked under an overlay.
+
+use std::ffi::CString;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use rustix::mount::{MountFlags, mount};
+
+use super::PlaceError;
+use super::loop_device::attach;
+
+/// Images in the order of their names: `10-kernel.squashfs` below `20-base.squashfs`.
+#[must_use]
+pub fn image_order(mut images: Vec<PathBuf>) -> Vec<PathBuf> {
+    images.sort_by(|a, b| a.file_name().cmp(&b.file_name()));
+    images
+}
+
+/// Mounts `images` under `state/mounts` and their stack, with `state/upper` over it, on `state/root`; gives that path.
+/// `state` is on a file system in memory.
+///
+/// # Errors
+/// A driver (loop, squashfs, overlay) is missing, or an image is none.
+pub fn mount_images(images: &[PathBuf], state: &Path) -> Result<PathBuf, PlaceError> {
+    let mut lower = Vec::new();
+    for image in image_order(images.to_vec()) {
+        let name = image.file_stem().unwrap_or_default();
+        let target = state.join("mounts").join(name);
+        make(&target)?;
+        mount_image(&image, &target)?;
+        lower.push(target);
+    }
+    let (root, upper, work) = (state.join("root"), state.join("upper"), state.join("work"));
+    for dir in [&root, &upper, &work] {
+        make(dir)?;
+    }
+    // The first in the list is the uppermost.
+    lower.reverse();
+    let mut options = b"lowerdir=".to_vec();
+    options.extend(
+        lower
+            .iter()
+            .map(|path| path.as_os_str().as_bytes())
+            .collect::<Vec<_>>()
+            .join(&b':'),
+    );
+    for (name, path) in [(",upperdir=", &upper), (",workdir=", &work)] {
+        options.extend(name.as_bytes());
+        options.extend(path.as_os_str().as_bytes());
+    }
+    let options =
+        CString::new(options).map_err(|error| failed("stack images on", &root, error.into()))?;
+    mount(
+        "overlay",
+        &root,
+        "overlay",
+        MountFlags::empty(),
+        Some(options.as_c_str()),
+    )
+    .map_err(|errno| failed("stack images on", &root, errno.into()))?;
+    Ok(root)
+}
+
+fn mount_image(image: &Path, target: &Path) -> Result<(), PlaceError> {
+    let device = attach(image).map_err(|cause| failed("attach a loop device to", image, cause))?;
+    mount(
+        device.path(),
+        target,
+        "squashfs",
+        MountFlags::RDONLY,
+        None::<&std::ffi::CStr>,
+    )
+    .map_err(|errno| failed("mount the image on", target, errno.into()))
+}
+
+fn make(dir: &Path) -> Result<(), PlaceError> {
+    fs::create_dir_all(dir).map_err(|cause| failed("make", dir, cause))
+}
+
+fn failed(what: &'static str, path: &Path, cause: std::io::Error) -> PlaceError {
+    PlaceError::Mount {
+        what,
+        path: path.display().to_string(),
+        cause,
+    }
+}
