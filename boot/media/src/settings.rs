@@ -1,0 +1,337 @@
+//! From an operator's words and files to validated [`Settings`].
+//!
+//! Everything stage 1 would refuse is refused here, at the desk, rather than at the dead machine. Nothing here opens a
+//! file or reads a clock.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
+use towline_contract::stamp::Network;
+use towline_contract::trust::{TrustError, TrustedRoot};
+use url::Url;
+
+/// Longest server URL, host name or token, in bytes.
+const TEXT_BYTES_MAX: usize = 2048;
+
+/// Longest interface name (IFNAMSIZ of linux/if.h, less the NUL).
+const INTERFACE_BYTES_MAX: usize = 15;
+
+const PEM_BEGIN: &str = "-----BEGIN CERTIFICATE-----";
+const PEM_END: &str = "-----END CERTIFICATE-----";
+
+/// Why a setting is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// Not a server's base URL.
+    #[error("{url:?} is no server: {what}")]
+    Server {
+        /// What was given.
+        url: String,
+        /// What is wrong.
+        what: String,
+    },
+    /// Not a root that verifies with its own keys.
+    #[error("the root metadata is not trusted")]
+    Root(#[from] TrustError),
+    /// Not text, which the stamp keeps byte for byte.
+    #[error("{0} is not UTF-8 text")]
+    NotText(&'static str),
+    /// Not a list of PEM certificates.
+    #[error("the CA file cannot be used: {0}")]
+    Ca(String),
+    /// Not a network setting.
+    #[error("network {text:?} is refused: {what}")]
+    Network {
+        /// What was given.
+        text: String,
+        /// What is wrong.
+        what: String,
+    },
+    /// Not a host's name.
+    #[error("{0:?} is no host name: letters, digits and - . + ~ : _ only, at most 128, not starting with a dot")]
+    Host(String),
+    /// Not a token.
+    #[error("the token must be one line of 1 to {TEXT_BYTES_MAX} printable characters without spaces")]
+    Token,
+}
+
+/// A server's base URL: `https://`, no credentials, query or fragment; without a slash at the end.
+///
+/// # Errors
+/// It is something else.
+pub fn server(text: &str) -> Result<String, SettingsError> {
+    let refuse = |what: &str| SettingsError::Server { url: text.to_owned(), what: what.to_owned() };
+    if text.len() > TEXT_BYTES_MAX || text.chars().any(|c| c.is_control() || c.is_whitespace()) {
+        return Err(refuse("it is too long, or has spaces"));
+    }
+    let url = Url::parse(text).map_err(|cause| refuse(&cause.to_string()))?;
+    if url.scheme() != "https" {
+        return Err(refuse("only https:// carries plans and secrets"));
+    }
+    if url.host_str().is_none_or(str::is_empty) {
+        return Err(refuse("it has no host"));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(refuse("it has a user name or password"));
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err(refuse("it has a query or fragment"));
+    }
+    Ok(url.as_str().trim_end_matches('/').to_owned())
+}
+
+/// The root metadata, verified with its own keys, byte for byte.
+///
+/// # Errors
+/// It is no root, or too few of its keys have signed it.
+pub fn root(bytes: &[u8]) -> Result<String, SettingsError> {
+    TrustedRoot::from_stamp(bytes)?;
+    String::from_utf8(bytes.to_vec()).map_err(|_| SettingsError::NotText("the root metadata"))
+}
+
+/// The certificates of a PEM file, one text each.
+///
+/// # Errors
+/// There is none, or something that is none, a private key above all.
+pub fn ca(bytes: &[u8]) -> Result<Vec<String>, SettingsError> {
+    let text = std::str::from_utf8(bytes).map_err(|_| SettingsError::NotText("the CA file"))?;
+    if text.contains("PRIVATE KEY-----") {
+        return Err(SettingsError::Ca("it has a private key, which must not go onto a medium".into()));
+    }
+    let mut blocks = Vec::new();
+    let mut rest = text;
+    while let Some(begin) = rest.find(PEM_BEGIN) {
+        let block = &rest[begin..];
+        let end = block.find(PEM_END).ok_or_else(|| SettingsError::Ca("a certificate is cut off".into()))?;
+        let (block, after) = block.split_at(end + PEM_END.len());
+        let certificate = CertificateDer::from_pem_slice(block.as_bytes())
+            .map_err(|cause| SettingsError::Ca(cause.to_string()))?;
+        // A DER certificate is a SEQUENCE.
+        if certificate.first() != Some(&0x30) {
+            return Err(SettingsError::Ca("a certificate is not DER".into()));
+        }
+        blocks.push(format!("{block}\n"));
+        rest = after;
+    }
+    if blocks.is_empty() {
+        return Err(SettingsError::Ca("it has no PEM certificate".into()));
+    }
+    Ok(blocks)
+}
+
+/// `dhcp`, or `address=CIDR,gateway=IP,dns=IP,interface=IF`; `dns` may be repeated, and everything but the address left out.
+///
+/// # Errors
+/// Anything else; a gateway or name server of the other address family; a gateway outside the address's network.
+pub fn network(text: &str) -> Result<Network, SettingsError> {
+    let refuse = |what: String| SettingsError::Network { text: text.to_owned(), what };
+    let mut network = Network::default();
+    if text == "dhcp" {
+        return Ok(network);
+    }
+    for part in text.split(',') {
+        let (name, value) =
+            part.split_once('=').ok_or_else(|| refuse(format!("{part:?} is not of the form NAME=VALUE")))?;
+        let ip = || value.parse::<IpAddr>().map_err(|_| refuse(format!("{value:?} is no IP address")));
+        let once = |there: &Option<String>| match there {
+            Some(_) => Err(refuse(format!("{name} is given twice"))),
+            None => Ok(()),
+        };
+        match name {
+            "address" => {
+                once(&network.address)?;
+                cidr(value).map_err(refuse)?;
+                network.address = Some(value.to_owned());
+            }
+            "gateway" => {
+                once(&network.gateway)?;
+                network.gateway = Some(ip()?.to_string());
+            }
+            "dns" => network.name_servers.push(ip()?.to_string()),
+            "interface" => {
+                once(&network.interface)?;
+                interface(value).map_err(refuse)?;
+                network.interface = Some(value.to_owned());
+            }
+            other => return Err(refuse(format!("{other:?} is not known: address, gateway, dns, interface"))),
+        }
+    }
+    fits(&network).map_err(refuse)?;
+    Ok(network)
+}
+
+/// Checks what the parts say together.
+fn fits(network: &Network) -> Result<(), String> {
+    let Some(address) = &network.address else {
+        return match &network.gateway {
+            Some(_) => Err("a gateway without an address".into()),
+            None => Ok(()),
+        };
+    };
+    let (address, prefix) = cidr(address)?;
+    let Some(gateway) = &network.gateway else { return Ok(()) };
+    let gateway: IpAddr = gateway.parse().map_err(|_| "the gateway is no IP address".to_owned())?;
+    if address == gateway {
+        return Err("the address and the gateway are the same".into());
+    }
+    match (address, gateway) {
+        (IpAddr::V4(address), IpAddr::V4(gateway)) => {
+            // Point-to-point addresses (/31, /32) reach gateways that are not in their network.
+            let mask = u32::MAX.checked_shl(32 - u32::from(prefix)).unwrap_or(0);
+            if prefix < 31 && (u32::from(address) ^ u32::from(gateway)) & mask != 0 {
+                return Err(format!("the gateway is not in the network of {address}/{prefix}"));
+            }
+            Ok(())
+        }
+        (IpAddr::V6(_), IpAddr::V6(_)) => Ok(()), // often a link-local address
+        _ => Err("the address and the gateway are of different families".into()),
+    }
+}
+
+/// Address and prefix length of `ADDRESS/PREFIX`.
+fn cidr(text: &str) -> Result<(IpAddr, u8), String> {
+    let bad = || format!("{text:?} is no address in CIDR notation, such as 192.0.2.7/24");
+    let (address, prefix) = text.split_once('/').ok_or_else(bad)?;
+    let address: IpAddr = address.parse().map_err(|_| bad())?;
+    let prefix_max = if address.is_ipv4() { 32 } else { 128 };
+    let prefix = Some(prefix).filter(|p| p.bytes().all(|b| b.is_ascii_digit()));
+    let prefix: u8 = prefix.and_then(|p| p.parse().ok()).ok_or_else(bad)?;
+    let is_host = !address.is_unspecified() && !address.is_multicast() && address != Ipv4Addr::BROADCAST;
+    if !(1..=prefix_max).contains(&prefix) || !is_host {
+        return Err(bad());
+    }
+    Ok((address, prefix))
+}
+
+/// An interface's name (as the kernel takes it) or MAC address.
+fn interface(text: &str) -> Result<(), String> {
+    let pairs: Vec<_> = text.split(':').collect();
+    let is_pair = |pair: &&str| pair.len() == 2 && pair.bytes().all(|b| b.is_ascii_hexdigit());
+    let is_mac = pairs.len() == 6 && pairs.iter().all(is_pair);
+    let is_name = (1..=INTERFACE_BYTES_MAX).contains(&text.len())
+        && !text.starts_with('.')
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
+    if is_mac || is_name { Ok(()) } else { Err(format!("{text:?} is no interface name or MAC address")) }
+}
+
+/// A host's name, as it stands in a target's name.
+///
+/// # Errors
+/// It has letters that a target's name cannot have.
+pub fn host(text: &str) -> Result<String, SettingsError> {
+    let letter = |b: u8| b.is_ascii_alphanumeric() || b"-.+~:_".contains(&b);
+    let good = (1..=128).contains(&text.len()) && !text.starts_with('.') && text.bytes().all(letter);
+    if good { Ok(text.to_owned()) } else { Err(SettingsError::Host(text.to_owned())) }
+}
+
+/// The token of a file with one line. It is not repeated in errors.
+///
+/// # Errors
+/// The file has something else.
+pub fn token(bytes: &[u8]) -> Result<String, SettingsError> {
+    let text = std::str::from_utf8(bytes).map_err(|_| SettingsError::Token)?;
+    let token = text.strip_suffix('\n').unwrap_or(text);
+    let good = (1..=TEXT_BYTES_MAX).contains(&token.len()) && token.bytes().all(|b| b.is_ascii_graphic());
+    if good { Ok(token.to_owned()) } else { Err(SettingsError::Token) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_is_an_https_url_and_nothing_more() {
+        assert_eq!(server("https://backup.example:8443/").unwrap(), "https://backup.example:8443");
+        assert_eq!(server("https://[2001:db8::1]/towline").unwrap(), "https://[2001:db8::1]/towline");
+        for bad in [
+            "http://backup.example",
+            "backup.example",
+            "https://",
+            "https://user@backup.example",
+            "https://backup.example/?a=b",
+            "https://backup.example/#x",
+            "https://backup.example/a b",
+            "file:///etc/passwd",
+        ] {
+            assert!(server(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_static_network_is_taken_apart() {
+        assert_eq!(network("dhcp").unwrap(), Network::default());
+        let wanted = Network {
+            address: Some("192.0.2.7/24".into()),
+            gateway: Some("192.0.2.1".into()),
+            name_servers: vec!["192.0.2.53".into(), "2001:db8::53".into()],
+            interface: Some("02:00:00:00:00:01".into()),
+        };
+        let text = "address=192.0.2.7/24,gateway=192.0.2.1,dns=192.0.2.53,dns=2001:db8::53,interface=02:00:00:00:00:01";
+        assert_eq!(network(text).unwrap(), wanted);
+        assert_eq!(network("dns=192.0.2.53").unwrap().name_servers, ["192.0.2.53"]);
+        assert!(network("address=192.0.2.7/32,gateway=198.51.100.1").is_ok());
+    }
+
+    #[test]
+    fn a_network_that_cannot_work_is_refused() {
+        for bad in [
+            "",
+            "DHCP",
+            "address=192.0.2.7",
+            "address=192.0.2.7/33",
+            "address=192.0.2.7/+8",
+            "address=0.0.0.0/24",
+            "address=192.0.2.7/24,address=192.0.2.8/24",
+            "address=192.0.2.7/24,gateway=192.0.3.1",
+            "address=192.0.2.7/24,gateway=2001:db8::1",
+            "address=192.0.2.7/24,gateway=192.0.2.7",
+            "gateway=192.0.2.1",
+            "dns=ns.example",
+            "interface=far-too-long-a-name",
+            "interface=eth0/../x",
+            "mtu=9000",
+        ] {
+            assert!(network(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_root_that_its_own_keys_have_not_signed_is_refused() {
+        let golden = include_bytes!("../../contract/tests/golden/v1/1.root.json");
+        assert_eq!(root(golden).unwrap().as_bytes(), golden);
+        let text = std::str::from_utf8(golden).unwrap();
+        let changed = text.replacen("\"version\": 1", "\"version\": 2", 1);
+        assert!(changed != text, "the version was changed");
+        assert!(matches!(root(changed.as_bytes()), Err(SettingsError::Root(_))));
+        assert!(matches!(root(b"{}"), Err(SettingsError::Root(_))));
+    }
+
+    #[test]
+    fn a_private_key_never_goes_onto_a_medium() {
+        let pem = "-----BEGIN PRIVATE KEY-----\nMAA=\n-----END PRIVATE KEY-----\n";
+        let refused = ca(pem.as_bytes()).unwrap_err();
+        assert!(refused.to_string().contains("private key"), "{refused}");
+    }
+
+    #[test]
+    fn a_ca_file_gives_its_certificates_and_a_broken_one_is_refused() {
+        let one = format!("{PEM_BEGIN}\nMAA=\n{PEM_END}\n");
+        assert_eq!(ca(format!("about it\n{one}{one}").as_bytes()).unwrap(), [one.clone(), one.clone()]);
+        for bad in ["", PEM_BEGIN, "MAA=", &one.replace("MAA=", "!!!"), &one.replace("MAA=", "AAAA")] {
+            assert!(ca(bad.as_bytes()).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_token_is_one_printable_line_and_a_host_cannot_leave_its_place() {
+        assert_eq!(token(b"abc-123\n").unwrap(), "abc-123");
+        for bad in [&b""[..], b"\n", b"a b", b"a\nb\n", b"\xff"] {
+            assert!(token(bad).is_err());
+        }
+        assert_eq!(host("db1.example").unwrap(), "db1.example");
+        for bad in ["", "..", "a/b", "a b", ".a"] {
+            assert!(host(bad).is_err(), "{bad}");
+        }
+    }
+}
