@@ -8,6 +8,7 @@ pub mod client;
 mod error;
 pub mod layers;
 pub mod plan;
+pub mod rehearsal;
 pub mod tls;
 
 pub use client::{Client, Connection, Server};

@@ -1,0 +1,104 @@
+//! The dead machine: an empty disk and the stamped medium, in QEMU, watched until its rescue system reports in.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow};
+use serde::Deserialize;
+use towline_contract::event::{CheckResult, Event, What};
+use towline_machine::{Machine, MachineError, Start};
+
+use super::site::Site;
+use super::steps::Steps;
+use super::{DemoArgs, Firmware, How};
+use crate::exit::{Exit, Failure};
+
+/// Longest until stage 1's first line: firmware, boot loader and kernel without hardware support take their time.
+const STAGE1_MAX: Duration = Duration::from_secs(180);
+
+/// Longest from there to the rescue system's report.
+const RESCUE_MAX: Duration = Duration::from_secs(420);
+
+/// What stage 1 and the rescue system begin each of their lines with.
+const OUR_LINES: &str = "towline: ";
+
+/// What the rescue system says when it has reported in.
+const READY: &str = "towline: rescue system ready";
+
+/// What the rescue system found.
+pub(super) struct Report {
+    checks: Vec<CheckResult>,
+    memory_used_kib: u64,
+}
+
+/// Boots the machine from `medium` and waits for its rescue system.
+pub(super) fn recover(steps: &mut Steps, args: &DemoArgs, medium: &Path, site: &Site) -> Result<Report, Failure> {
+    let log = site.console_log();
+    let machine = Machine {
+        firmware: match args.firmware {
+            Firmware::Bios => towline_machine::Firmware::Bios,
+            Firmware::Uefi => towline_machine::Firmware::Uefi,
+            Firmware::SecureBoot => towline_machine::Firmware::SecureBoot,
+        },
+        memory_mib: args.memory,
+        ..Machine::new(Start::Cd(medium.to_owned()), log.clone())
+    };
+    let failed = |error: MachineError| {
+        Failure::new(Exit::No, error).next(format!("read the whole console in {} (kept with --keep)", log.display()))
+    };
+    let how = if args.handover == How::Kexec { ", kexec" } else { "" };
+    let mut running = steps.step("switch the machine on: firmware, boot loader, kernel", || {
+        let mut running = machine.start().map_err(failed)?;
+        running.wait_until("stage 1's first line", STAGE1_MAX, |line| echo(args, line)).map_err(failed)?;
+        Ok(running)
+    })?;
+    steps.step(&format!("stage 1 and the rescue system{how}"), || {
+        let ready = |line: &str| echo(args, line) && line.contains(READY);
+        running.wait_until("that its rescue system is ready", RESCUE_MAX, ready).map_err(failed)
+    })?;
+    report(&site.events())
+}
+
+/// Shows a line of the machine's console; true for those of Towline itself.
+fn echo(args: &DemoArgs, line: &str) -> bool {
+    let ours = line.contains(OUR_LINES);
+    if ours || args.verbose {
+        eprintln!("    | {}", line.escape_debug());
+    }
+    ours
+}
+
+/// The rescue system's report among the events that the server received.
+fn report(events: &Path) -> Result<Report, Failure> {
+    #[derive(Deserialize)]
+    struct Line {
+        event: Event,
+    }
+    let text = fs::read_to_string(events).with_context(|| format!("cannot read {}", events.display()))?;
+    for line in text.lines().rev() {
+        let line: Line = serde_json::from_str(line).with_context(|| format!("a line of {}", events.display()))?;
+        if let What::RescueReady { checks, memory_used_kib } = line.event.what {
+            return Ok(Report { checks, memory_used_kib });
+        }
+    }
+    Err(Failure::new(Exit::No, anyhow!("the rescue system is up, but its report did not reach the server"))
+        .next("read serve.log in the site (kept with --keep)"))
+}
+
+impl Report {
+    /// Prints every check; true when all passed and there was one for each layer but the kernel's.
+    pub(super) fn print(&self) -> bool {
+        println!("\nseen from inside the rescue system ({} MiB of memory in use):", self.memory_used_kib / 1024);
+        for check in &self.checks {
+            let mark = if check.passed { "ok    " } else { "FAILED" };
+            println!("  {mark} {:<34} {}: {}", check.layer, check.name, check.output);
+        }
+        let proven = |kind: &str| self.checks.iter().any(|check| check.passed && check.layer.starts_with(kind));
+        let missing: Vec<_> = ["base/", "agent/", "host/"].into_iter().filter(|kind| !proven(kind)).collect();
+        if !missing.is_empty() {
+            println!("  FAILED nothing proves that these layers are there: {}", missing.join(" "));
+        }
+        missing.is_empty() && self.checks.iter().all(|check| check.passed)
+    }
+}

@@ -1,0 +1,119 @@
+//! `towline demo`: the whole story on this machine, in QEMU.
+//!
+//! Every step is a `towline` command that an operator would type, run as its own process and printed; only starting QEMU
+//! and reading the rescue's report is done here. Layers and medium are kept in a cache and used again while what they
+//! were made from is unchanged; the site (keys, catalogue, store) is new each time and removed at the end unless `--keep`.
+
+mod cache;
+mod machine;
+mod requirements;
+mod site;
+mod steps;
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::{Args, ValueEnum};
+use towline_contract::plan::HandOver;
+
+use crate::exit::{Exit, Failure, Outcome};
+use cache::Cache;
+use site::Site;
+use steps::Steps;
+
+/// What the demonstration is to do.
+#[derive(Args)]
+pub(crate) struct DemoArgs {
+    /// Firmware of the machine that is recovered.
+    #[arg(long, value_enum, default_value = "bios")]
+    firmware: Firmware,
+    /// How stage 1 starts the rescue system.
+    #[arg(long, value_enum, default_value = "in-place")]
+    handover: How,
+    /// Memory of the machine, in MiB.
+    #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u32).range(256..=65536))]
+    memory: u32,
+    /// Folder for what is built and for the site [default: towline/demo in the user's cache directory].
+    #[arg(long)]
+    dir: Option<PathBuf>,
+    /// The stage 1 program [default: found beside this program].
+    #[arg(long)]
+    stage1: Option<PathBuf>,
+    /// Leave the site for exploring.
+    #[arg(long)]
+    keep: bool,
+    /// Build the layers and the medium, and stop.
+    #[arg(long)]
+    build_only: bool,
+    /// Show the machine's whole console.
+    #[arg(long, short)]
+    verbose: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Firmware {
+    Bios,
+    Uefi,
+    SecureBoot,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum How {
+    InPlace,
+    Kexec,
+}
+
+impl From<How> for HandOver {
+    fn from(how: How) -> Self {
+        match how {
+            How::InPlace => Self::InPlace,
+            How::Kexec => Self::Kexec,
+        }
+    }
+}
+
+/// Runs the demonstration; fails with [`Exit::No`] when the rescue did not come up whole.
+pub(crate) fn run(args: &DemoArgs) -> Outcome {
+    requirements::check(args)?;
+    let dir = folder(args)?;
+    let cache = Cache::open(&dir, args.stage1.clone())?;
+    let mut steps = Steps::new();
+
+    let built = cache.build(&mut steps)?;
+    if args.build_only {
+        println!("layers and medium are in {}", dir.display());
+        return Ok(());
+    }
+    let site = Site::create(&dir.join("site"), args.keep)?;
+    site.publish(&mut steps, &built.layers)?;
+    let server = site.serve(&mut steps)?;
+    let medium = site.stamp(&mut steps, &built.medium, server.port())?;
+    let report = machine::recover(&mut steps, args, &medium, &site)?;
+    drop(server);
+
+    let passed = report.print();
+    steps.summary();
+    site.leave();
+    if passed {
+        println!("the rescue system is ready: every layer is there and works");
+        return Ok(());
+    }
+    Err(Failure::new(Exit::No, anyhow::anyhow!("a check inside the rescue system failed"))
+        .next("look at the console log named above, or run again with --verbose --keep"))
+}
+
+/// The folder that everything goes into, made if need be.
+fn folder(args: &DemoArgs) -> Result<PathBuf, Failure> {
+    let dir = match (&args.dir, std::env::var_os("XDG_CACHE_HOME"), std::env::var_os("HOME")) {
+        (Some(dir), _, _) => dir.clone(),
+        (None, Some(cache), _) => PathBuf::from(cache).join("towline/demo"),
+        (None, None, Some(home)) => PathBuf::from(home).join(".cache/towline/demo"),
+        (None, None, None) => {
+            return Err(Failure::new(Exit::Usage, anyhow::anyhow!("no home directory is known"))
+                .next("say where to work: towline demo --dir DIR"));
+        }
+    };
+    std::fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
+    let dir = dir.canonicalize().with_context(|| format!("cannot open {}", dir.display()))?;
+    Ok(dir)
+}

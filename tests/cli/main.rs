@@ -1,0 +1,3 @@
+//! Tests of the `towline` program and of the project's own rules.
+
+mod dependencies;

@@ -1,0 +1,11 @@
+//! End-to-end tests: one file per promise, each boots a machine in QEMU. `make test` runs them; they need what
+//! `make build` makes and the tools of `tests/install-tools`, and are ignored by a plain `cargo test`.
+
+mod boots;
+mod clock;
+mod flipped_bit;
+mod foreign_files;
+mod kexec;
+mod refused_plans;
+mod resume;
+mod world;
