@@ -1,1 +1,26 @@
-//! Under construction.
+//! Layers: from a recipe's sources to one reproducible, content-addressed newc archive with its manifest.
+//!
+//! The way down: [`recipe`] says what; [`assemble`] gathers the sources ([`apt`], [`deb`], [`kernel`], directories, programs
+//! with their [`libraries`]) into one [`tree`]; [`build`] packs it ([`image`], [`mod@write`]) and describes it in a manifest.
+//! [`chain`] judges several manifests together. Nothing here needs root, reads a clock, or decides about trust.
+
+pub mod apt;
+pub mod assemble;
+pub mod build;
+pub mod chain;
+pub mod content;
+pub mod deb;
+mod directory;
+pub mod elf;
+pub mod filter;
+pub mod image;
+pub mod kernel;
+pub mod libraries;
+mod modinfo;
+mod ready;
+pub mod recipe;
+pub mod stored;
+pub mod tree;
+pub mod write;
+
+pub use ready::ready_recipes;

@@ -1,0 +1,333 @@
+//! From a recipe to a finished layer: a file named after it, and its manifest beside it.
+//!
+//! Both appear whole or not at all: they are written under temporary names, synced, and renamed; the manifest last.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use tempfile::NamedTempFile;
+use towline_contract::Timestamp;
+use towline_contract::handover::IMAGES_DIR;
+use towline_contract::manifest::{
+    Compression, Image, Kind, MANIFEST_FORMAT, Manifest, ManifestError,
+};
+
+use crate::assemble::{Assembler, Assembly, SourceError};
+use crate::content::Content;
+use crate::filter::glob_set;
+use crate::image::{self, ImageError};
+use crate::libraries::{self, Findings, LibraryError, Missing};
+use crate::recipe::{Form, Recipe};
+use crate::tree::{Meta, Tree, TreeError};
+use crate::write::{self, Stored, WriteError};
+
+/// Why a layer cannot be built.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// A source of the recipe.
+    #[error("recipe {recipe}, line {line}: source {number} ({kind})")]
+    Source {
+        /// The recipe.
+        recipe: PathBuf,
+        /// Line where the source begins.
+        line: usize,
+        /// Number of the source.
+        number: usize,
+        /// Its type.
+        kind: &'static str,
+        /// Why.
+        #[source]
+        cause: Box<SourceError>,
+    },
+    /// The recipe as a whole.
+    #[error("recipe {recipe}: {what}")]
+    Recipe {
+        /// The recipe.
+        recipe: PathBuf,
+        /// What is wrong.
+        what: String,
+    },
+    /// Something that the layer needs is nowhere.
+    #[error("the layer lacks {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Missing(Vec<Missing>),
+    /// A file of the layer cannot be understood.
+    #[error(transparent)]
+    Library(#[from] LibraryError),
+    /// An entry does not fit.
+    #[error(transparent)]
+    Tree(#[from] TreeError),
+    /// The image cannot be made.
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    /// The archive cannot be written.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// The manifest would not be valid.
+    #[error("the layer's manifest is not valid")]
+    Manifest(#[from] ManifestError),
+    /// The output folder.
+    #[error("cannot write to {path}")]
+    Output {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        cause: io::Error,
+    },
+}
+
+/// Where to build.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Folder for the layer and its manifest.
+    pub out: PathBuf,
+    /// Folder for downloaded packages.
+    pub cache: PathBuf,
+}
+
+/// A finished layer.
+#[derive(Clone, Debug)]
+pub struct Built {
+    /// The layer's file.
+    pub layer: PathBuf,
+    /// Its manifest's file.
+    pub manifest_file: PathBuf,
+    /// The manifest.
+    pub manifest: Manifest,
+}
+
+/// Builds the layer of `recipe`; `talk` hears what is going on.
+///
+/// # Errors
+/// See [`BuildError`].
+pub fn build(
+    recipe: &Recipe,
+    options: &Options,
+    talk: &mut dyn FnMut(&str),
+) -> Result<Built, BuildError> {
+    std::fs::create_dir_all(&options.out).map_err(|cause| output(&options.out, cause))?;
+    let assembly = assemble(recipe, &options.cache, talk)?;
+    let findings = libraries::survey(&assembly.tree, &assembly.private)?;
+    refuse_missing(recipe, &findings)?;
+
+    let time = match recipe.time {
+        Some(time) => u32::try_from(time.as_second()).unwrap_or(0),
+        None => assembly.time,
+    };
+    let scratch = tempfile::Builder::new()
+        .prefix(".towline-")
+        .tempdir_in(&options.out);
+    let scratch = scratch.map_err(|cause| output(&options.out, cause))?;
+    talk(match recipe.form {
+        Form::Image => "making the image",
+        Form::Files => "writing the archive",
+    });
+    let packed = pack(recipe, assembly, time, scratch.path())?;
+    let mut file =
+        NamedTempFile::new_in(scratch.path()).map_err(|cause| output(&options.out, cause))?;
+    let stored = write::write(
+        &packed.tree,
+        time,
+        packed.compression,
+        recipe.level,
+        file.as_file_mut(),
+    )?;
+    let manifest = manifest(recipe, packed, findings, &stored, time)?;
+    publish(file, manifest, &options.out)
+}
+
+fn output(path: &Path, cause: io::Error) -> BuildError {
+    BuildError::Output {
+        path: path.to_owned(),
+        cause,
+    }
+}
+
+fn assemble(
+    recipe: &Recipe,
+    cache: &Path,
+    talk: &mut dyn FnMut(&str),
+) -> Result<Assembly, BuildError> {
+    let whole = |cause: SourceError| BuildError::Recipe {
+        recipe: recipe.path.clone(),
+        what: cause.to_string(),
+    };
+    let mut assembler = Assembler::new(recipe, cache, talk).map_err(whole)?;
+    for numbered in &recipe.sources {
+        assembler
+            .add(&numbered.source)
+            .map_err(|cause| BuildError::Source {
+                recipe: recipe.path.clone(),
+                line: numbered.line,
+                number: numbered.number,
+                kind: numbered.source.name(),
+                cause: Box::new(cause),
+            })?;
+    }
+    Ok(assembler.finish())
+}
+
+/// Libraries must be in the layer unless the recipe says where they come from; interpreters may come from the base.
+fn refuse_missing(recipe: &Recipe, findings: &Findings) -> Result<(), BuildError> {
+    let earlier = glob_set(&recipe.from_earlier_layers).map_err(|cause| BuildError::Recipe {
+        recipe: recipe.path.clone(),
+        what: cause.to_string(),
+    })?;
+    let is_excused = |missing: &&Missing| {
+        earlier.is_match(missing.what.trim_start_matches('/'))
+            || (!missing.library && recipe.kind != Kind::Base)
+    };
+    let missing: Vec<_> = findings
+        .missing
+        .iter()
+        .filter(|missing| !is_excused(missing))
+        .cloned()
+        .collect();
+    if missing.is_empty() {
+        Ok(())
+    } else {
+        Err(BuildError::Missing(missing))
+    }
+}
+
+/// What goes into the archive.
+struct Packed {
+    tree: Tree,
+    compression: Compression,
+    image: Option<Image>,
+    assembly: Assembly,
+}
+
+fn pack(
+    recipe: &Recipe,
+    mut assembly: Assembly,
+    time: u32,
+    scratch: &Path,
+) -> Result<Packed, BuildError> {
+    let mut tree = std::mem::take(&mut assembly.tree);
+    let plain = std::mem::take(&mut assembly.plain);
+    if recipe.form == Form::Files {
+        tree.merge(plain)?;
+        return Ok(Packed {
+            tree,
+            compression: recipe.compression,
+            image: None,
+            assembly,
+        });
+    }
+    let globs = glob_set(&recipe.plain).map_err(|cause| BuildError::Recipe {
+        recipe: recipe.path.clone(),
+        what: cause.to_string(),
+    })?;
+    let mut beside = tree.split(|path| globs.is_match(String::from_utf8_lossy(path).as_ref()));
+    beside.merge(plain)?;
+    let number = if recipe.kind == Kind::Kernel { 10 } else { 20 };
+    let path = format!("{IMAGES_DIR}/{number}-{}.squashfs", recipe.kind);
+    let file = scratch.join("image");
+    let content_bytes = image::write(&tree, time, recipe.level, &file)?;
+    let bytes = file.metadata().map_err(|cause| output(&file, cause))?.len();
+    let content = Content::Disk { path: file, bytes };
+    beside.file(path.as_bytes(), Meta::root(0o644), content)?;
+    Ok(Packed {
+        tree: beside,
+        compression: Compression::None,
+        image: Some(Image {
+            path,
+            bytes,
+            content_bytes,
+        }),
+        assembly,
+    })
+}
+
+fn manifest(
+    recipe: &Recipe,
+    packed: Packed,
+    findings: Findings,
+    stored: &Stored,
+    time: u32,
+) -> Result<Manifest, BuildError> {
+    let manifest = Manifest {
+        format: MANIFEST_FORMAT,
+        kind: recipe.kind,
+        name: recipe.name.clone(),
+        version: version(recipe, &packed.assembly, time)?,
+        architecture: recipe.architecture.clone(),
+        created: Timestamp::from_second(time.into()).unwrap_or(Timestamp::UNIX_EPOCH),
+        digest: stored.digest,
+        stored_bytes: stored.stored_bytes,
+        unpacked_bytes: stored.unpacked_bytes,
+        entries: stored.entries,
+        compression: packed.compression,
+        chunks: stored.chunks.clone(),
+        placement: recipe.placement,
+        image: packed.image,
+        kernel_release: packed.assembly.kernel_release,
+        provides: findings.provides,
+        requires: findings.requires,
+        replaceable: recipe.replaceable.clone(),
+        packages: packed.assembly.packages.into_keys().collect(),
+        checks: recipe.checks.clone(),
+    };
+    // What is written must be what every reader takes.
+    Ok(Manifest::parse(&manifest.to_bytes())?)
+}
+
+/// The recipe's version with its placeholders filled.
+fn version(recipe: &Recipe, assembly: &Assembly, time: u32) -> Result<String, BuildError> {
+    let date = Timestamp::from_second(time.into())
+        .unwrap_or(Timestamp::UNIX_EPOCH)
+        .to_string();
+    let mut version = recipe
+        .version
+        .replace("${date}", &date[..10].replace('-', ""));
+    for package in assembly.packages.keys() {
+        version = version.replace(&format!("${{package.{}}}", package.name), &package.version);
+    }
+    for (name, value) in &assembly.placeholders {
+        version = version.replace(&format!("${{{name}}}"), value);
+    }
+    if let Some((_, rest)) = version.split_once("${") {
+        let name = rest.split('}').next().unwrap_or_default();
+        return Err(BuildError::Recipe {
+            recipe: recipe.path.clone(),
+            what: format!("the version uses ${{{name}}}, which has no value"),
+        });
+    }
+    Ok(version)
+}
+
+/// Gives the layer and the manifest their names.
+fn publish(file: NamedTempFile, manifest: Manifest, out: &Path) -> Result<Built, BuildError> {
+    let name = format!(
+        "{}-{}-{}-{}",
+        manifest.kind, manifest.name, manifest.version, manifest.architecture
+    );
+    let layer = out.join(format!("{name}.layer"));
+    let manifest_file = out.join(format!("{name}.manifest.json"));
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |cause| output(&path, cause)
+    };
+    let mut document = NamedTempFile::new_in(out).map_err(failed(out))?;
+    document
+        .write_all(&manifest.to_bytes())
+        .map_err(failed(&manifest_file))?;
+    for (file, path) in [(file, &layer), (document, &manifest_file)] {
+        let permissions = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+        file.as_file()
+            .set_permissions(permissions)
+            .map_err(failed(path))?;
+        file.as_file().sync_all().map_err(failed(path))?;
+        file.persist(path)
+            .map_err(|error| output(path, error.error))?;
+    }
+    std::fs::File::open(out)
+        .and_then(|dir| dir.sync_all())
+        .map_err(failed(out))?;
+    Ok(Built {
+        layer,
+        manifest_file,
+        manifest,
+    })
+}

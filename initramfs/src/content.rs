@@ -1,0 +1,188 @@
+//! Where the bytes of a file come from, without holding them in memory.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// The bytes of one regular file.
+#[derive(Clone, Debug)]
+pub enum Content {
+    /// In memory: recipe entries and what the builder makes.
+    Bytes(Arc<[u8]>),
+    /// A file of this machine.
+    Disk {
+        /// Where it is.
+        path: PathBuf,
+        /// Its size when the tree was read, in bytes.
+        bytes: u64,
+    },
+    /// A part of a [`Spool`].
+    Spool {
+        /// The spool's file.
+        file: Arc<File>,
+        /// Where it begins, in bytes.
+        offset: u64,
+        /// Size in bytes.
+        bytes: u64,
+    },
+}
+
+impl Content {
+    /// Content in memory.
+    #[must_use]
+    pub fn from_bytes(bytes: impl Into<Arc<[u8]>>) -> Self {
+        Self::Bytes(bytes.into())
+    }
+
+    /// Size in bytes.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        match self {
+            Self::Bytes(bytes) => bytes.len() as u64,
+            Self::Disk { bytes, .. } | Self::Spool { bytes, .. } => *bytes,
+        }
+    }
+
+    /// Whether there are no bytes.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Opens the content for reading at any place.
+    ///
+    /// # Errors
+    /// The file of [`Content::Disk`] cannot be opened.
+    pub fn open(&self) -> io::Result<OpenContent<'_>> {
+        Ok(match self {
+            Self::Bytes(bytes) => OpenContent::Bytes(bytes),
+            Self::Disk { path, bytes } => OpenContent::Disk(File::open(path)?, *bytes),
+            Self::Spool {
+                file,
+                offset,
+                bytes,
+            } => OpenContent::Spool(file, *offset, *bytes),
+        })
+    }
+
+    /// All bytes.
+    ///
+    /// # Errors
+    /// They cannot be read, or the file has become shorter.
+    pub fn read(&self) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; usize::try_from(self.len()).map_err(io::Error::other)?];
+        self.open()?.read_exact_at(&mut bytes, 0)?;
+        Ok(bytes)
+    }
+
+    /// A reader of the content from its start, which fails if there are fewer bytes than there were.
+    ///
+    /// # Errors
+    /// The file of [`Content::Disk`] cannot be opened.
+    pub fn reader(&self) -> io::Result<ContentReader<'_>> {
+        Ok(ContentReader {
+            open: self.open()?,
+            at: 0,
+            bytes: self.len(),
+        })
+    }
+}
+
+/// Reads content from its start.
+#[derive(Debug)]
+pub struct ContentReader<'a> {
+    open: OpenContent<'a>,
+    at: u64,
+    bytes: u64,
+}
+
+impl Read for ContentReader<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = self.bytes - self.at;
+        let take = usize::try_from(left).map_or(buffer.len(), |left| left.min(buffer.len()));
+        self.open.read_exact_at(&mut buffer[..take], self.at)?;
+        self.at += take as u64;
+        Ok(take)
+    }
+}
+
+/// Content that is open.
+#[derive(Debug)]
+pub enum OpenContent<'a> {
+    /// In memory.
+    Bytes(&'a [u8]),
+    /// A file and its size.
+    Disk(File, u64),
+    /// A file, where the content begins in it, and its size.
+    Spool(&'a File, u64, u64),
+}
+
+impl OpenContent<'_> {
+    /// Fills `buffer` from the bytes at `at`.
+    ///
+    /// # Errors
+    /// Reading fails or the content ends before.
+    pub fn read_exact_at(&self, buffer: &mut [u8], at: u64) -> io::Result<()> {
+        let end = at.checked_add(buffer.len() as u64);
+        let within = |bytes: u64| match end {
+            Some(end) if end <= bytes => Ok(()),
+            _ => Err(io::Error::from(io::ErrorKind::UnexpectedEof)),
+        };
+        match self {
+            Self::Bytes(bytes) => {
+                within(bytes.len() as u64)?;
+                let at = usize::try_from(at).map_err(io::Error::other)?;
+                buffer.copy_from_slice(&bytes[at..at + buffer.len()]);
+                Ok(())
+            }
+            Self::Disk(file, bytes) => {
+                within(*bytes)?;
+                file.read_exact_at(buffer, at)
+            }
+            Self::Spool(file, offset, bytes) => {
+                within(*bytes)?;
+                file.read_exact_at(buffer, offset + at)
+            }
+        }
+    }
+}
+
+/// One unnamed temporary file that keeps the contents of many small ones: packages are unpacked into it, so that no
+/// name, owner or mode of theirs ever touches a file system.
+#[derive(Debug)]
+pub struct Spool {
+    file: Arc<File>,
+    end: u64,
+}
+
+impl Spool {
+    /// An empty spool in the directory for temporary files.
+    ///
+    /// # Errors
+    /// No temporary file can be made.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self {
+            file: Arc::new(tempfile::tempfile()?),
+            end: 0,
+        })
+    }
+
+    /// Adds all that `reader` gives.
+    ///
+    /// # Errors
+    /// Reading or writing fails.
+    pub fn add(&mut self, reader: &mut impl Read) -> io::Result<Content> {
+        let mut file = &*self.file;
+        file.seek(SeekFrom::Start(self.end))?;
+        let bytes = io::copy(reader, &mut file)?;
+        let offset = self.end;
+        self.end += bytes;
+        Ok(Content::Spool {
+            file: Arc::clone(&self.file),
+            offset,
+            bytes,
+        })
+    }
+}

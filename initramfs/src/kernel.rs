@@ -1,0 +1,362 @@
+//! Kernels from Debian packages: a selection of modules with all they depend on, and their indexes.
+//!
+//! What a module needs is in its `.modinfo` section; `depmod` (kmod) writes the indexes of the selection. The medium and
+//! the kernel layer use the same functions, so that they fit.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+
+use towline_contract::manifest::Package;
+
+use crate::content::{Content, Spool};
+use crate::deb::{self, DebError};
+use crate::filter::{Filter, glob_set};
+use crate::modinfo::{self, ModInfo};
+use crate::tree::{Meta, Node, Tree, TreeError};
+
+/// Why a kernel's modules cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum KernelError {
+    /// The package cannot be unpacked.
+    #[error(transparent)]
+    Deb(#[from] DebError),
+    /// The package has no kernel, or more than one.
+    #[error("{path} is no kernel package: {what}")]
+    NoKernel {
+        /// The package file.
+        path: PathBuf,
+        /// What is missing.
+        what: String,
+    },
+    /// A module cannot be read.
+    #[error("cannot read kernel module {module}")]
+    Module {
+        /// Its path below `kernel/`.
+        module: String,
+        /// Why.
+        #[source]
+        cause: io::Error,
+    },
+    /// A line of the selection that names nothing.
+    #[error("kernel {release} has no module {name:?}")]
+    Unknown {
+        /// Release of the kernel.
+        release: String,
+        /// The line.
+        name: String,
+    },
+    /// A glob that is not valid.
+    #[error(transparent)]
+    Glob(#[from] globset::Error),
+    /// `depmod` cannot be run or says no.
+    #[error("depmod (Debian package kmod) failed: {0}")]
+    Depmod(String),
+    /// A temporary file.
+    #[error("cannot write the modules for depmod")]
+    Temporary(#[source] io::Error),
+    /// An entry does not fit.
+    #[error(transparent)]
+    Tree(#[from] TreeError),
+}
+
+/// Which modules to take. What they depend on comes with them.
+#[derive(Clone, Debug, Default)]
+pub struct Selection {
+    /// Names of modules (`loop`), or globs over their paths below `kernel/`, which have a slash (`drivers/net/ethernet`,
+    /// all below it). Each must name something.
+    pub modules: Vec<String>,
+    /// Globs over paths below `kernel/`: what they match is taken only when something else depends on it.
+    pub without: Vec<String>,
+}
+
+#[derive(Debug)]
+struct Module {
+    /// Below `lib/modules/RELEASE/`: `kernel/fs/ext4/ext4.ko`.
+    path: String,
+    content: Arc<Content>,
+    info: ModInfo,
+}
+
+/// A kernel package, unpacked.
+#[derive(Debug)]
+pub struct Kernel {
+    /// What `uname -r` will say.
+    pub release: String,
+    /// The package.
+    pub package: Package,
+    /// The newest time in the package, in seconds since 1970.
+    pub time: u32,
+    image: Arc<Content>,
+    lists: Vec<(String, Arc<Content>)>,
+    modules: BTreeMap<String, Module>,
+    builtin: BTreeSet<String>,
+    /// Modules by the aliases that soft dependencies use.
+    aliases: HashMap<String, Vec<String>>,
+}
+
+impl Kernel {
+    /// Unpacks the kernel package at `path`.
+    ///
+    /// # Errors
+    /// See [`KernelError`].
+    pub fn open(path: &Path, spool: &mut Spool) -> Result<Self, KernelError> {
+        let wanted = [
+            "boot/vmlinuz-*".to_owned(),
+            "lib/modules".to_owned(),
+            "usr/lib/modules".to_owned(),
+        ];
+        let mut tree = Tree::new();
+        let meta = Meta::root(0o777);
+        tree.symlink(b"lib", meta, b"usr/lib")?;
+        let package = deb::unpack(
+            path,
+            &Filter::only(&wanted, &[])?,
+            spool,
+            &mut tree,
+            &mut |_| {},
+        )?;
+        let no_kernel = |what: &str| KernelError::NoKernel {
+            path: path.to_owned(),
+            what: what.to_owned(),
+        };
+        let mut images = files(&tree, "boot/vmlinuz-");
+        let (Some((release, image)), None) = (images.next(), images.next()) else {
+            return Err(no_kernel("it should have one boot/vmlinuz-RELEASE"));
+        };
+        let mut kernel = Self {
+            release: release.to_owned(),
+            package,
+            time: tree.newest().unwrap_or(0),
+            image: Arc::clone(image),
+            lists: Vec::new(),
+            modules: BTreeMap::new(),
+            builtin: BTreeSet::new(),
+            aliases: HashMap::new(),
+        };
+        let prefix = format!("usr/lib/modules/{release}/");
+        for (name, content) in files(&tree, &prefix) {
+            kernel.add(name, content)?;
+        }
+        if kernel.modules.is_empty() {
+            return Err(no_kernel("it has no modules"));
+        }
+        Ok(kernel)
+    }
+
+    fn add(&mut self, path: &str, content: &Arc<Content>) -> Result<(), KernelError> {
+        let failed = |cause| KernelError::Module {
+            module: path.to_owned(),
+            cause,
+        };
+        let Some(name) = module_name(path) else {
+            if path.starts_with("modules.") {
+                self.lists.push((path.to_owned(), Arc::clone(content)));
+            }
+            if path == "modules.builtin" {
+                let text = String::from_utf8(content.read().map_err(failed)?);
+                let text = text.map_err(|cause| failed(io::Error::other(cause)))?;
+                self.builtin = text.lines().filter_map(module_name).collect();
+            }
+            return Ok(());
+        };
+        let info = modinfo::read(path, content).map_err(failed)?;
+        for alias in &info.aliases {
+            self.aliases
+                .entry(alias.replace('-', "_"))
+                .or_default()
+                .push(name.clone());
+        }
+        let module = Module {
+            path: path.to_owned(),
+            content: Arc::clone(content),
+            info,
+        };
+        self.modules.insert(name, module);
+        Ok(())
+    }
+
+    /// The kernel image (`vmlinuz`).
+    #[must_use]
+    pub fn image(&self) -> &Content {
+        &self.image
+    }
+
+    /// Names of the selected modules and all that they depend on, softly too.
+    ///
+    /// # Errors
+    /// A line of the selection that names nothing, or a bad glob.
+    pub fn select(&self, selection: &Selection) -> Result<BTreeSet<String>, KernelError> {
+        let without = glob_set(&selection.without)?;
+        let mut todo = Vec::new();
+        for line in &selection.modules {
+            let names = self.named(line)?;
+            if names.is_empty() && !self.builtin.contains(&line.replace('-', "_")) {
+                return Err(KernelError::Unknown {
+                    release: self.release.clone(),
+                    name: line.clone(),
+                });
+            }
+            todo.extend(
+                names
+                    .into_iter()
+                    .filter(|name| !without.is_match(self.place(name))),
+            );
+        }
+        let mut selected = BTreeSet::new();
+        while let Some(name) = todo.pop() {
+            let Some(module) = self.modules.get(&name) else {
+                continue;
+            }; // built in
+            if !selected.insert(name) {
+                continue;
+            }
+            todo.extend(
+                module
+                    .info
+                    .depends
+                    .iter()
+                    .map(|name| name.replace('-', "_")),
+            );
+            for soft in &module.info.soft {
+                let name = soft.replace('-', "_");
+                let by_alias = self.aliases.get(&name).cloned().unwrap_or_default();
+                todo.extend(if self.modules.contains_key(&name) {
+                    vec![name]
+                } else {
+                    by_alias
+                });
+            }
+        }
+        Ok(selected)
+    }
+
+    /// The modules that a line of a selection names.
+    fn named(&self, line: &str) -> Result<Vec<String>, KernelError> {
+        if !line.contains('/') {
+            let name = line.replace('-', "_");
+            return Ok(self
+                .modules
+                .contains_key(&name)
+                .then_some(name)
+                .into_iter()
+                .collect());
+        }
+        let globs = glob_set(&[line.to_owned(), format!("{line}.ko")])?;
+        Ok(self
+            .modules
+            .keys()
+            .filter(|name| globs.is_match(self.place(name)))
+            .cloned()
+            .collect())
+    }
+
+    /// Path of a module below `kernel/`, without the ending of its compression.
+    fn place(&self, name: &str) -> &str {
+        let path = self
+            .modules
+            .get(name)
+            .map_or("", |module| module.path.as_str());
+        let path = path.strip_prefix("kernel/").unwrap_or(path);
+        path.find(".ko").map_or(path, |at| &path[..at + 3])
+    }
+
+    /// The modules of `names` below `usr/lib/modules/RELEASE`, with indexes for just these.
+    ///
+    /// # Errors
+    /// `depmod` fails, or a module cannot be read.
+    pub fn modules(&self, names: &BTreeSet<String>) -> Result<Tree, KernelError> {
+        let base = format!("usr/lib/modules/{}", self.release);
+        let meta = |mode| Meta {
+            mtime: Some(self.time),
+            ..Meta::root(mode)
+        };
+        let mut tree = Tree::new();
+        for name in names {
+            if let Some(module) = self.modules.get(name) {
+                let content = (*module.content).clone();
+                tree.file(
+                    format!("{base}/{}", module.path).as_bytes(),
+                    meta(0o644),
+                    content,
+                )?;
+            }
+        }
+        for (name, content) in self.indexes(names)? {
+            tree.file(format!("{base}/{name}").as_bytes(), meta(0o644), content)?;
+        }
+        Ok(tree)
+    }
+
+    /// Lets `depmod` write the indexes of these modules.
+    fn indexes(&self, names: &BTreeSet<String>) -> Result<BTreeMap<String, Content>, KernelError> {
+        let root = tempfile::tempdir().map_err(KernelError::Temporary)?;
+        let dir = root.path().join("lib/modules").join(&self.release);
+        let put = |path: &str, content: &Content| -> io::Result<()> {
+            let path = dir.join(path);
+            fs::create_dir_all(path.parent().unwrap_or(&dir))?;
+            let mut file = fs::File::create(path)?;
+            io::copy(&mut content.reader()?, &mut file).map(drop)
+        };
+        let modules = names.iter().filter_map(|name| self.modules.get(name));
+        let modules = modules.map(|module| (module.path.as_str(), &*module.content));
+        let lists = self
+            .lists
+            .iter()
+            .map(|(path, content)| (path.as_str(), &**content));
+        for (path, content) in modules.chain(lists) {
+            put(path, content).map_err(KernelError::Temporary)?;
+        }
+        depmod(root.path(), &self.release)?;
+        let mut indexes = BTreeMap::new();
+        for entry in fs::read_dir(&dir).map_err(KernelError::Temporary)? {
+            let entry = entry.map_err(KernelError::Temporary)?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if entry.path().is_file() && name.starts_with("modules.") {
+                let bytes = fs::read(entry.path()).map_err(KernelError::Temporary)?;
+                indexes.insert(name, Content::from_bytes(bytes));
+            }
+        }
+        Ok(indexes)
+    }
+}
+
+fn depmod(root: &Path, release: &str) -> Result<(), KernelError> {
+    let path = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/sbin";
+    let output = Command::new("depmod")
+        .arg("-b")
+        .arg(root)
+        .arg(release)
+        .env("PATH", path)
+        .env("LC_ALL", "C")
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|cause| KernelError::Depmod(cause.to_string()))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(KernelError::Depmod(
+        String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+    ))
+}
+
+/// The regular files of `tree` whose path begins with `prefix`, by the rest of it.
+fn files<'a>(tree: &'a Tree, prefix: &'a str) -> impl Iterator<Item = (&'a str, &'a Arc<Content>)> {
+    tree.iter().filter_map(move |(path, entry)| {
+        let rest = std::str::from_utf8(path).ok()?.strip_prefix(prefix)?;
+        match &entry.node {
+            Node::File(content) => Some((rest, content)),
+            _ => None,
+        }
+    })
+}
+
+/// `e1000e` of `kernel/drivers/…/e1000e.ko.xz`; the kernel takes `-` for `_`.
+pub(crate) fn module_name(path: &str) -> Option<String> {
+    let file = path.rsplit('/').next()?;
+    let name = &file[..file.find(".ko")?];
+    Some(name.replace('-', "_"))
+}

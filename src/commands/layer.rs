@@ -1,0 +1,173 @@
+//! `towline layer`: builds layers, looks into them, and checks them.
+
+mod inspect;
+mod verify;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use clap::{Args, Subcommand};
+use serde_json::json;
+use towline_contract::manifest::Manifest;
+use towline_initramfs::assemble::SourceError;
+use towline_initramfs::build::{self, BuildError, Built, Options};
+use towline_initramfs::recipe::{Recipe, RecipeError};
+
+use crate::exit::{Exit, Failure, Outcome};
+
+/// Build layers, look into them, check them
+#[derive(Args)]
+pub(crate) struct LayerArgs {
+    #[command(subcommand)]
+    command: LayerCommand,
+}
+
+#[derive(Subcommand)]
+enum LayerCommand {
+    /// Build the layer that a recipe describes
+    Build(BuildArgs),
+    /// Show what a layer is and holds
+    Inspect(inspect::InspectArgs),
+    /// Check a layer against its manifest and its kind's rules
+    Verify(verify::VerifyArgs),
+}
+
+#[derive(Args)]
+struct BuildArgs {
+    /// The recipe
+    recipe: PathBuf,
+    /// Folder for the layer and its manifest
+    #[arg(short, long, value_name = "DIR", default_value = ".")]
+    out: PathBuf,
+    /// Value of a variable of the recipe
+    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = setting)]
+    settings: Vec<(String, String)>,
+    /// Folder for downloaded packages [default: towline/packages in the user's cache directory]
+    #[arg(long, value_name = "DIR")]
+    cache: Option<PathBuf>,
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(args: &LayerArgs) -> Outcome {
+    match &args.command {
+        LayerCommand::Build(args) => run_build(args),
+        LayerCommand::Inspect(args) => inspect::run(args),
+        LayerCommand::Verify(args) => verify::run(args),
+    }
+}
+
+fn setting(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("must be NAME=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+fn run_build(args: &BuildArgs) -> Outcome {
+    let started = Instant::now();
+    let settings: BTreeMap<_, _> = args.settings.iter().cloned().map(absolute).collect();
+    let recipe = Recipe::read(&args.recipe, &settings).map_err(recipe_failure)?;
+    let options = Options {
+        out: args.out.clone(),
+        cache: cache(args.cache.as_deref())?,
+    };
+    let mut talk = |what: &str| eprintln!("towline: {what}");
+    let built = build::build(&recipe, &options, &mut talk).map_err(build_failure)?;
+    print(&built, started.elapsed().as_secs_f64(), args.json);
+    Ok(())
+}
+
+/// A value that names a file of this machine is made absolute: the recipe's own paths are relative to the recipe.
+fn absolute((name, value): (String, String)) -> (String, String) {
+    let path = Path::new(&value).canonicalize().ok();
+    let path = path.and_then(|path| path.to_str().map(str::to_owned));
+    (name, path.unwrap_or(value))
+}
+
+/// The folder for downloaded packages.
+fn cache(chosen: Option<&Path>) -> Result<PathBuf, Failure> {
+    if let Some(chosen) = chosen {
+        return Ok(chosen.to_owned());
+    }
+    let base = match (std::env::var_os("XDG_CACHE_HOME"), std::env::var_os("HOME")) {
+        (Some(cache), _) if !cache.is_empty() => PathBuf::from(cache),
+        (_, Some(home)) => PathBuf::from(home).join(".cache"),
+        _ => {
+            let error = anyhow::anyhow!(
+                "no home directory is known, so there is no place for downloaded packages"
+            );
+            return Err(Failure::new(Exit::Usage, error).next("say where: --cache DIR"));
+        }
+    };
+    Ok(base.join("towline/packages"))
+}
+
+fn recipe_failure(error: RecipeError) -> Failure {
+    Failure::new(Exit::Usage, error).next("docs/how-to/recipes.md explains every field")
+}
+
+fn build_failure(error: BuildError) -> Failure {
+    let (exit, next) = match &error {
+        BuildError::Source { cause, .. } => match cause.as_ref() {
+            SourceError::Apt(_) => (Exit::NotReachable, None),
+            SourceError::Library(_) => (
+                Exit::No,
+                Some("add the packages that have them to the recipe"),
+            ),
+            _ => (Exit::Usage, None),
+        },
+        BuildError::Missing(_) => (
+            Exit::No,
+            Some("add the packages that have them, or exclude the files that need them"),
+        ),
+        BuildError::Recipe { .. } | BuildError::Manifest(_) => (Exit::Usage, None),
+        _ => (Exit::Internal, None),
+    };
+    let failure = Failure::new(exit, error);
+    match next {
+        Some(next) => failure.next(next),
+        None => failure,
+    }
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "sizes are shown in megabytes with one digit"
+)]
+fn print(built: &Built, seconds: f64, json: bool) {
+    let Manifest {
+        digest,
+        stored_bytes,
+        unpacked_bytes,
+        entries,
+        ..
+    } = &built.manifest;
+    if json {
+        let result = json!({
+            "layer": built.layer, "manifest": built.manifest_file, "target": built.manifest.target_name(),
+            "digest": digest, "stored_bytes": stored_bytes, "unpacked_bytes": unpacked_bytes, "entries": entries,
+            "seconds": seconds,
+        });
+        println!("{result}");
+        return;
+    }
+    println!("{}", built.layer.display());
+    println!("  target   {}", built.manifest.target_name());
+    println!("  digest   {digest}");
+    let megabytes = |bytes: u64| bytes as f64 / 1e6;
+    println!(
+        "  stored   {:.1} MB, archive {:.1} MB",
+        megabytes(*stored_bytes),
+        megabytes(*unpacked_bytes)
+    );
+    if let Some(image) = &built.manifest.image {
+        println!(
+            "  image    {:.1} MB, files {:.1} MB",
+            megabytes(image.bytes),
+            megabytes(image.content_bytes)
+        );
+    }
+    println!("  entries  {entries}");
+    println!("  time     {seconds:.1} s");
+}

@@ -1,0 +1,141 @@
+//! `towline layer inspect`: what a layer is and holds.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde_json::json;
+use towline_contract::manifest::Manifest;
+use towline_contract::newc::{Entry, mode};
+use towline_initramfs::stored;
+
+use super::verify;
+use crate::exit::{Exit, Failure, Outcome};
+
+#[derive(Args)]
+pub(super) struct InspectArgs {
+    /// The layer
+    layer: PathBuf,
+    /// Its manifest [default: the file of the same name with .manifest.json]
+    #[arg(long, value_name = "FILE")]
+    manifest: Option<PathBuf>,
+    /// List its entries
+    #[arg(long)]
+    entries: bool,
+    /// Print as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(args: &InspectArgs) -> Outcome {
+    let manifest = verify::manifest(&args.layer, args.manifest.as_deref())?;
+    if args.json {
+        let mut document = json!({ "manifest": manifest });
+        if args.entries {
+            let mut entries = Vec::new();
+            list(&args.layer, |entry, target| {
+                entries.push(json!({
+                    "name": entry.display_name(), "mode": format!("{:o}", entry.mode), "uid": entry.uid, "gid": entry.gid,
+                    "mtime": entry.mtime, "bytes": entry.bytes, "links": entry.links,
+                    "target": (!target.is_empty()).then(|| target.escape_ascii().to_string()),
+                }));
+            })?;
+            document["entries"] = entries.into();
+        }
+        println!("{document:#}");
+        return Ok(());
+    }
+    print(&manifest);
+    if args.entries {
+        println!();
+        list(&args.layer, |entry, target| {
+            println!("{}", line(entry, target))
+        })?;
+    }
+    Ok(())
+}
+
+fn list(layer: &Path, each: impl FnMut(&Entry, &[u8])) -> Outcome {
+    stored::list(layer, each).map_err(|error| Failure::new(Exit::No, error))
+}
+
+fn print(manifest: &Manifest) {
+    println!("{}", manifest.target_name());
+    println!("  digest         {}", manifest.digest);
+    println!("  created        {}", manifest.created);
+    println!(
+        "  stored         {} bytes, {} chunks",
+        manifest.stored_bytes,
+        manifest.chunks.len()
+    );
+    println!(
+        "  archive        {} bytes, {} entries",
+        manifest.unpacked_bytes, manifest.entries
+    );
+    println!(
+        "  compression    {}",
+        format!("{:?}", manifest.compression).to_lowercase()
+    );
+    if let Some(image) = &manifest.image {
+        println!(
+            "  image          {}: {} bytes, files {} bytes",
+            image.path, image.bytes, image.content_bytes
+        );
+    }
+    if let Some(release) = &manifest.kernel_release {
+        println!("  kernel         {release}");
+    }
+    let (provides, requires) = (&manifest.provides, &manifest.requires);
+    println!(
+        "  provides       {} libraries, {} programs",
+        provides.libraries.len(),
+        provides.programs.len()
+    );
+    println!(
+        "  requires       {} libraries, {} programs",
+        requires.libraries.len(),
+        requires.programs.len()
+    );
+    for path in &manifest.replaceable {
+        println!("  replaceable    {path}");
+    }
+    for check in &manifest.checks {
+        println!(
+            "  check          {}: {}",
+            check.name,
+            check.command.join(" ")
+        );
+    }
+    println!("  packages       {}", manifest.packages.len());
+    for package in &manifest.packages {
+        println!(
+            "    {} {} {}",
+            package.name, package.version, package.architecture
+        );
+    }
+}
+
+/// One entry, much as `ls -l` shows it.
+fn line(entry: &Entry, target: &[u8]) -> String {
+    let kind = match entry.file_type() {
+        mode::S_IFDIR => 'd',
+        mode::S_IFLNK => 'l',
+        mode::S_IFBLK => 'b',
+        mode::S_IFCHR => 'c',
+        mode::S_IFIFO => 'p',
+        mode::S_IFSOCK => 's',
+        _ => '-',
+    };
+    let arrow = if target.is_empty() {
+        String::new()
+    } else {
+        format!(" -> {}", target.escape_ascii())
+    };
+    format!(
+        "{kind}{:04o} {:>5} {:>5} {:>10} {}{arrow}",
+        entry.mode & 0o7777,
+        entry.uid,
+        entry.gid,
+        entry.bytes,
+        entry.display_name()
+    )
+}
