@@ -25,7 +25,7 @@ test-all: test
 	cargo test --test e2e -- --include-ignored nightly --test-threads=2
 
 bench: build
-	cargo run --release -p towline-bench
+	cargo run --quiet --release -p towline-bench | tee target/benchmarks.md
 
 lint: tools
 	cargo fmt --all --check

@@ -1,0 +1,35 @@
+//! Measurements side by side with named peers, in one run, as medians and ratios: `make bench`.
+//!
+//! The report goes to stdout as Markdown; `docs/benchmarks.md` holds the last one that was looked at. Everything is made in
+//! target/bench. Nothing here passes or fails: a figure that misses its aim is for a person to read.
+
+mod boot;
+mod files;
+mod layers;
+mod measure;
+mod payload;
+mod prepare;
+mod site;
+
+use anyhow::{Result, bail};
+use prepare::Workshop;
+
+fn main() -> Result<()> {
+    let wanted: Vec<String> = std::env::args().skip(1).collect();
+    if let Some(unknown) = wanted
+        .iter()
+        .find(|name| !["layers", "boot"].contains(&name.as_str()))
+    {
+        bail!("there is no benchmark {unknown:?}: layers, boot, or none for both");
+    }
+    let runs = |name: &str| wanted.is_empty() || wanted.iter().any(|wanted| wanted == name);
+    let workshop = Workshop::open()?;
+    println!("# Benchmarks\n\n{}", prepare::machine());
+    if runs("layers") {
+        layers::bench(&workshop)?;
+    }
+    if runs("boot") {
+        boot::bench(&workshop)?;
+    }
+    Ok(())
+}
