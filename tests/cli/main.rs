@@ -1,3 +1,4 @@
 //! Tests of the `towline` program and of the project's own rules.
 
 mod dependencies;
+mod media;

@@ -83,13 +83,27 @@ impl Image {
     }
 
     fn find(path: &Path, options: &OpenOptions) -> Result<Self, AreaError> {
-        let failed = |what| move |cause| AreaError::File { what, path: path.to_owned(), cause };
+        let failed = |what| {
+            move |cause| AreaError::File {
+                what,
+                path: path.to_owned(),
+                cause,
+            }
+        };
         let file = options.open(path).map_err(failed("open"))?;
         let (first, second) = offsets(&file).map_err(failed("read"))?;
         match (first, second) {
             (None, _) => Err(AreaError::None(path.to_owned())),
-            (Some(first), Some(second)) => Err(AreaError::Several { path: path.to_owned(), first, second }),
-            (Some(offset), None) => Ok(Self { path: path.to_owned(), file, offset }),
+            (Some(first), Some(second)) => Err(AreaError::Several {
+                path: path.to_owned(),
+                first,
+                second,
+            }),
+            (Some(offset), None) => Ok(Self {
+                path: path.to_owned(),
+                file,
+                offset,
+            }),
         }
     }
 
@@ -105,7 +119,9 @@ impl Image {
     /// The stamp is damaged: it is never taken for a cleared one.
     pub fn settings(&self) -> Result<Option<Settings>, AreaError> {
         let mut area = vec![0; STAMP_BYTES];
-        self.file.read_exact_at(&mut area, self.offset).map_err(|cause| self.area_failed("read", cause))?;
+        self.file
+            .read_exact_at(&mut area, self.offset)
+            .map_err(|cause| self.area_failed("read", cause))?;
         stamp::decode(&area).map_err(|cause| self.stamp_failed(cause))
     }
 
@@ -129,7 +145,9 @@ impl Image {
     fn overwrite(&self, area: &[u8]) -> Result<(), AreaError> {
         // An image that ends inside the area must not grow.
         let mut there = vec![0; area.len()];
-        self.file.read_exact_at(&mut there, self.offset).map_err(|cause| self.area_failed("read", cause))?;
+        self.file
+            .read_exact_at(&mut there, self.offset)
+            .map_err(|cause| self.area_failed("read", cause))?;
         self.file
             .write_all_at(area, self.offset)
             .and_then(|()| self.file.sync_all())
@@ -139,12 +157,19 @@ impl Image {
     fn area_failed(&self, what: &'static str, cause: io::Error) -> AreaError {
         match cause.kind() {
             io::ErrorKind::UnexpectedEof => AreaError::CutOff(self.path.clone()),
-            _ => AreaError::File { what, path: self.path.clone(), cause },
+            _ => AreaError::File {
+                what,
+                path: self.path.clone(),
+                cause,
+            },
         }
     }
 
     fn stamp_failed(&self, cause: StampError) -> AreaError {
-        AreaError::Stamp { path: self.path.clone(), cause }
+        AreaError::Stamp {
+            path: self.path.clone(),
+            cause,
+        }
     }
 }
 
@@ -190,7 +215,10 @@ mod tests {
     }
 
     fn settings() -> Settings {
-        Settings { servers: vec!["https://backup.example".into()], ..Settings::default() }
+        Settings {
+            servers: vec!["https://backup.example".into()],
+            ..Settings::default()
+        }
     }
 
     #[test]
@@ -204,9 +232,16 @@ mod tests {
         assert_eq!(stamped.len(), built.len());
         assert_eq!(stamped[..1000], built[..1000]);
         assert_eq!(stamped[1000 + STAMP_BYTES..], built[1000 + STAMP_BYTES..]);
-        assert_eq!(Image::open(file.path()).unwrap().settings().unwrap(), Some(settings()));
+        assert_eq!(
+            Image::open(file.path()).unwrap().settings().unwrap(),
+            Some(settings())
+        );
         image.stamp(&Settings::default()).unwrap();
-        assert_eq!(image.settings().unwrap(), Some(Settings::default()), "nothing of the first stamp is left");
+        assert_eq!(
+            image.settings().unwrap(),
+            Some(Settings::default()),
+            "nothing of the first stamp is left"
+        );
         image.clear().unwrap();
         assert_eq!(std::fs::read(file.path()).unwrap(), built);
     }
@@ -221,14 +256,27 @@ mod tests {
     fn an_image_with_two_areas_is_refused() {
         let file = image(&[&stamp::cleared(), &stamp::cleared()]);
         let refused = Image::open_to_stamp(file.path());
-        assert!(matches!(refused, Err(AreaError::Several { first: 0, second: 65536, .. })), "{refused:?}");
+        assert!(
+            matches!(
+                refused,
+                Err(AreaError::Several {
+                    first: 0,
+                    second: 65536,
+                    ..
+                })
+            ),
+            "{refused:?}"
+        );
     }
 
     #[test]
     fn an_image_cut_off_inside_its_area_is_refused_and_not_made_longer() {
         let file = image(&[&[7; 100], &stamp::cleared()[..5000]]);
         let image = Image::open_to_stamp(file.path()).unwrap();
-        assert!(matches!(image.stamp(&settings()), Err(AreaError::CutOff(_))));
+        assert!(matches!(
+            image.stamp(&settings()),
+            Err(AreaError::CutOff(_))
+        ));
         assert_eq!(file.as_file().metadata().unwrap().len(), 5100);
     }
 

@@ -133,7 +133,12 @@ pub struct Built {
 ///
 /// # Errors
 /// See [`BuildError`].
-pub fn build(stage1: &Path, cache: &Path, out: &Path, talk: &dyn Fn(&str)) -> Result<Built, BuildError> {
+pub fn build(
+    stage1: &Path,
+    cache: &Path,
+    out: &Path,
+    talk: &dyn Fn(&str),
+) -> Result<Built, BuildError> {
     let stage1 = read_stage1(stage1)?;
     talk("packages of kernel and boot loaders");
     let sources = Sources::get(cache)?;
@@ -141,12 +146,27 @@ pub fn build(stage1: &Path, cache: &Path, out: &Path, talk: &dyn Fn(&str)) -> Re
     let work = tempfile::tempdir().map_err(BuildError::Temporary)?;
     let files = Files::new(work.path().join("iso"), time)?;
 
-    talk(&format!("initrd with the drivers of kernel {}", sources.kernel.release));
-    let modules = initrd::write_stage1(&sources.kernel, stage1, time, &files.path("boot/stage1.img")?)?;
+    talk(&format!(
+        "initrd with the drivers of kernel {}",
+        sources.kernel.release
+    ));
+    let modules = initrd::write_stage1(
+        &sources.kernel,
+        stage1,
+        time,
+        &files.path("boot/stage1.img")?,
+    )?;
     files.write("boot/stamp.img", &Content::from_bytes(initrd::stamp(time)?))?;
     files.write("boot/vmlinuz", sources.kernel.image())?;
-    files.write("boot/grub/grub.cfg", &Content::from_bytes(grub::menu().into_bytes()))?;
-    let info = format!("Towline {} {}\n", env!("CARGO_PKG_VERSION"), sources.kernel.release);
+    files.write(
+        "boot/grub/grub.cfg",
+        &Content::from_bytes(grub::menu().into_bytes()),
+    )?;
+    let info = format!(
+        "Towline {} {}\n",
+        env!("CARGO_PKG_VERSION"),
+        sources.kernel.release
+    );
     files.write(".disk/info", &Content::from_bytes(info.into_bytes()))?;
 
     talk("boot loaders for BIOS, UEFI and Secure Boot");
@@ -156,7 +176,10 @@ pub fn build(stage1: &Path, cache: &Path, out: &Path, talk: &dyn Fn(&str)) -> Re
     let esp = iso::efi_partition(&sources, work.path())?;
 
     talk("hybrid image");
-    let folder = out.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = out
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
     let image = tempfile::Builder::new()
         .prefix(".towline-")
         .suffix(".iso")
@@ -164,13 +187,22 @@ pub fn build(stage1: &Path, cache: &Path, out: &Path, talk: &dyn Fn(&str)) -> Re
         .map_err(BuildError::file("write to", folder))?;
     iso::write(&files, &sector, &esp, time, image.path())?;
     let bytes = finish(image, out)?;
-    Ok(Built { bytes, kernel_release: sources.kernel.release.clone(), modules, time })
+    Ok(Built {
+        bytes,
+        kernel_release: sources.kernel.release.clone(),
+        modules,
+        time,
+    })
 }
 
 /// Checks the image and gives it its name.
 fn finish(image: tempfile::NamedTempFile, out: &Path) -> Result<u64, BuildError> {
     use std::os::unix::fs::PermissionsExt;
-    let bytes = image.path().metadata().map_err(BuildError::file("read", image.path()))?.len();
+    let bytes = image
+        .path()
+        .metadata()
+        .map_err(BuildError::file("read", image.path()))?
+        .len();
     if bytes > MEDIUM_BYTES_MAX {
         return Err(BuildError::TooLarge { bytes });
     }
@@ -178,17 +210,30 @@ fn finish(image: tempfile::NamedTempFile, out: &Path) -> Result<u64, BuildError>
     // A token may be stamped on it later: it is its owner's alone.
     std::fs::set_permissions(image.path(), std::fs::Permissions::from_mode(0o600))
         .map_err(BuildError::file("write", image.path()))?;
-    image.as_file().sync_all().map_err(BuildError::file("write", out))?;
-    image.persist(out).map_err(|error| BuildError::file("write", out)(error.error))?;
+    image
+        .as_file()
+        .sync_all()
+        .map_err(BuildError::file("write", out))?;
+    image
+        .persist(out)
+        .map_err(|error| BuildError::file("write", out)(error.error))?;
     Ok(bytes)
 }
 
 /// Reads stage 1 and refuses what the kernel could not start as PID 1 on an empty file system.
 fn read_stage1(path: &Path) -> Result<Content, BuildError> {
-    let refuse = |what: String| BuildError::Stage1 { path: path.to_owned(), what };
-    let bytes = path.metadata().map_err(BuildError::file("read", path))?.len();
+    let refuse = |what: String| BuildError::Stage1 {
+        path: path.to_owned(),
+        what,
+    };
+    let bytes = path
+        .metadata()
+        .map_err(BuildError::file("read", path))?
+        .len();
     if bytes > STAGE1_BYTES_MAX {
-        return Err(refuse(format!("it has {bytes} bytes, more than {STAGE1_BYTES_MAX}")));
+        return Err(refuse(format!(
+            "it has {bytes} bytes, more than {STAGE1_BYTES_MAX}"
+        )));
     }
     let program = std::fs::read(path).map_err(BuildError::file("read", path))?;
     check_stage1(&program).map_err(|what| refuse(what.to_owned()))?;
@@ -206,12 +251,18 @@ fn check_stage1(program: &[u8]) -> Result<(), &'static str> {
     const PT_INTERP: u32 = 3;
     let number = |at: usize, bytes: usize| -> Option<usize> {
         let field = program.get(at..at.checked_add(bytes)?)?;
-        Some(field.iter().rev().fold(0, |sum, byte| (sum << 8) | usize::from(*byte)))
+        Some(
+            field
+                .iter()
+                .rev()
+                .fold(0, |sum, byte| (sum << 8) | usize::from(*byte)),
+        )
     };
     if !program.starts_with(b"\x7fELF\x02\x01") || number(18, 2) != Some(62) {
         return Err("it is no program for x86-64");
     }
-    let (Some(table), Some(size), Some(count)) = (number(32, 8), number(54, 2), number(56, 2)) else {
+    let (Some(table), Some(size), Some(count)) = (number(32, 8), number(54, 2), number(56, 2))
+    else {
         return Err("its ELF header is cut off");
     };
     for index in 0..count {

@@ -19,14 +19,32 @@ const OPTIONS: &str = "console=tty0 console=ttyS0,115200 rootfstype=ramfs loglev
 
 /// What the image for BIOS has built in; the signed image for UEFI can load no modules, so nothing else may be needed.
 const BIOS_MODULES: &[&str] = &[
-    "biosdisk", "iso9660", "part_msdos", "part_gpt", "linux", "normal", "configfile", "search", "search_fs_file",
-    "serial", "terminal", "test", "echo", "sleep", "minicmd", "halt", "reboot", "gzio",
+    "biosdisk",
+    "iso9660",
+    "part_msdos",
+    "part_gpt",
+    "linux",
+    "normal",
+    "configfile",
+    "search",
+    "search_fs_file",
+    "serial",
+    "terminal",
+    "test",
+    "echo",
+    "sleep",
+    "minicmd",
+    "halt",
+    "reboot",
+    "gzio",
 ];
 
 /// The menu.
 pub(crate) fn menu() -> String {
     let entry = |title: &str, more: &str| {
-        ENTRY.replace("{title}", title).replace("{options}", &format!("{OPTIONS}{more}"))
+        ENTRY
+            .replace("{title}", title)
+            .replace("{options}", &format!("{OPTIONS}{more}"))
     };
     let mut text = String::from(
         "set timeout=3\nset default=0\n\
@@ -46,17 +64,26 @@ pub(crate) fn bios(sources: &Sources, work: &Path) -> Result<(PathBuf, PathBuf),
     fs::create_dir(&modules).map_err(BuildError::file("make", &modules))?;
     for (name, content) in sources.grub_pc() {
         let path = modules.join(name);
-        content.read().and_then(|bytes| fs::write(&path, bytes)).map_err(BuildError::file("write", &path))?;
+        content
+            .read()
+            .and_then(|bytes| fs::write(&path, bytes))
+            .map_err(BuildError::file("write", &path))?;
     }
     let image = work.join("eltorito.img");
     let mut arguments: Vec<std::ffi::OsString> =
-        ["-O", "i386-pc-eltorito", "-p", "/boot/grub", "-d"].iter().map(Into::into).collect();
+        ["-O", "i386-pc-eltorito", "-p", "/boot/grub", "-d"]
+            .iter()
+            .map(Into::into)
+            .collect();
     arguments.extend([modules.clone().into(), "-o".into(), image.clone().into()]);
     arguments.extend(BIOS_MODULES.iter().map(Into::into));
     GRUB_MKIMAGE.run(sources.time, &arguments)?;
     let sector = modules.join("boot_hybrid.img");
     if !sector.is_file() {
-        return Err(BuildError::NoFile(format!("{}/boot_hybrid.img", crate::sources::GRUB_PC)));
+        return Err(BuildError::NoFile(format!(
+            "{}/boot_hybrid.img",
+            crate::sources::GRUB_PC
+        )));
     }
     Ok((image, sector))
 }
@@ -68,7 +95,13 @@ mod tests {
         let menu = super::menu();
         assert_eq!(menu.matches("menuentry").count(), 2);
         assert_eq!(menu.matches("towline.handover=kexec").count(), 1);
-        assert_eq!(menu.matches("initrd /boot/stage1.img /boot/stamp.img\n").count(), 2);
-        assert!(menu.contains("linux /boot/vmlinuz console=tty0 console=ttyS0,115200 rootfstype=ramfs loglevel=5\n"));
+        assert_eq!(
+            menu.matches("initrd /boot/stage1.img /boot/stamp.img\n")
+                .count(),
+            2
+        );
+        assert!(menu.contains(
+            "linux /boot/vmlinuz console=tty0 console=ttyS0,115200 rootfstype=ramfs loglevel=5\n"
+        ));
     }
 }

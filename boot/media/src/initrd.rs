@@ -52,7 +52,12 @@ const MODULES: &[&str] = &[
 const WITHOUT: &[&str] = &["drivers/usb/host/isp116x-hcd.ko", "drivers/usb/host/sl811*"];
 
 /// Indexes that stage 1 reads.
-const INDEXES: &[&str] = &["modules.dep", "modules.alias", "modules.softdep", "modules.builtin"];
+const INDEXES: &[&str] = &[
+    "modules.dep",
+    "modules.alias",
+    "modules.softdep",
+    "modules.builtin",
+];
 
 /// zstd's level: small, and the kernel unpacks it as fast as any.
 const LEVEL: i32 = 19;
@@ -76,7 +81,10 @@ pub(crate) fn write_stage1(
     path: &Path,
 ) -> Result<usize, BuildError> {
     let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
-    let names = kernel.select(&Selection { modules: words(MODULES), without: words(WITHOUT) })?;
+    let names = kernel.select(&Selection {
+        modules: words(MODULES),
+        without: words(WITHOUT),
+    })?;
     let mut tree = kernel.modules(&names)?;
     tree.retain(|path, _| {
         let name = path.rsplit(|b| *b == b'/').next().unwrap_or_default();
@@ -84,7 +92,11 @@ pub(crate) fn write_stage1(
     });
     tree.symlink(b"lib", Meta::root(0o777), b"usr/lib")?;
     tree.file(b"init", Meta::root(0o755), stage1)?;
-    tree.file(b"towline/build.json", Meta::root(0o644), Content::from_bytes(build_json(kernel, time)?))?;
+    tree.file(
+        b"towline/build.json",
+        Meta::root(0o644),
+        Content::from_bytes(build_json(kernel, time)?),
+    )?;
     let file = File::create(path).map_err(BuildError::file("write", path))?;
     write::write(&tree, time, Compression::Zstd, LEVEL, &file)?;
     Ok(names.len())

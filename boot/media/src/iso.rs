@@ -28,7 +28,10 @@ impl Files {
     /// An empty directory at `root`; `time` (seconds since 1970) is that of every file.
     pub(crate) fn new(root: PathBuf, time: u32) -> Result<Self, BuildError> {
         fs::create_dir_all(&root).map_err(BuildError::file("make", &root))?;
-        Ok(Self { root, time: SystemTime::UNIX_EPOCH + Duration::from_secs(time.into()) })
+        Ok(Self {
+            root,
+            time: SystemTime::UNIX_EPOCH + Duration::from_secs(time.into()),
+        })
     }
 
     /// Where the file `name` is to be written; its directories are made.
@@ -42,7 +45,10 @@ impl Files {
     /// Writes a file.
     pub(crate) fn write(&self, name: &str, content: &Content) -> Result<(), BuildError> {
         let path = self.path(name)?;
-        content.read().and_then(|bytes| fs::write(&path, bytes)).map_err(BuildError::file("write", &path))
+        content
+            .read()
+            .and_then(|bytes| fs::write(&path, bytes))
+            .map_err(BuildError::file("write", &path))
     }
 
     /// Sets all times.
@@ -64,7 +70,11 @@ fn date(path: &Path, time: SystemTime) -> io::Result<()> {
 pub(crate) fn efi_partition(sources: &Sources, work: &Path) -> Result<PathBuf, BuildError> {
     let files = Files::new(work.join("esp"), sources.time)?;
     let mut bytes = FAT_ROOM_BYTES;
-    for (name, from) in [("BOOTX64.EFI", SHIM), ("grubx64.efi", GRUB_CD), ("mmx64.efi", MOK_MANAGER)] {
+    for (name, from) in [
+        ("BOOTX64.EFI", SHIM),
+        ("grubx64.efi", GRUB_CD),
+        ("mmx64.efi", MOK_MANAGER),
+    ] {
         let content = sources.loader(from)?;
         files.write(&format!("EFI/BOOT/{name}"), content)?;
         bytes += content.len();
@@ -78,10 +88,27 @@ pub(crate) fn efi_partition(sources: &Sources, work: &Path) -> Result<PathBuf, B
     let word = OsString::from;
     MKFS_VFAT.run(
         sources.time,
-        &[word("--invariant"), word("-i"), word(FAT_SERIAL), word("-n"), word("TOWLINE"), image_word.clone()],
+        &[
+            word("--invariant"),
+            word("-i"),
+            word(FAT_SERIAL),
+            word("-n"),
+            word("TOWLINE"),
+            image_word.clone(),
+        ],
     )?;
     let efi = files.root.join("EFI").into_os_string();
-    MCOPY.run(sources.time, &[word("-s"), word("-m"), word("-i"), image_word, efi, word("::")])?;
+    MCOPY.run(
+        sources.time,
+        &[
+            word("-s"),
+            word("-m"),
+            word("-i"),
+            image_word,
+            efi,
+            word("::"),
+        ],
+    )?;
     Ok(image)
 }
 
@@ -96,16 +123,41 @@ pub(crate) fn write(
     files.date()?;
     let mut arguments: Vec<OsString> = Vec::new();
     let mut add = |words: &[&str]| arguments.extend(words.iter().map(OsString::from));
-    add(&["-no_rc", "-as", "mkisofs", "-quiet", "-V", "TOWLINE", "-A", "TOWLINE", "-iso-level", "3", "-r"]);
+    add(&[
+        "-no_rc",
+        "-as",
+        "mkisofs",
+        "-quiet",
+        "-V",
+        "TOWLINE",
+        "-A",
+        "TOWLINE",
+        "-iso-level",
+        "3",
+        "-r",
+    ]);
     // BIOS: GRUB from the CD's boot record, or from the stick's boot sector, which knows where GRUB lies.
-    add(&["-c", "boot/boot.cat", "-b", "boot/grub/eltorito.img", "-no-emul-boot", "-boot-load-size", "4"]);
+    add(&[
+        "-c",
+        "boot/boot.cat",
+        "-b",
+        "boot/grub/eltorito.img",
+        "-no-emul-boot",
+        "-boot-load-size",
+        "4",
+    ]);
     add(&["-boot-info-table", "--grub2-boot-info", "--grub2-mbr"]);
     arguments.push(sector.into());
     // UEFI: the same partition, by the CD's boot record and by the stick's GPT.
     arguments.extend(["-append_partition", "2", "0xef"].map(OsString::from));
     arguments.push(efi_partition.into());
     let mut add = |words: &[&str]| arguments.extend(words.iter().map(OsString::from));
-    add(&["-appended_part_as_gpt", "-eltorito-alt-boot", "-e", "--interval:appended_partition_2:all::"]);
+    add(&[
+        "-appended_part_as_gpt",
+        "-eltorito-alt-boot",
+        "-e",
+        "--interval:appended_partition_2:all::",
+    ]);
     add(&["-no-emul-boot", "-o"]);
     arguments.push(out.into());
     arguments.push(files.root.clone().into());

@@ -49,10 +49,14 @@ pub enum SettingsError {
         what: String,
     },
     /// Not a host's name.
-    #[error("{0:?} is no host name: letters, digits and - . + ~ : _ only, at most 128, not starting with a dot")]
+    #[error(
+        "{0:?} is no host name: letters, digits and - . + ~ : _ only, at most 128, not starting with a dot"
+    )]
     Host(String),
     /// Not a token.
-    #[error("the token must be one line of 1 to {TEXT_BYTES_MAX} printable characters without spaces")]
+    #[error(
+        "the token must be one line of 1 to {TEXT_BYTES_MAX} printable characters without spaces"
+    )]
     Token,
 }
 
@@ -61,7 +65,10 @@ pub enum SettingsError {
 /// # Errors
 /// It is something else.
 pub fn server(text: &str) -> Result<String, SettingsError> {
-    let refuse = |what: &str| SettingsError::Server { url: text.to_owned(), what: what.to_owned() };
+    let refuse = |what: &str| SettingsError::Server {
+        url: text.to_owned(),
+        what: what.to_owned(),
+    };
     if text.len() > TEXT_BYTES_MAX || text.chars().any(|c| c.is_control() || c.is_whitespace()) {
         return Err(refuse("it is too long, or has spaces"));
     }
@@ -97,13 +104,17 @@ pub fn root(bytes: &[u8]) -> Result<String, SettingsError> {
 pub fn ca(bytes: &[u8]) -> Result<Vec<String>, SettingsError> {
     let text = std::str::from_utf8(bytes).map_err(|_| SettingsError::NotText("the CA file"))?;
     if text.contains("PRIVATE KEY-----") {
-        return Err(SettingsError::Ca("it has a private key, which must not go onto a medium".into()));
+        return Err(SettingsError::Ca(
+            "it has a private key, which must not go onto a medium".into(),
+        ));
     }
     let mut blocks = Vec::new();
     let mut rest = text;
     while let Some(begin) = rest.find(PEM_BEGIN) {
         let block = &rest[begin..];
-        let end = block.find(PEM_END).ok_or_else(|| SettingsError::Ca("a certificate is cut off".into()))?;
+        let end = block
+            .find(PEM_END)
+            .ok_or_else(|| SettingsError::Ca("a certificate is cut off".into()))?;
         let (block, after) = block.split_at(end + PEM_END.len());
         let certificate = CertificateDer::from_pem_slice(block.as_bytes())
             .map_err(|cause| SettingsError::Ca(cause.to_string()))?;
@@ -125,15 +136,23 @@ pub fn ca(bytes: &[u8]) -> Result<Vec<String>, SettingsError> {
 /// # Errors
 /// Anything else; a gateway or name server of the other address family; a gateway outside the address's network.
 pub fn network(text: &str) -> Result<Network, SettingsError> {
-    let refuse = |what: String| SettingsError::Network { text: text.to_owned(), what };
+    let refuse = |what: String| SettingsError::Network {
+        text: text.to_owned(),
+        what,
+    };
     let mut network = Network::default();
     if text == "dhcp" {
         return Ok(network);
     }
     for part in text.split(',') {
-        let (name, value) =
-            part.split_once('=').ok_or_else(|| refuse(format!("{part:?} is not of the form NAME=VALUE")))?;
-        let ip = || value.parse::<IpAddr>().map_err(|_| refuse(format!("{value:?} is no IP address")));
+        let (name, value) = part
+            .split_once('=')
+            .ok_or_else(|| refuse(format!("{part:?} is not of the form NAME=VALUE")))?;
+        let ip = || {
+            value
+                .parse::<IpAddr>()
+                .map_err(|_| refuse(format!("{value:?} is no IP address")))
+        };
         let once = |there: &Option<String>| match there {
             Some(_) => Err(refuse(format!("{name} is given twice"))),
             None => Ok(()),
@@ -154,7 +173,11 @@ pub fn network(text: &str) -> Result<Network, SettingsError> {
                 interface(value).map_err(refuse)?;
                 network.interface = Some(value.to_owned());
             }
-            other => return Err(refuse(format!("{other:?} is not known: address, gateway, dns, interface"))),
+            other => {
+                return Err(refuse(format!(
+                    "{other:?} is not known: address, gateway, dns, interface"
+                )));
+            }
         }
     }
     fits(&network).map_err(refuse)?;
@@ -170,8 +193,12 @@ fn fits(network: &Network) -> Result<(), String> {
         };
     };
     let (address, prefix) = cidr(address)?;
-    let Some(gateway) = &network.gateway else { return Ok(()) };
-    let gateway: IpAddr = gateway.parse().map_err(|_| "the gateway is no IP address".to_owned())?;
+    let Some(gateway) = &network.gateway else {
+        return Ok(());
+    };
+    let gateway: IpAddr = gateway
+        .parse()
+        .map_err(|_| "the gateway is no IP address".to_owned())?;
     if address == gateway {
         return Err("the address and the gateway are the same".into());
     }
@@ -180,7 +207,9 @@ fn fits(network: &Network) -> Result<(), String> {
             // Point-to-point addresses (/31, /32) reach gateways that are not in their network.
             let mask = u32::MAX.checked_shl(32 - u32::from(prefix)).unwrap_or(0);
             if prefix < 31 && (u32::from(address) ^ u32::from(gateway)) & mask != 0 {
-                return Err(format!("the gateway is not in the network of {address}/{prefix}"));
+                return Err(format!(
+                    "the gateway is not in the network of {address}/{prefix}"
+                ));
             }
             Ok(())
         }
@@ -197,7 +226,8 @@ fn cidr(text: &str) -> Result<(IpAddr, u8), String> {
     let prefix_max = if address.is_ipv4() { 32 } else { 128 };
     let prefix = Some(prefix).filter(|p| p.bytes().all(|b| b.is_ascii_digit()));
     let prefix: u8 = prefix.and_then(|p| p.parse().ok()).ok_or_else(bad)?;
-    let is_host = !address.is_unspecified() && !address.is_multicast() && address != Ipv4Addr::BROADCAST;
+    let is_host =
+        !address.is_unspecified() && !address.is_multicast() && address != Ipv4Addr::BROADCAST;
     if !(1..=prefix_max).contains(&prefix) || !is_host {
         return Err(bad());
     }
@@ -211,8 +241,14 @@ fn interface(text: &str) -> Result<(), String> {
     let is_mac = pairs.len() == 6 && pairs.iter().all(is_pair);
     let is_name = (1..=INTERFACE_BYTES_MAX).contains(&text.len())
         && !text.starts_with('.')
-        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
-    if is_mac || is_name { Ok(()) } else { Err(format!("{text:?} is no interface name or MAC address")) }
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
+    if is_mac || is_name {
+        Ok(())
+    } else {
+        Err(format!("{text:?} is no interface name or MAC address"))
+    }
 }
 
 /// A host's name, as it stands in a target's name.
@@ -221,8 +257,13 @@ fn interface(text: &str) -> Result<(), String> {
 /// It has letters that a target's name cannot have.
 pub fn host(text: &str) -> Result<String, SettingsError> {
     let letter = |b: u8| b.is_ascii_alphanumeric() || b"-.+~:_".contains(&b);
-    let good = (1..=128).contains(&text.len()) && !text.starts_with('.') && text.bytes().all(letter);
-    if good { Ok(text.to_owned()) } else { Err(SettingsError::Host(text.to_owned())) }
+    let good =
+        (1..=128).contains(&text.len()) && !text.starts_with('.') && text.bytes().all(letter);
+    if good {
+        Ok(text.to_owned())
+    } else {
+        Err(SettingsError::Host(text.to_owned()))
+    }
 }
 
 /// The token of a file with one line. It is not repeated in errors.
@@ -232,8 +273,13 @@ pub fn host(text: &str) -> Result<String, SettingsError> {
 pub fn token(bytes: &[u8]) -> Result<String, SettingsError> {
     let text = std::str::from_utf8(bytes).map_err(|_| SettingsError::Token)?;
     let token = text.strip_suffix('\n').unwrap_or(text);
-    let good = (1..=TEXT_BYTES_MAX).contains(&token.len()) && token.bytes().all(|b| b.is_ascii_graphic());
-    if good { Ok(token.to_owned()) } else { Err(SettingsError::Token) }
+    let good =
+        (1..=TEXT_BYTES_MAX).contains(&token.len()) && token.bytes().all(|b| b.is_ascii_graphic());
+    if good {
+        Ok(token.to_owned())
+    } else {
+        Err(SettingsError::Token)
+    }
 }
 
 #[cfg(test)]
@@ -242,8 +288,14 @@ mod tests {
 
     #[test]
     fn a_server_is_an_https_url_and_nothing_more() {
-        assert_eq!(server("https://backup.example:8443/").unwrap(), "https://backup.example:8443");
-        assert_eq!(server("https://[2001:db8::1]/towline").unwrap(), "https://[2001:db8::1]/towline");
+        assert_eq!(
+            server("https://backup.example:8443/").unwrap(),
+            "https://backup.example:8443"
+        );
+        assert_eq!(
+            server("https://[2001:db8::1]/towline").unwrap(),
+            "https://[2001:db8::1]/towline"
+        );
         for bad in [
             "http://backup.example",
             "backup.example",
@@ -269,7 +321,10 @@ mod tests {
         };
         let text = "address=192.0.2.7/24,gateway=192.0.2.1,dns=192.0.2.53,dns=2001:db8::53,interface=02:00:00:00:00:01";
         assert_eq!(network(text).unwrap(), wanted);
-        assert_eq!(network("dns=192.0.2.53").unwrap().name_servers, ["192.0.2.53"]);
+        assert_eq!(
+            network("dns=192.0.2.53").unwrap().name_servers,
+            ["192.0.2.53"]
+        );
         assert!(network("address=192.0.2.7/32,gateway=198.51.100.1").is_ok());
     }
 
@@ -303,7 +358,10 @@ mod tests {
         let text = std::str::from_utf8(golden).unwrap();
         let changed = text.replacen("\"version\": 1", "\"version\": 2", 1);
         assert!(changed != text, "the version was changed");
-        assert!(matches!(root(changed.as_bytes()), Err(SettingsError::Root(_))));
+        assert!(matches!(
+            root(changed.as_bytes()),
+            Err(SettingsError::Root(_))
+        ));
         assert!(matches!(root(b"{}"), Err(SettingsError::Root(_))));
     }
 
@@ -317,8 +375,17 @@ mod tests {
     #[test]
     fn a_ca_file_gives_its_certificates_and_a_broken_one_is_refused() {
         let one = format!("{PEM_BEGIN}\nMAA=\n{PEM_END}\n");
-        assert_eq!(ca(format!("about it\n{one}{one}").as_bytes()).unwrap(), [one.clone(), one.clone()]);
-        for bad in ["", PEM_BEGIN, "MAA=", &one.replace("MAA=", "!!!"), &one.replace("MAA=", "AAAA")] {
+        assert_eq!(
+            ca(format!("about it\n{one}{one}").as_bytes()).unwrap(),
+            [one.clone(), one.clone()]
+        );
+        for bad in [
+            "",
+            PEM_BEGIN,
+            "MAA=",
+            &one.replace("MAA=", "!!!"),
+            &one.replace("MAA=", "AAAA"),
+        ] {
             assert!(ca(bad.as_bytes()).is_err(), "{bad}");
         }
     }

@@ -16,8 +16,12 @@ use crate::build::BuildError;
 const KERNEL: &str = "linux-image-amd64";
 
 /// Packages of the boot loaders: shim (signed by Microsoft), GRUB and MokManager (signed by Debian), GRUB for BIOS.
-const BOOT_LOADERS: &[&str] =
-    &["shim-signed", "shim-helpers-amd64-signed", "grub-efi-amd64-signed", "grub-pc-bin"];
+const BOOT_LOADERS: &[&str] = &[
+    "shim-signed",
+    "shim-helpers-amd64-signed",
+    "grub-efi-amd64-signed",
+    "grub-pc-bin",
+];
 
 /// The first UEFI loads: it holds Microsoft's signature and Debian's key.
 pub(crate) const SHIM: &str = "usr/lib/shim/shimx64.efi.signed";
@@ -50,12 +54,21 @@ impl Sources {
             deb::unpack(&file, &wanted, &mut spool, &mut loaders, &mut |_| {})?;
         }
         let time = kernel.time.max(loaders.newest().unwrap_or(0));
-        Ok(Self { kernel, loaders, time, _spool: spool })
+        Ok(Self {
+            kernel,
+            loaders,
+            time,
+            _spool: spool,
+        })
     }
 
     /// A file of the boot loaders.
     pub(crate) fn loader(&self, path: &str) -> Result<&Content, BuildError> {
-        match self.loaders.find(path.as_bytes()).map(|(_, entry)| &entry.node) {
+        match self
+            .loaders
+            .find(path.as_bytes())
+            .map(|(_, entry)| &entry.node)
+        {
             Some(Node::File(content)) => Ok(content),
             _ => Err(BuildError::NoFile(path.to_owned())),
         }
@@ -64,7 +77,10 @@ impl Sources {
     /// The files of GRUB for BIOS, by name.
     pub(crate) fn grub_pc(&self) -> impl Iterator<Item = (&str, &Arc<Content>)> {
         self.loaders.iter().filter_map(|(path, entry)| {
-            let name = std::str::from_utf8(path).ok()?.strip_prefix(GRUB_PC)?.strip_prefix('/')?;
+            let name = std::str::from_utf8(path)
+                .ok()?
+                .strip_prefix(GRUB_PC)?
+                .strip_prefix('/')?;
             match &entry.node {
                 Node::File(content) if !name.contains('/') => Some((name, content)),
                 _ => None,

@@ -12,10 +12,22 @@ pub(crate) struct Tool {
     pub(crate) package: &'static str,
 }
 
-pub(crate) const XORRISO: Tool = Tool { program: "xorriso", package: "xorriso" };
-pub(crate) const MKFS_VFAT: Tool = Tool { program: "mkfs.vfat", package: "dosfstools" };
-pub(crate) const MCOPY: Tool = Tool { program: "mcopy", package: "mtools" };
-pub(crate) const GRUB_MKIMAGE: Tool = Tool { program: "grub-mkimage", package: "grub-common" };
+pub(crate) const XORRISO: Tool = Tool {
+    program: "xorriso",
+    package: "xorriso",
+};
+pub(crate) const MKFS_VFAT: Tool = Tool {
+    program: "mkfs.vfat",
+    package: "dosfstools",
+};
+pub(crate) const MCOPY: Tool = Tool {
+    program: "mcopy",
+    package: "mtools",
+};
+pub(crate) const GRUB_MKIMAGE: Tool = Tool {
+    program: "grub-mkimage",
+    package: "grub-common",
+};
 
 impl Tool {
     /// Runs the program with times, time zone and language fixed: `time` (seconds since 1970) is what it takes for now.
@@ -31,13 +43,24 @@ impl Tool {
             .env("MTOOLS_SKIP_CHECK", "1")
             .stdin(Stdio::null())
             .output()
-            .map_err(|cause| BuildError::NoTool { program: self.program, package: self.package, cause })?;
+            .map_err(|cause| BuildError::NoTool {
+                program: self.program,
+                package: self.package,
+                cause,
+            })?;
         if output.status.success() {
             return Ok(());
         }
         let talk = String::from_utf8_lossy(&output.stderr);
-        let lines: Vec<_> = talk.lines().filter(|line| !line.trim().is_empty()).collect();
+        let lines: Vec<_> = talk
+            .lines()
+            .filter(|line| !line.trim().is_empty())
+            .collect();
         let tail = lines[lines.len().saturating_sub(5)..].join("; ");
-        Err(BuildError::Tool { program: self.program, status: output.status, talk: tail })
+        Err(BuildError::Tool {
+            program: self.program,
+            status: output.status,
+            talk: tail,
+        })
     }
 }

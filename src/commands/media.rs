@@ -1,0 +1,375 @@
+//! `towline media`: builds the medium, and stamps, shows and clears a site's settings on it.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, anyhow};
+use clap::{Args, Subcommand, ValueEnum};
+use towline_contract::Timestamp;
+use towline_contract::stamp::{Expired, Settings};
+use towline_contract::trust::TrustedRoot;
+use towline_media::area::{AreaError, Image};
+use towline_media::build::{self, BuildError};
+use towline_media::settings::{self, SettingsError};
+
+use crate::exit::{Exit, Failure, Outcome};
+
+/// Largest root metadata or CA file read, in bytes: more would not fit into a stamp.
+const FILE_BYTES_MAX: u64 = 64 << 10;
+
+/// Arguments of `towline media`.
+#[derive(Args)]
+pub(crate) struct MediaArgs {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// Build the generic medium: one image for CD and USB stick, BIOS, UEFI and Secure Boot.
+    Build(BuildArgs),
+    /// Write a site's settings onto a medium. They replace all earlier ones.
+    Stamp(Box<StampArgs>),
+    /// Show what is stamped on a medium.
+    Show(ShowArgs),
+    /// Take a site's settings off a medium: it is then as it was built.
+    Clear {
+        /// The image, or the stick it was written to.
+        image: PathBuf,
+    },
+}
+
+#[derive(Args)]
+struct BuildArgs {
+    /// The image to write.
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
+    /// The stage 1 program [default: found beside this program].
+    #[arg(long, value_name = "FILE")]
+    stage1: Option<PathBuf>,
+    /// Folder for downloaded packages [default: towline/packages in the user's cache directory].
+    #[arg(long, value_name = "DIR")]
+    cache: Option<PathBuf>,
+}
+
+#[derive(Args)]
+struct StampArgs {
+    /// The image, or the stick it was written to.
+    image: PathBuf,
+    /// Base URL of a server; repeat it in order of preference.
+    #[arg(long, value_name = "URL")]
+    server: Vec<String>,
+    /// The site's root metadata, which everything else is verified with.
+    #[arg(long, value_name = "FILE")]
+    root: Option<PathBuf>,
+    /// PEM certificates of the authorities for the servers' TLS certificates.
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
+    /// The host to recover, on a medium made for one.
+    #[arg(long, value_name = "NAME")]
+    host: Option<String>,
+    /// `dhcp`, or address=CIDR,gateway=IP,dns=IP,interface=IF.
+    #[arg(long, value_name = "NETWORK")]
+    network: Option<String>,
+    /// File with a token for unattended recoveries. Whoever holds the medium holds it.
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// Let the machine's console offer a shell.
+    #[arg(long)]
+    shell: bool,
+    /// What to do when signed metadata has expired and nobody answers.
+    #[arg(long, value_enum, default_value = "refuse")]
+    expired: WhenExpired,
+}
+
+#[derive(Args)]
+struct ShowArgs {
+    /// The image, or the stick it was written to.
+    image: PathBuf,
+    /// As JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum WhenExpired {
+    Refuse,
+    Accept,
+}
+
+/// Runs `towline media`.
+pub(crate) fn run(args: MediaArgs) -> Outcome {
+    match args.what {
+        What::Build(args) => build(args),
+        What::Stamp(args) => stamp(&args),
+        What::Show(args) => show(&args),
+        What::Clear { image } => clear(&image),
+    }
+}
+
+/// The stage 1 program: beside this one, where `make stage1` leaves it, or where the package installs it.
+pub(crate) fn find_stage1() -> Result<PathBuf, Failure> {
+    let program = std::env::current_exe().context("cannot find this program's own file")?;
+    let folder = program.parent().unwrap_or(Path::new("/"));
+    let places = [
+        folder.join("towline-stage1"),
+        folder.join("../x86_64-unknown-linux-gnu/stage1/towline-stage1"),
+        PathBuf::from("/usr/lib/towline/stage1"),
+    ];
+    for place in &places {
+        // A development build beside this program is linked dynamically; PID 1 cannot be.
+        if place.is_file() && build::is_stage1(place) {
+            return place
+                .canonicalize()
+                .with_context(|| format!("cannot open {}", place.display()))
+                .map_err(Into::into);
+        }
+    }
+    let looked: Vec<_> = places
+        .iter()
+        .map(|place| place.display().to_string())
+        .collect();
+    Err(Failure::new(
+        Exit::Usage,
+        anyhow!("there is no static stage 1 at {}", looked.join(", ")),
+    )
+    .next("build it with `make stage1`, or name it with --stage1"))
+}
+
+fn build(args: BuildArgs) -> Outcome {
+    let stage1 = args.stage1.map_or_else(find_stage1, Ok)?;
+    let cache = args.cache.map_or_else(default_cache, Ok)?;
+    let talk = |line: &str| eprintln!("media: {line}");
+    let built = build::build(&stage1, &cache, &args.output, &talk).map_err(build_failure)?;
+    println!(
+        "{}: {:.1} MiB, kernel {}, {} modules",
+        args.output.display(),
+        built.bytes as f64 / f64::from(1 << 20),
+        built.kernel_release,
+        built.modules
+    );
+    Ok(())
+}
+
+/// Where packages are kept.
+fn default_cache() -> Result<PathBuf, Failure> {
+    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    let cache = cache.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")));
+    cache
+        .map(|cache| cache.join("towline/packages"))
+        .ok_or_else(|| {
+            Failure::new(Exit::Usage, anyhow!("no home directory is known"))
+                .next("say where: --cache DIR")
+        })
+}
+
+fn build_failure(error: BuildError) -> Failure {
+    match &error {
+        BuildError::NoTool { package, .. } => {
+            let next = format!("install it: apt-get install {package}");
+            Failure::new(Exit::Usage, error).next(next)
+        }
+        BuildError::Stage1 { .. } => {
+            Failure::new(Exit::Usage, error).next("build it with `make stage1`")
+        }
+        _ => Failure::new(Exit::Internal, error),
+    }
+}
+
+fn stamp(args: &StampArgs) -> Outcome {
+    let settings = settings(args)?;
+    let image = Image::open_to_stamp(&args.image).map_err(area_failure)?;
+    image.stamp(&settings).map_err(area_failure)?;
+    println!("{}: stamped", args.image.display());
+    let missing = if settings.servers.is_empty() {
+        Some("no --server is stamped: the machine will ask for one at its console")
+    } else if settings.root.is_none() {
+        Some("no --root is stamped: the machine can verify nothing and will not boot a chain")
+    } else {
+        None
+    };
+    if let Some(missing) = missing {
+        eprintln!("towline: {missing}");
+    }
+    Ok(())
+}
+
+/// Validates everything before the image is touched.
+fn settings(args: &StampArgs) -> Result<Settings, Failure> {
+    let servers: Result<Vec<_>, _> = args
+        .server
+        .iter()
+        .map(|url| settings::server(url))
+        .collect();
+    let root = args
+        .root
+        .as_deref()
+        .map(|path| from_file(path, settings::root))
+        .transpose()?;
+    let ca = args
+        .ca
+        .as_deref()
+        .map(|path| from_file(path, settings::ca))
+        .transpose()?;
+    let token = args
+        .token_file
+        .as_deref()
+        .map(|path| from_file(path, settings::token))
+        .transpose()?;
+    let network = args
+        .network
+        .as_deref()
+        .map(settings::network)
+        .transpose()
+        .map_err(settings_failure)?;
+    let host = args
+        .host
+        .as_deref()
+        .map(settings::host)
+        .transpose()
+        .map_err(settings_failure)?;
+    Ok(Settings {
+        servers: servers.map_err(settings_failure)?,
+        root,
+        ca: ca.unwrap_or_default(),
+        network: network.unwrap_or_default(),
+        host,
+        token,
+        shell: args.shell,
+        expired: match args.expired {
+            WhenExpired::Refuse => Expired::Refuse,
+            WhenExpired::Accept => Expired::Accept,
+        },
+        stamped: Timestamp::from_second(Timestamp::now().as_second()).ok(),
+    })
+}
+
+/// What `read` makes of a file.
+fn from_file<T>(
+    path: &Path,
+    read: impl Fn(&[u8]) -> Result<T, SettingsError>,
+) -> Result<T, Failure> {
+    let usage = |error| Failure::new(Exit::Usage, error);
+    let open = || format!("cannot read {}", path.display());
+    let file = std::fs::File::open(path)
+        .with_context(open)
+        .map_err(usage)?;
+    let mut bytes = Vec::new();
+    let mut file = std::io::Read::take(file, FILE_BYTES_MAX + 1);
+    std::io::Read::read_to_end(&mut file, &mut bytes)
+        .with_context(open)
+        .map_err(usage)?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        return Err(usage(anyhow!(
+            "{} has more than {FILE_BYTES_MAX} bytes",
+            path.display()
+        )));
+    }
+    read(&bytes).map_err(|error| {
+        let mut failure = settings_failure(error);
+        failure.error = failure
+            .error
+            .context(format!("{} is refused", path.display()));
+        failure
+    })
+}
+
+fn settings_failure(error: SettingsError) -> Failure {
+    match error {
+        SettingsError::Root(_) => Failure::new(Exit::NotTrusted, error).next(
+            "use the newest N.root.json of the site, as `towline init` or `towline key` wrote it",
+        ),
+        error => Failure::new(Exit::Usage, error),
+    }
+}
+
+fn area_failure(error: AreaError) -> Failure {
+    match &error {
+        AreaError::None(_) | AreaError::CutOff(_) => Failure::new(Exit::Usage, error)
+            .next("build one with `towline media build -o towline.iso`"),
+        AreaError::Stamp { .. } => Failure::new(Exit::Usage, error)
+            .next("clear it with `towline media clear IMAGE`, then stamp it again"),
+        _ => Failure::new(Exit::Usage, error),
+    }
+}
+
+fn clear(path: &Path) -> Outcome {
+    let image = Image::open_to_stamp(path).map_err(area_failure)?;
+    image.clear().map_err(area_failure)?;
+    println!("{}: cleared", path.display());
+    Ok(())
+}
+
+fn show(args: &ShowArgs) -> Outcome {
+    let settings = Image::open(&args.image)
+        .and_then(|image| image.settings())
+        .map_err(area_failure)?;
+    // The token is for the machine alone: shown is that there is one.
+    let settings = settings.map(|settings| Settings {
+        token: settings.token.map(|_| "(hidden)".into()),
+        ..settings
+    });
+    if args.json {
+        let document = serde_json::json!({ "stamped": settings.is_some(), "settings": settings });
+        println!(
+            "{}",
+            serde_json::to_string_pretty(&document).context("cannot print JSON")?
+        );
+        return Ok(());
+    }
+    match settings {
+        None => println!("{}: not stamped", args.image.display()),
+        Some(settings) => print(&settings),
+    }
+    Ok(())
+}
+
+/// Prints settings for people, one a line. They come from a file that anyone may have written: control characters are escaped.
+fn print(settings: &Settings) {
+    let line = |name: &str, value: &str| println!("{name:<11}{}", value.escape_debug());
+    for server in &settings.servers {
+        line("server", server);
+    }
+    if let Some(root) = &settings.root {
+        match TrustedRoot::from_stamp(root.as_bytes()) {
+            Ok(trusted) => line("root", &format!("version {}", trusted.version())),
+            Err(error) => line("root", &format!("NOT TRUSTED: {error}")),
+        }
+    }
+    if !settings.ca.is_empty() {
+        line("ca", &format!("{} certificates", settings.ca.len()));
+    }
+    let network = &settings.network;
+    line("network", network.address.as_deref().unwrap_or("dhcp"));
+    let more = [
+        ("gateway", &network.gateway),
+        ("interface", &network.interface),
+        ("host", &settings.host),
+    ];
+    for (name, value) in more {
+        if let Some(value) = value {
+            line(name, value);
+        }
+    }
+    for server in &network.name_servers {
+        line("dns", server);
+    }
+    if let Some(token) = &settings.token {
+        line("token", token);
+    }
+    line(
+        "shell",
+        if settings.shell {
+            "offered"
+        } else {
+            "not offered"
+        },
+    );
+    let expired = match settings.expired {
+        Expired::Refuse => "refuse",
+        Expired::Accept => "accept",
+    };
+    line("expired", expired);
+    if let Some(stamped) = settings.stamped {
+        line("stamped", &stamped.to_string());
+    }
+}

@@ -1,0 +1,242 @@
+//! `towline media stamp`, `show` and `clear` on a small image that has a stamp area, and what they refuse.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use towline_contract::stamp::cleared;
+
+const ROOT: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/boot/contract/tests/golden/v1/1.root.json"
+);
+
+fn media(folder: &Path, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_towline"))
+        .arg("media")
+        .args(arguments)
+        .current_dir(folder)
+        .output()
+        .expect("towline runs")
+}
+
+/// An image with bytes around its cleared area, and its bytes.
+fn image(folder: &Path) -> (PathBuf, Vec<u8>) {
+    let mut bytes = vec![7; 5000];
+    bytes.extend(cleared());
+    bytes.extend(vec![9; 3000]);
+    let path = folder.join("towline.iso");
+    fs::write(&path, &bytes).unwrap();
+    (path, bytes)
+}
+
+fn shown(folder: &Path) -> serde_json::Value {
+    let output = media(folder, &["show", "towline.iso", "--json"]);
+    assert!(output.status.success(), "{output:?}");
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[track_caller]
+fn refused(folder: &Path, arguments: &[&str], exit: i32, says: &str) {
+    let before = fs::read(folder.join("towline.iso")).unwrap();
+    let output = media(folder, arguments);
+    let talk = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(exit), "{talk}");
+    assert!(talk.contains(says), "{talk}");
+    assert!(
+        fs::read(folder.join("towline.iso")).unwrap() == before,
+        "a refused command leaves the image alone"
+    );
+}
+
+#[test]
+fn a_stamp_is_shown_without_its_token_and_clearing_gives_the_built_image_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, built) = image(folder.path());
+    assert_eq!(shown(folder.path())["stamped"], false);
+    fs::write(folder.path().join("token"), "s3cret-token\n").unwrap();
+    let stamp = [
+        "stamp",
+        "towline.iso",
+        "--server",
+        "https://a.example",
+        "--server",
+        "https://b.example:8443/",
+    ];
+    let more = [
+        "--root",
+        ROOT,
+        "--host",
+        "db1",
+        "--token-file",
+        "token",
+        "--shell",
+        "--expired",
+        "accept",
+    ];
+    let network = [
+        "--network",
+        "address=192.0.2.7/24,gateway=192.0.2.1,dns=192.0.2.53",
+    ];
+    let output = media(folder.path(), &[&stamp[..], &more, &network].concat());
+    assert!(output.status.success(), "{output:?}");
+
+    let document = shown(folder.path());
+    let settings = &document["settings"];
+    assert_eq!(
+        settings["servers"],
+        serde_json::json!(["https://a.example", "https://b.example:8443"])
+    );
+    assert_eq!(
+        settings["root"].as_str().unwrap(),
+        fs::read_to_string(ROOT).unwrap()
+    );
+    assert_eq!(settings["network"]["gateway"], "192.0.2.1");
+    assert_eq!(
+        (&settings["host"], &settings["shell"]),
+        (&"db1".into(), &true.into())
+    );
+    assert_eq!(settings["expired"], "accept");
+    assert_eq!(settings["token"], "(hidden)");
+    assert!(settings["stamped"].is_string());
+    let text = String::from_utf8(media(folder.path(), &["show", "towline.iso"]).stdout).unwrap();
+    assert!(
+        text.contains("version 1") && text.contains("192.0.2.7/24"),
+        "{text}"
+    );
+    assert!(!text.contains("s3cret"), "{text}");
+
+    assert!(
+        media(folder.path(), &["clear", "towline.iso"])
+            .status
+            .success()
+    );
+    assert!(
+        fs::read(path).unwrap() == built,
+        "a cleared image is the built one"
+    );
+}
+
+#[test]
+fn a_stamp_replaces_all_earlier_settings() {
+    let folder = tempfile::tempdir().unwrap();
+    image(folder.path());
+    assert!(
+        media(
+            folder.path(),
+            &["stamp", "towline.iso", "--host", "db1", "--shell"]
+        )
+        .status
+        .success()
+    );
+    assert!(
+        media(
+            folder.path(),
+            &["stamp", "towline.iso", "--server", "https://a.example"]
+        )
+        .status
+        .success()
+    );
+    let settings = &shown(folder.path())["settings"];
+    assert_eq!(
+        (settings.get("host"), &settings["shell"]),
+        (None, &false.into())
+    );
+}
+
+#[test]
+fn settings_that_could_not_work_are_refused_before_the_image_is_touched() {
+    let folder = tempfile::tempdir().unwrap();
+    image(folder.path());
+    let folder = folder.path();
+    refused(
+        folder,
+        &["stamp", "towline.iso", "--server", "http://a.example"],
+        2,
+        "https",
+    );
+    refused(
+        folder,
+        &["stamp", "towline.iso", "--network", "address=192.0.2.7"],
+        2,
+        "CIDR",
+    );
+    refused(
+        folder,
+        &["stamp", "towline.iso", "--host", "../etc"],
+        2,
+        "host name",
+    );
+    refused(
+        folder,
+        &["stamp", "towline.iso", "--expired", "never"],
+        2,
+        "never",
+    );
+    refused(
+        folder,
+        &["stamp", "towline.iso", "--root", "missing.json"],
+        2,
+        "missing.json",
+    );
+    fs::write(folder.join("key.pem"), "-----BEGIN PRIVATE KEY-----\n").unwrap();
+    refused(
+        folder,
+        &["stamp", "towline.iso", "--ca", "key.pem"],
+        2,
+        "private key",
+    );
+}
+
+#[test]
+fn a_root_that_was_changed_after_signing_is_not_trusted() {
+    let folder = tempfile::tempdir().unwrap();
+    image(folder.path());
+    let root = fs::read_to_string(ROOT).unwrap();
+    fs::write(
+        folder.path().join("root.json"),
+        root.replace("\"version\": 1", "\"version\": 2"),
+    )
+    .unwrap();
+    refused(
+        folder.path(),
+        &["stamp", "towline.iso", "--root", "root.json"],
+        3,
+        "not trusted",
+    );
+}
+
+#[test]
+fn files_that_are_no_medium_or_have_two_areas_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, built) = image(folder.path());
+    fs::write(&path, vec![7; 9000]).unwrap();
+    refused(
+        folder.path(),
+        &["stamp", "towline.iso"],
+        2,
+        "no Towline medium",
+    );
+    refused(
+        folder.path(),
+        &["show", "towline.iso"],
+        2,
+        "no Towline medium",
+    );
+    fs::write(&path, [built.clone(), built].concat()).unwrap();
+    refused(
+        folder.path(),
+        &["clear", "towline.iso"],
+        2,
+        "more than one stamp area",
+    );
+}
+
+#[test]
+fn a_damaged_stamp_is_said_and_never_shown_as_empty() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, mut bytes) = image(folder.path());
+    bytes[5200] = 1;
+    fs::write(path, bytes).unwrap();
+    refused(folder.path(), &["show", "towline.iso"], 2, "damaged");
+}
