@@ -20,7 +20,10 @@ struct Cli {
 }
 
 #[derive(Subcommand)]
-enum Command {}
+enum Command {
+    /// The boot medium: build it, and stamp, show and clear a site's settings on it.
+    Media(commands::media::MediaArgs),
+}
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -34,7 +37,9 @@ fn main() -> ExitCode {
 }
 
 fn run(command: Command) -> Outcome {
-    match command {}
+    match command {
+        Command::Media(args) => commands::media::run(args),
+    }
 }
 
 /// Prints what happened, each cause on its own line, and the next step. Foreign text is escaped.
