@@ -1,3 +1,7 @@
-//! The binary: see the library.
+//! The binary; the library beside it has all its parts.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    towline_stage1::roles::run()
+}

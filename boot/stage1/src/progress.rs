@@ -4,8 +4,8 @@
 
 use std::fmt::Arguments;
 
-/// Takes reports of work. Calls are frequent and cheap: whoever shows decides what becomes a line.
-pub trait Progress {
+/// Takes reports of work. Calls may be frequent: whoever shows decides what becomes a line.
+pub trait Progress: Send + Sync {
     /// A step of the boot begins: `fetching base/debian/12.1/amd64`.
     fn step(&self, text: Arguments<'_>);
 

@@ -54,10 +54,33 @@ fn large() -> Vec<u8> {
 
 fn chain() -> Vec<Layer> {
     vec![
-        layer(Kind::Kernel, "linux", Compression::Zstd, &[("boot/vmlinuz-6.1.0-test", 0o644, b"kernel")]),
-        layer(Kind::Base, "debian", Compression::None, &[("sbin/init", 0o755, b"init"), ("usr/large", 0o644, &large())]),
-        layer(Kind::Agent, "restic", Compression::Zstd, &[("usr/bin/restic", 0o755, b"agent")]),
-        layer(Kind::Host, "example", Compression::Zstd, &[("etc/hostname", 0o644, b"example\n")]),
+        layer(
+            Kind::Kernel,
+            "linux",
+            Compression::Zstd,
+            &[("boot/vmlinuz-6.1.0-test", 0o644, b"kernel")],
+        ),
+        layer(
+            Kind::Base,
+            "debian",
+            Compression::None,
+            &[
+                ("sbin/init", 0o755, b"init"),
+                ("usr/large", 0o644, &large()),
+            ],
+        ),
+        layer(
+            Kind::Agent,
+            "restic",
+            Compression::Zstd,
+            &[("usr/bin/restic", 0o755, b"agent")],
+        ),
+        layer(
+            Kind::Host,
+            "example",
+            Compression::Zstd,
+            &[("etc/hostname", 0o644, b"example\n")],
+        ),
     ]
 }
 
@@ -77,7 +100,11 @@ fn ask() -> Ask {
 }
 
 fn run<T>(work: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work)
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+        .block_on(work)
 }
 
 async fn planned(settings: &Settings, lines: &Lines) -> Result<Planned, FetchError> {
@@ -93,7 +120,9 @@ fn boot(settings: &Settings, into: &Path, lines: &Lines) -> Result<(), FetchErro
         for index in 0..planned.chain.layers.len() {
             let manifest = mirrors.manifest(&planned.chain, index, lines).await?;
             let mut sink = root.layer(&manifest)?;
-            mirrors.layer(&manifest, &mut |chunk| sink.chunk(chunk), lines).await?;
+            mirrors
+                .layer(&manifest, &mut |chunk| sink.chunk(chunk), lines)
+                .await?;
             sink.finish()?;
         }
         root.finish()?;
@@ -102,9 +131,14 @@ fn boot(settings: &Settings, into: &Path, lines: &Lines) -> Result<(), FetchErro
 }
 
 fn assert_placed(into: &Path) {
-    let read = |name: &str| fs::read(into.join("upper").join(name)).unwrap_or_else(|e| panic!("{name}: {e}"));
+    let read = |name: &str| {
+        fs::read(into.join("upper").join(name)).unwrap_or_else(|e| panic!("{name}: {e}"))
+    };
     assert_eq!(read("sbin/init"), b"init");
-    assert!(read("usr/large") == large(), "the large file has other bytes");
+    assert!(
+        read("usr/large") == large(),
+        "the large file has other bytes"
+    );
     assert_eq!(read("usr/bin/restic"), b"agent");
     assert_eq!(read("etc/hostname"), b"example\n");
 }
@@ -126,10 +160,19 @@ fn a_chain_is_fetched_over_tls_and_placed() {
 fn a_server_that_is_gone_is_passed_over_for_the_next() {
     let site = TestSite::serving(&chain());
     let (into, lines) = (tempfile::tempdir().unwrap(), Lines::default());
-    let settings = site.settings(&["https://127.0.0.1:1".into(), format!("https://{}", site.https)]);
+    let settings = site.settings(&[
+        "https://127.0.0.1:1".into(),
+        format!("https://{}", site.https),
+    ]);
     boot(&settings, into.path(), &lines).unwrap();
     assert_placed(into.path());
-    assert!(lines.all().contains("https://127.0.0.1:1 cannot be reached"), "{}", lines.all());
+    assert!(
+        lines
+            .all()
+            .contains("https://127.0.0.1:1 cannot be reached"),
+        "{}",
+        lines.all()
+    );
 }
 
 #[test]
@@ -143,7 +186,9 @@ fn a_certificate_of_another_authority_is_refused() {
 
 #[test]
 fn a_certificate_for_another_name_is_refused() {
-    let site = TestSite::with(&chain(), |config| config.server_names = vec!["backup.example".into()]);
+    let site = TestSite::with(&chain(), |config| {
+        config.server_names = vec!["backup.example".into()]
+    });
     let settings = site.settings(&[format!("https://{}", site.https)]);
     let found = run(planned(&settings, &Lines::default()));
     assert!(matches!(found, Err(FetchError::Tls { .. })));
@@ -164,17 +209,30 @@ fn a_plan_signed_with_a_strangers_key_is_refused() {
     let lines = Lines::default();
     let request = serde_json::to_vec(&ask().request).unwrap();
     let forged = run(async {
-        let client = towline_stage1::fetch::Client::new(&[], towline_stage1::fetch::TlsTime::Unproven)?;
+        let client =
+            towline_stage1::fetch::Client::new(&[], towline_stage1::fetch::TlsTime::Unproven)?;
         let server = towline_stage1::fetch::Server::parse(&format!("http://{}", stranger.http))?;
-        client.connect(&server).await?.post("/v1/plan", request, 1 << 20).await
+        client
+            .connect(&server)
+            .await?
+            .post("/v1/plan", request, 1 << 20)
+            .await
     });
     let forged = forged.unwrap();
     let proxy = Proxy::start(
         site.http,
-        Box::new(move |path, _| if path == "/v1/plan" { Fault::Replace(forged.clone()) } else { Fault::None }),
+        Box::new(move |path, _| {
+            if path == "/v1/plan" {
+                Fault::Replace(forged.clone())
+            } else {
+                Fault::None
+            }
+        }),
     );
     let found = run(planned(&site.settings(&[proxy.url()]), &lines));
-    let Err(FetchError::Trust { cause, .. }) = found else { panic!("a forged plan was taken") };
+    let Err(FetchError::Trust { cause, .. }) = found else {
+        panic!("a forged plan was taken")
+    };
     assert!(matches!(*cause, TrustError::Signatures { .. }), "{cause:?}");
 }
 
@@ -183,17 +241,30 @@ fn a_replayed_plan_is_refused() {
     let site = TestSite::serving(&chain());
     let request = serde_json::to_vec(&ask().request).unwrap();
     let old = run(async {
-        let client = towline_stage1::fetch::Client::new(&[], towline_stage1::fetch::TlsTime::Unproven)?;
+        let client =
+            towline_stage1::fetch::Client::new(&[], towline_stage1::fetch::TlsTime::Unproven)?;
         let server = towline_stage1::fetch::Server::parse(&format!("http://{}", site.http))?;
-        client.connect(&server).await?.post("/v1/plan", request, 1 << 20).await
+        client
+            .connect(&server)
+            .await?
+            .post("/v1/plan", request, 1 << 20)
+            .await
     });
     let old = old.unwrap();
     let proxy = Proxy::start(
         site.http,
-        Box::new(move |path, _| if path == "/v1/plan" { Fault::Replace(old.clone()) } else { Fault::None }),
+        Box::new(move |path, _| {
+            if path == "/v1/plan" {
+                Fault::Replace(old.clone())
+            } else {
+                Fault::None
+            }
+        }),
     );
     let found = run(planned(&site.settings(&[proxy.url()]), &Lines::default()));
-    let Err(FetchError::Trust { cause, .. }) = found else { panic!("a replayed plan was taken") };
+    let Err(FetchError::Trust { cause, .. }) = found else {
+        panic!("a replayed plan was taken")
+    };
     assert!(matches!(*cause, TrustError::Nonce { .. }), "{cause:?}");
 }
 
@@ -203,7 +274,13 @@ fn an_endless_answer_is_cut_at_its_bound() {
     for path in ["/v1/plan", "/v1/metadata/timestamp.json"] {
         let proxy = Proxy::start(
             site.http,
-            Box::new(move |asked, _| if asked == path { Fault::Endless(8 << 20) } else { Fault::None }),
+            Box::new(move |asked, _| {
+                if asked == path {
+                    Fault::Endless(8 << 20)
+                } else {
+                    Fault::None
+                }
+            }),
         );
         let found = run(planned(&site.settings(&[proxy.url()]), &Lines::default()));
         assert!(matches!(found, Err(FetchError::TooLarge { .. })), "{path}");
@@ -216,7 +293,13 @@ fn a_flipped_bit_is_named_and_the_other_mirror_goes_on() {
     let site = TestSite::serving(&chain());
     let proxy = Proxy::start(
         site.http,
-        Box::new(move |path, _| if path == lying { Fault::Flip(CHUNK_BYTES + 99) } else { Fault::None }),
+        Box::new(move |path, _| {
+            if path == lying {
+                Fault::Flip(CHUNK_BYTES + 99)
+            } else {
+                Fault::None
+            }
+        }),
     );
     let (into, lines) = (tempfile::tempdir().unwrap(), Lines::default());
     // The plan comes through the liar as well; then layers come from the mirror first, and from the liar not at all.
@@ -226,7 +309,10 @@ fn a_flipped_bit_is_named_and_the_other_mirror_goes_on() {
     boot(&settings, into.path(), &lines).unwrap();
     assert_placed(into.path());
     let said = lines.all();
-    assert!(said.contains("is not trusted for layer base/debian/1/amd64: chunk 1"), "{said}");
+    assert!(
+        said.contains("is not trusted for layer base/debian/1/amd64: chunk 1"),
+        "{said}"
+    );
     assert!(said.contains("going on with"), "{said}");
 }
 
@@ -236,13 +322,28 @@ fn a_layer_that_every_mirror_falsifies_is_refused() {
     let site = TestSite::serving(&chain());
     let proxy = Proxy::start(
         site.http,
-        Box::new(move |path, _| if path == lying { Fault::Flip(5) } else { Fault::None }),
+        Box::new(move |path, _| {
+            if path == lying {
+                Fault::Flip(5)
+            } else {
+                Fault::None
+            }
+        }),
     );
     let into = tempfile::tempdir().unwrap();
-    let found = boot(&site.settings(&[proxy.url()]), into.path(), &Lines::default());
-    let Err(FetchError::EveryMirrorLies { cause, .. }) = found else { panic!("{found:?}") };
+    let found = boot(
+        &site.settings(&[proxy.url()]),
+        into.path(),
+        &Lines::default(),
+    );
+    let Err(FetchError::EveryMirrorLies { cause, .. }) = found else {
+        panic!("{found:?}")
+    };
     assert!(matches!(*cause, ChunkError::Digest { index: 0, .. }));
-    assert!(!into.path().join("upper/sbin/init").exists(), "nothing of a chunk is used before it is verified");
+    assert!(
+        !into.path().join("upper/sbin/init").exists(),
+        "nothing of a chunk is used before it is verified"
+    );
 }
 
 #[test]
@@ -251,28 +352,54 @@ fn a_broken_download_resumes_at_the_first_byte_that_is_not_verified() {
     let site = TestSite::serving(&chain());
     let proxy = Proxy::start(
         site.http,
-        Box::new(move |path, _| match (path == broken, tries.fetch_add(usize::from(path == broken), Ordering::SeqCst)) {
-            (true, 0) => Fault::CutAfter(usize::try_from(CHUNK_BYTES).unwrap() + 5000),
-            _ => Fault::None,
+        Box::new(move |path, _| {
+            match (
+                path == broken,
+                tries.fetch_add(usize::from(path == broken), Ordering::SeqCst),
+            ) {
+                (true, 0) => Fault::CutAfter(usize::try_from(CHUNK_BYTES).unwrap() + 5000),
+                _ => Fault::None,
+            }
         }),
     );
     let (into, lines) = (tempfile::tempdir().unwrap(), Lines::default());
     boot(&site.settings(&[proxy.url()]), into.path(), &lines).unwrap();
     assert_placed(into.path());
     let said = lines.all();
-    assert!(said.contains(&format!("stopped after {CHUNK_BYTES} of")), "{said}");
-    assert!(said.contains(&format!("resuming layer base/debian/1/amd64 at byte {CHUNK_BYTES}")), "{said}");
+    assert!(
+        said.contains(&format!("stopped after {CHUNK_BYTES} of")),
+        "{said}"
+    );
+    assert!(
+        said.contains(&format!(
+            "resuming layer base/debian/1/amd64 at byte {CHUNK_BYTES}"
+        )),
+        "{said}"
+    );
 }
 
 #[test]
 fn a_host_layer_that_carries_a_program_is_refused() {
     let mut layers = chain();
-    layers[3] = layer(Kind::Host, "example", Compression::Zstd, &[("usr/bin/bash", 0o755, b"#!/bin/evil")]);
+    layers[3] = layer(
+        Kind::Host,
+        "example",
+        Compression::Zstd,
+        &[("usr/bin/bash", 0o755, b"#!/bin/evil")],
+    );
     let site = TestSite::serving(&layers);
     let into = tempfile::tempdir().unwrap();
-    let found = boot(&site.settings(&[format!("http://{}", site.http)]), into.path(), &Lines::default());
-    let Err(FetchError::Place(error)) = found else { panic!("{found:?}") };
-    let PlaceError::Lane(error) = *error else { panic!("{error:?}") };
+    let found = boot(
+        &site.settings(&[format!("http://{}", site.http)]),
+        into.path(),
+        &Lines::default(),
+    );
+    let Err(FetchError::Place(error)) = found else {
+        panic!("{found:?}")
+    };
+    let PlaceError::Lane(error) = *error else {
+        panic!("{error:?}")
+    };
     assert!(error.to_string().contains("usr/bin/bash"), "{error}");
     assert!(!into.path().join("upper/usr/bin/bash").exists());
 }
@@ -280,13 +407,30 @@ fn a_host_layer_that_carries_a_program_is_refused() {
 #[test]
 fn an_agent_that_replaces_a_program_of_the_base_is_refused() {
     let mut layers = chain();
-    layers[2] = layer(Kind::Agent, "restic", Compression::Zstd, &[("sbin/init", 0o755, b"evil")]);
+    layers[2] = layer(
+        Kind::Agent,
+        "restic",
+        Compression::Zstd,
+        &[("sbin/init", 0o755, b"evil")],
+    );
     let site = TestSite::serving(&layers);
     let into = tempfile::tempdir().unwrap();
-    let found = boot(&site.settings(&[format!("http://{}", site.http)]), into.path(), &Lines::default());
-    let Err(FetchError::Place(error)) = found else { panic!("{found:?}") };
-    assert!(matches!(&*error, PlaceError::Over { path, .. } if path == "sbin/init"), "{error:?}");
-    assert_eq!(fs::read(into.path().join("upper/sbin/init")).unwrap(), b"init");
+    let found = boot(
+        &site.settings(&[format!("http://{}", site.http)]),
+        into.path(),
+        &Lines::default(),
+    );
+    let Err(FetchError::Place(error)) = found else {
+        panic!("{found:?}")
+    };
+    assert!(
+        matches!(&*error, PlaceError::Over { path, .. } if path == "sbin/init"),
+        "{error:?}"
+    );
+    assert_eq!(
+        fs::read(into.path().join("upper/sbin/init")).unwrap(),
+        b"init"
+    );
 }
 
 /// Faults of a mirror that end by themselves, so that a boot through it must succeed.

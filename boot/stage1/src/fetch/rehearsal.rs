@@ -26,20 +26,30 @@ const USAGE: u8 = 2;
 /// Runs `rehearse` with the arguments after it; gives the exit status.
 pub fn run(arguments: &[String], progress: &dyn Progress) -> u8 {
     let (stamp, into) = match arguments {
-        [a, stamp, b, into] if a == "--stamp" && b == "--into" => (PathBuf::from(stamp), PathBuf::from(into)),
+        [a, stamp, b, into] if a == "--stamp" && b == "--into" => {
+            (PathBuf::from(stamp), PathBuf::from(into))
+        }
         _ => {
-            progress.warn(format_args!("usage: towline-stage1 rehearse --stamp FILE --into DIR"));
+            progress.warn(format_args!(
+                "usage: towline-stage1 rehearse --stamp FILE --into DIR"
+            ));
             return USAGE;
         }
     };
-    let settings = match fs::read(&stamp).map_err(|error| error.to_string()).and_then(|bytes| settings(&bytes)) {
+    let settings = match fs::read(&stamp)
+        .map_err(|error| error.to_string())
+        .and_then(|bytes| settings(&bytes))
+    {
         Ok(settings) => settings,
         Err(what) => {
             progress.warn(format_args!("{}: {what}", stamp.display()));
             return USAGE;
         }
     };
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => {
             progress.warn(format_args!("cannot start: {error}"));
@@ -51,7 +61,9 @@ pub fn run(arguments: &[String], progress: &dyn Progress) -> u8 {
         Err(error) => {
             progress.warn(format_args!("{}", causes(&error)));
             match error {
-                FetchError::Trust { .. } | FetchError::EveryMirrorLies { .. } | FetchError::Place(_) => NOT_TRUSTED,
+                FetchError::Trust { .. }
+                | FetchError::EveryMirrorLies { .. }
+                | FetchError::Place(_) => NOT_TRUSTED,
                 _ => NOT_REACHABLE,
             }
         }
@@ -68,12 +80,19 @@ fn settings(bytes: &[u8]) -> Result<Settings, String> {
     }
 }
 
-async fn rehearse(settings: &Settings, into: &std::path::Path, progress: &dyn Progress) -> Result<(), FetchError> {
+async fn rehearse(
+    settings: &Settings,
+    into: &std::path::Path,
+    progress: &dyn Progress,
+) -> Result<(), FetchError> {
     let ask = Ask {
         request: PlanRequest {
             nonce: towline_contract::Digest::from([0; 32]),
             architecture: "amd64".into(),
-            kernel_release: rustix::system::uname().release().to_string_lossy().into_owned(),
+            kernel_release: rustix::system::uname()
+                .release()
+                .to_string_lossy()
+                .into_owned(),
             host: settings.host.clone(),
             hand_over: Some(HandOver::Kexec),
             machine: Machine::default(),
@@ -82,17 +101,26 @@ async fn rehearse(settings: &Settings, into: &std::path::Path, progress: &dyn Pr
         expiry: settings.expired.into(),
     };
     let planned = plan::plan(settings, &ask, progress).await?;
-    progress.note(format_args!("plan {} is trusted; it is {}", planned.chain.plan.recovery, planned.chain.time()));
+    progress.note(format_args!(
+        "plan {} is trusted; it is {}",
+        planned.chain.plan.recovery,
+        planned.chain.time()
+    ));
     let mirrors = Mirrors::of(&planned)?;
     let mut root = Root::create(into, Mounting::None)?;
     for (index, layer) in planned.chain.layers.iter().enumerate() {
         progress.step(format_args!("layer {}", layer.target));
         let manifest = mirrors.manifest(&planned.chain, index, progress).await?;
         let mut sink = root.layer(&manifest)?;
-        mirrors.layer(&manifest, &mut |chunk| sink.chunk(chunk), progress).await?;
+        mirrors
+            .layer(&manifest, &mut |chunk| sink.chunk(chunk), progress)
+            .await?;
         sink.finish()?;
     }
     let placed = root.finish()?;
-    progress.step(format_args!("every layer is placed in {}", placed.path.display()));
+    progress.step(format_args!(
+        "every layer is placed in {}",
+        placed.path.display()
+    ));
     Ok(())
 }

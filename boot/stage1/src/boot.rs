@@ -1,0 +1,471 @@
+//! The boot of the medium, from top to bottom; and what is kept when it has to begin again.
+
+use std::convert::Infallible;
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use towline_contract::Timestamp;
+use towline_contract::api::PlanRequest;
+use towline_contract::event::What;
+use towline_contract::handover::{HandOverLayer, HandOverNote};
+use towline_contract::manifest::Manifest;
+use towline_contract::plan::HandOver;
+use towline_contract::stamp::Expired;
+use towline_contract::trust::{ExpiryPolicy, Verified};
+
+use crate::console::Console;
+use crate::failure::BootError;
+use crate::fetch::plan::plan;
+use crate::fetch::{Ask, Mirrors, Planned};
+use crate::handover::{self, HandOverError, Ready};
+use crate::menu::{self, Choice, Offer};
+use crate::modules::Loader;
+use crate::network::{self, Network, NetworkError};
+use crate::place::{KexecPlacing, LayerSink, Mounting, Root};
+use crate::progress::Progress as _;
+use crate::report::Reporter;
+use crate::settings::Settings;
+use crate::{clock, machine, modules, mounts, power, shell};
+
+/// Where the chain is put together.
+const PLACE: &str = "/towline-root";
+
+/// Modules without which images cannot be mounted.
+pub(crate) const IMAGE_MODULES: &[&str] = &["loop", "squashfs", "overlay"];
+
+/// What lasts from one attempt to the next.
+struct Boot {
+    console: Arc<Console>,
+    settings: Option<Settings>,
+    loader: Option<Loader>,
+    network: Option<Network>,
+    planned: Option<Planned>,
+    hand_over: Option<HandOver>,
+    accept_expired: bool,
+    failures: u32,
+}
+
+/// Boots, asks and boots again; ends by becoming the rescue system.
+pub async fn run(console: Arc<Console>) -> Infallible {
+    let mut boot = Boot {
+        console,
+        settings: None,
+        loader: None,
+        network: None,
+        planned: None,
+        hand_over: None,
+        accept_expired: false,
+        failures: 0,
+    };
+    loop {
+        let Err(error) = boot.attempt().await;
+        boot.failed(&error).await;
+        boot.ask(&error).await;
+    }
+}
+
+impl Boot {
+    /// One boot: every line needs what the line above proved.
+    async fn attempt(&mut self) -> Result<Infallible, BootError> {
+        mounts::mount_all()?;
+        mounts::unmount_below(Path::new(PLACE));
+        let settings = self.settings()?;
+        self.start_clock(&settings);
+        self.load_drivers(&settings);
+        self.bring_up_network(&settings).await?;
+        let planned = plan(&settings.site, &self.request(&settings), &*self.console).await?;
+        let planned: &Planned = self.planned.insert(planned);
+        correct_clock(&self.console, planned);
+        let reporter = Reporter::of(planned);
+        reporter.send_meanwhile(What::PlanVerified);
+        let mirrors = Mirrors::of(planned)?;
+        let manifests = manifests(&self.console, &mirrors, planned).await?;
+        check_memory(&self.console, planned.chain.plan.hand_over, &manifests)?;
+        if let Some(mut loader) = self.loader.take() {
+            prepare_for_images(&self.console, &mut loader)?;
+        }
+        let ready = place(&self.console, &mirrors, planned, &manifests).await?;
+        let note = note(&settings, planned, &manifests);
+        let how = planned.chain.plan.hand_over;
+        self.console.step(format_args!(
+            "starting the rescue system ({})",
+            in_words(how)
+        ));
+        // The server that answered a moment ago may be gone; the rescue system can be started without it.
+        let _ = reporter.send(What::HandOver { how }).await;
+        Ok(handover::start(ready, &note, &self.console.log(), &mut self.network).await?)
+    }
+
+    fn settings(&mut self) -> Result<Settings, BootError> {
+        if let Some(settings) = &self.settings {
+            return Ok(settings.clone());
+        }
+        let command_line = fs::read_to_string("/proc/cmdline").unwrap_or_default();
+        let settings = Settings::read(Path::new("/"), &command_line)?;
+        let build = &settings.build;
+        self.console.step(format_args!(
+            "Towline {}, medium of {}, kernel {}",
+            build.version, build.built, build.kernel_release
+        ));
+        self.hand_over = settings.hand_over;
+        Ok(self.settings.insert(settings).clone())
+    }
+
+    /// A hardware clock below the floor is wrong for certain.
+    fn start_clock(&self, settings: &Settings) {
+        let now = clock::now();
+        let believed = clock::believed(now, settings.floor);
+        if believed != now {
+            self.console.warn(format_args!(
+                "the hardware clock says {now}, before this medium was made; going on with {believed}"
+            ));
+            if let Err(error) = clock::set(believed) {
+                self.console
+                    .warn(format_args!("the clock cannot be set: {error}"));
+            }
+        }
+    }
+
+    fn load_drivers(&mut self, settings: &Settings) {
+        if self.loader.is_none() {
+            match Loader::open(&settings.command_line) {
+                Ok(loader) => self.loader = Some(loader),
+                // They were released after an earlier attempt, or the kernel has all it needs built in.
+                Err(error) => self
+                    .console
+                    .note(format_args!("no drivers to load on this medium: {error}")),
+            }
+        }
+        if let Some(loader) = &mut self.loader {
+            self.console.step(format_args!("loading drivers"));
+            let count = loader.cold_plug(&*self.console);
+            self.console.note(format_args!("{count} modules loaded"));
+        }
+    }
+
+    async fn bring_up_network(&mut self, settings: &Settings) -> Result<(), BootError> {
+        if self.network.is_some() {
+            return Ok(());
+        }
+        self.console.step(format_args!(
+            "bringing up the network (up to {} s)",
+            network::PATIENCE.as_secs()
+        ));
+        let (console, loader) = (self.console.clone(), &mut self.loader);
+        let mut plug = || {
+            if let Some(loader) = loader {
+                loader.cold_plug(&*console);
+            }
+        };
+        let brought_up =
+            network::bring_up(&settings.site.network, self.console.clone(), &mut plug).await;
+        if let Err(NetworkError::NoInterface | NetworkError::NoAddress { .. }) = brought_up {
+            self.show_missing_drivers();
+        }
+        self.network = Some(brought_up?);
+        Ok(())
+    }
+
+    fn show_missing_drivers(&self) {
+        for device in modules::driverless_network_devices() {
+            self.console.warn(format_args!(
+                "network device {} at {} has no driver on this medium",
+                device.id, device.slot
+            ));
+        }
+        for file in modules::missing_firmware() {
+            self.console.warn(format_args!(
+                "a driver asks for firmware that this medium does not have: {file}"
+            ));
+        }
+    }
+
+    fn request(&self, settings: &Settings) -> Ask {
+        let expiry = match self.accept_expired {
+            true => Expired::Accept,
+            false => settings.site.expired,
+        };
+        Ask {
+            request: PlanRequest {
+                nonce: [0; 32].into(),
+                architecture: machine::architecture().to_owned(),
+                kernel_release: machine::kernel_release(),
+                host: settings.site.host.clone(),
+                hand_over: self.hand_over,
+                machine: machine::identity(),
+            },
+            floor: settings.floor,
+            expiry: ExpiryPolicy::from(expiry),
+        }
+    }
+
+    /// Says it, here and to the server.
+    async fn failed(&mut self, error: &BootError) {
+        let message = error.message();
+        self.console.failure(&message);
+        self.failures += 1;
+        self.accept_expired = false;
+        if let Some(planned) = self.planned.take() {
+            let _ = Reporter::of(&planned).send(What::Failed { message }).await;
+        }
+        if let (true, Some(network)) = (error.is_unreachable(), &self.network) {
+            network.prefer_next().await;
+        }
+        if matches!(
+            error,
+            BootError::HandOver(HandOverError::KexecRefused { .. })
+        ) && self.chosen_hand_over().is_none()
+        {
+            self.console
+                .note(format_args!("the next attempt asks for a start in place"));
+            self.hand_over = Some(HandOver::InPlace);
+        }
+    }
+
+    /// What somebody typed at the boot loader outweighs what this program finds better.
+    fn chosen_hand_over(&self) -> Option<HandOver> {
+        self.settings.as_ref().and_then(|it| it.hand_over)
+    }
+
+    async fn ask(&mut self, error: &BootError) {
+        let offer = Offer {
+            shell: self.settings.as_ref().is_some_and(|it| it.site.shell),
+            accept_expired: error.expired().is_some(),
+            in_place: matches!(
+                error,
+                BootError::HandOver(
+                    HandOverError::KexecRefused { .. } | HandOverError::KexecStart(_)
+                )
+            ),
+        };
+        match menu::ask(&self.console, offer, menu::wait(self.failures)).await {
+            Choice::Retry => {}
+            Choice::AcceptExpired => self.accept_expired = true,
+            Choice::InPlace => self.hand_over = Some(HandOver::InPlace),
+            Choice::Network { network, servers } => {
+                // The watcher ends with it; the next attempt starts another with the new settings.
+                self.network = None;
+                if let Some(settings) = &mut self.settings {
+                    settings.site.network = network;
+                    if !servers.is_empty() {
+                        settings.site.servers = servers;
+                    }
+                }
+            }
+            Choice::Shell { console } => {
+                if let Err(error) = shell::run(&console).await {
+                    self.console.warn(format_args!("no shell: {error}"));
+                }
+            }
+            Choice::Reboot => {
+                let _ = power::run(power::Command::Reboot);
+            }
+        }
+    }
+}
+
+/// A plan is signed and answers a nonce of this boot: its time is the best there is.
+fn correct_clock(console: &Console, planned: &Planned) {
+    let (now, right) = (clock::now(), proven_now(planned));
+    let seconds = now.duration_since(right).as_secs();
+    if seconds.abs() > 2 {
+        console.note(format_args!("the clock is corrected from {now} to {right}"));
+    }
+    if let Err(error) = clock::set(right) {
+        console.warn(format_args!("the clock cannot be set: {error}"));
+    }
+}
+
+async fn manifests(
+    console: &Console,
+    mirrors: &Mirrors,
+    planned: &Planned,
+) -> Result<Vec<Verified<Manifest>>, BootError> {
+    let chain = &planned.chain;
+    console.step(format_args!(
+        "plan verified: {} layers, {}",
+        chain.layers.len(),
+        in_words(chain.plan.hand_over)
+    ));
+    let mut manifests = Vec::new();
+    for index in 0..chain.layers.len() {
+        manifests.push(mirrors.manifest(chain, index, console).await?);
+    }
+    Ok(manifests)
+}
+
+/// Says what the chain needs before anything is downloaded.
+fn check_memory(
+    console: &Console,
+    how: HandOver,
+    manifests: &[Verified<Manifest>],
+) -> Result<(), HandOverError> {
+    let need_bytes: u64 = manifests.iter().map(|it| memory_bytes(how, it)).sum();
+    let have_kib = machine::memory_kib("MemAvailable").unwrap_or(u64::MAX);
+    let (need_mib, have_mib) = (need_bytes >> 20, have_kib >> 10);
+    console.note(format_args!(
+        "its layers need {need_mib} MiB of memory; {have_mib} MiB are free"
+    ));
+    if need_mib > have_mib {
+        Err(HandOverError::Memory { need_mib, have_mib })
+    } else {
+        Ok(())
+    }
+}
+
+/// Memory that a layer takes until the rescue system starts.
+fn memory_bytes(how: HandOver, manifest: &Manifest) -> u64 {
+    match (how, &manifest.image) {
+        (HandOver::InPlace, Some(image)) => image.bytes,
+        (HandOver::InPlace, None) => manifest.unpacked_bytes,
+        // Our file, the kernel's copy of it, and the copy in its final place.
+        (HandOver::Kexec, _) => 3 * manifest.stored_bytes,
+    }
+}
+
+/// Loads what mounting needs; from here on no driver is needed, and their files are given back as memory.
+fn prepare_for_images(console: &Console, loader: &mut Loader) -> Result<(), BootError> {
+    for module in IMAGE_MODULES {
+        loader.load(module)?;
+    }
+    let kib = modules::release_memory();
+    console.note(format_args!("{} MiB of drivers given back", kib >> 10));
+    Ok(())
+}
+
+async fn place(
+    console: &Console,
+    mirrors: &Mirrors,
+    planned: &Planned,
+    manifests: &[Verified<Manifest>],
+) -> Result<Ready, BootError> {
+    let plan = &planned.chain.plan;
+    let work = Work {
+        console,
+        mirrors,
+        reporter: Reporter::of(planned),
+    };
+    match plan.hand_over {
+        HandOver::InPlace => {
+            let mut root = Root::create(Path::new(PLACE), Mounting::Real)?;
+            for manifest in manifests {
+                work.layer(manifest, root.layer(manifest)?).await?;
+            }
+            Ok(Ready::InPlace(root.finish()?))
+        }
+        HandOver::Kexec => {
+            let mut placing = KexecPlacing::create(Path::new(PLACE), Mounting::Real)?;
+            for manifest in manifests {
+                work.layer(manifest, placing.layer(manifest)?).await?;
+            }
+            let running = fs::read_to_string("/proc/cmdline").unwrap_or_default();
+            let command_line = with_consoles(&plan.command_line, &running);
+            Ok(Ready::Kexec {
+                chain: placing.finish()?,
+                command_line,
+            })
+        }
+    }
+}
+
+/// What each layer is fetched with.
+struct Work<'a> {
+    console: &'a Console,
+    mirrors: &'a Mirrors,
+    reporter: Reporter,
+}
+
+impl Work<'_> {
+    async fn layer(
+        &self,
+        manifest: &Verified<Manifest>,
+        mut sink: LayerSink<'_>,
+    ) -> Result<(), BootError> {
+        let started = Instant::now();
+        let target = manifest.target_name();
+        self.console.step(format_args!("fetching {target}"));
+        self.mirrors
+            .layer(manifest, &mut |chunk| sink.chunk(chunk), self.console)
+            .await?;
+        sink.finish()?;
+        let milliseconds = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let bytes = manifest.stored_bytes;
+        self.reporter.send_meanwhile(What::LayerPlaced {
+            target,
+            bytes,
+            milliseconds,
+        });
+        Ok(())
+    }
+}
+
+/// A plan that chooses no console keeps those of this boot: whoever watches goes on watching.
+fn with_consoles(planned: &str, running: &str) -> String {
+    let consoles = |line: &str| {
+        let words = line
+            .split_whitespace()
+            .filter(|word| word.starts_with("console="));
+        words.map(str::to_owned).collect::<Vec<_>>()
+    };
+    if !consoles(planned).is_empty() {
+        return planned.to_owned();
+    }
+    let mut line = planned.trim().to_owned();
+    for word in consoles(running) {
+        line.push(' ');
+        line.push_str(&word);
+    }
+    line.trim().to_owned()
+}
+
+fn note(settings: &Settings, planned: &Planned, manifests: &[Verified<Manifest>]) -> HandOverNote {
+    let plan = &planned.chain.plan;
+    let layer = |manifest: &Verified<Manifest>| HandOverLayer {
+        target: manifest.target_name(),
+        image: manifest.image.as_ref().map(|image| image.path.clone()),
+        checks: manifest.checks.clone(),
+    };
+    HandOverNote {
+        recovery: plan.recovery.clone(),
+        host: plan.host.clone(),
+        time: proven_now(planned),
+        servers: vec![planned.server.to_string()],
+        ca: settings.site.ca.clone(),
+        network: settings.site.network.clone(),
+        shell: settings.site.shell,
+        layers: manifests.iter().map(layer).collect(),
+    }
+}
+
+/// The plan's time, moved on by what has passed since.
+fn proven_now(planned: &Planned) -> Timestamp {
+    planned.time.now().unwrap_or_else(clock::now)
+}
+
+fn in_words(how: HandOver) -> &'static str {
+    match how {
+        HandOver::InPlace => "in place",
+        HandOver::Kexec => "by kexec",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plan_without_a_console_keeps_those_of_this_boot() {
+        let running = "quiet console=tty0 console=ttyS0,115200n8 towline.handover=kexec";
+        assert_eq!(
+            with_consoles("panic=30", running),
+            "panic=30 console=tty0 console=ttyS0,115200n8"
+        );
+        assert_eq!(
+            with_consoles("", running),
+            "console=tty0 console=ttyS0,115200n8"
+        );
+        assert_eq!(with_consoles("console=ttyS1", running), "console=ttyS1");
+    }
+}

@@ -1,0 +1,158 @@
+//! Gives an interface its address, routes and MTU, through rtnetlink. Every change can be made again without harm: leases
+//! are renewed, and the rescue system repeats what stage 1 did.
+
+use std::fs;
+use std::io::Write as _;
+use std::net::{IpAddr, Ipv4Addr};
+
+use rtnetlink::packet_route::route::{RouteMessage, RouteScope};
+use rtnetlink::{Handle, LinkUnspec, RouteMessageBuilder};
+
+use super::interfaces::Interface;
+
+/// What one interface is given.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Configuration {
+    /// Address and prefix length.
+    pub address: Option<(Ipv4Addr, u8)>,
+    /// Default gateway.
+    pub gateway: Option<Ipv4Addr>,
+    /// More routes: destination, prefix length, gateway.
+    pub routes: Vec<(Ipv4Addr, u8, Ipv4Addr)>,
+    /// MTU, in bytes.
+    pub mtu: Option<u16>,
+    /// Name servers.
+    pub name_servers: Vec<IpAddr>,
+    /// Domain for short names.
+    pub domain: Option<String>,
+}
+
+/// Smallest MTU that is taken from a DHCP server: what IPv4 requires of any link to carry a datagram of 576 bytes
+/// (RFC 791). A smaller one would be a mistake or an attack.
+const MTU_BYTES_MIN: u16 = 576;
+
+/// Brings an interface up, so that it can find a link.
+pub(super) async fn up(handle: &Handle, index: u32) -> Result<(), rtnetlink::Error> {
+    let message = LinkUnspec::new_with_index(index).up().build();
+    handle.link().set(message).execute().await
+}
+
+/// Takes an interface down: it stops DMA, which must not go on into another kernel.
+pub(super) async fn down(handle: &Handle, index: u32) -> Result<(), rtnetlink::Error> {
+    let message = LinkUnspec::new_with_index(index).down().build();
+    handle.link().set(message).execute().await
+}
+
+/// Applies a configuration. `metric` orders the default routes of several interfaces; the lowest is used.
+pub(super) async fn apply(
+    handle: &Handle,
+    interface: &Interface,
+    configuration: &Configuration,
+    metric: u32,
+) -> Result<(), rtnetlink::Error> {
+    let index = interface.index;
+    if let Some(mtu) = configuration.mtu.filter(|mtu| *mtu >= MTU_BYTES_MIN) {
+        let message = LinkUnspec::new_with_index(index)
+            .mtu(u32::from(mtu))
+            .build();
+        // A card that cannot do this MTU works with its own.
+        let _ = handle.link().set(message).execute().await;
+    }
+    if let Some((address, length)) = configuration.address {
+        let add = handle.address().add(index, IpAddr::V4(address), length);
+        add.replace().execute().await?;
+    }
+    for route in routes(configuration) {
+        let route = route_message(index, route, metric);
+        handle.route().add(route).replace().execute().await?;
+    }
+    Ok(())
+}
+
+/// Removes the routes of a configuration, as far as they are there.
+pub(super) async fn forget_routes(
+    handle: &Handle,
+    interface: &Interface,
+    configuration: &Configuration,
+    metric: u32,
+) {
+    for route in routes(configuration) {
+        let route = route_message(interface.index, route, metric);
+        // One that is gone already is what is wanted.
+        let _ = handle.route().del(route).execute().await;
+    }
+}
+
+/// Destination, prefix length and gateway.
+type Route = (Ipv4Addr, u8, Ipv4Addr);
+
+fn routes(configuration: &Configuration) -> impl Iterator<Item = Route> {
+    let default = configuration
+        .gateway
+        .map(|gateway| (Ipv4Addr::UNSPECIFIED, 0, gateway));
+    configuration.routes.iter().copied().chain(default)
+}
+
+fn route_message(index: u32, (destination, length, gateway): Route, metric: u32) -> RouteMessage {
+    let route = RouteMessageBuilder::<Ipv4Addr>::new()
+        .destination_prefix(destination, length)
+        .output_interface(index)
+        .priority(metric);
+    match gateway.is_unspecified() {
+        // On the link itself (RFC 3442).
+        true => route.scope(RouteScope::Link).build(),
+        // Clouds give a gateway outside of the address's /32.
+        false => route.gateway(gateway).onlink().build(),
+    }
+}
+
+/// Writes `/etc/resolv.conf`; glibc reads at most three name servers of it.
+pub(super) fn write_resolver(name_servers: &[IpAddr], domain: Option<&str>) -> std::io::Result<()> {
+    let text = resolver_text(name_servers, domain);
+    fs::create_dir_all("/etc")?;
+    // A base may ship a link to a resolver that does not run here.
+    if fs::symlink_metadata("/etc/resolv.conf").is_ok_and(|it| it.is_symlink()) {
+        fs::remove_file("/etc/resolv.conf")?;
+    }
+    fs::File::create("/etc/resolv.conf")?.write_all(text.as_bytes())
+}
+
+fn resolver_text(name_servers: &[IpAddr], domain: Option<&str>) -> String {
+    let mut lines: Vec<String> = Vec::new();
+    // From DHCP: only what can be a domain reaches the file.
+    let plain = |it: &&str| {
+        let letter = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'.';
+        !it.is_empty() && it.len() <= 253 && it.bytes().all(letter)
+    };
+    lines.extend(
+        domain
+            .filter(plain)
+            .map(|domain| format!("search {domain}\n")),
+    );
+    for server in name_servers {
+        let line = format!("nameserver {server}\n");
+        if !lines.contains(&line) {
+            lines.push(line);
+        }
+    }
+    lines.concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_domain_from_dhcp_cannot_write_other_lines_into_resolv_conf() {
+        let servers = [
+            IpAddr::V4([192, 0, 2, 53].into()),
+            IpAddr::V4([192, 0, 2, 53].into()),
+        ];
+        assert_eq!(
+            resolver_text(&servers, Some("example.org")),
+            "search example.org\nnameserver 192.0.2.53\n"
+        );
+        let text = resolver_text(&servers, Some("x\nnameserver 203.0.113.1"));
+        assert_eq!(text, "nameserver 192.0.2.53\n");
+    }
+}
