@@ -21,8 +21,15 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Init(commands::init::InitArgs),
+    Publish(commands::publish::PublishArgs),
+    Catalogue(commands::catalogue::CatalogueArgs),
+    Serve(commands::serve::ServeArgs),
     /// The boot medium: build it, and stamp, show and clear a site's settings on it.
     Media(commands::media::MediaArgs),
+    Layer(commands::layer::LayerArgs),
+    /// The whole story on this machine, in QEMU: site, layers, medium, boot.
+    Demo(commands::demo::DemoArgs),
 }
 
 fn main() -> ExitCode {
@@ -38,7 +45,13 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> Outcome {
     match command {
+        Command::Init(args) => commands::init::run(&args),
+        Command::Publish(args) => commands::publish::run(&args),
+        Command::Catalogue(args) => commands::catalogue::run(&args),
+        Command::Serve(args) => commands::serve::run(&args),
         Command::Media(args) => commands::media::run(args),
+        Command::Layer(args) => commands::layer::run(&args),
+        Command::Demo(args) => commands::demo::run(&args),
     }
 }
 

@@ -217,3 +217,6 @@ fn pad(random: [u8; 8]) -> [u8; 32] {
     bytes[..8].copy_from_slice(&random);
     bytes
 }
+
+#[cfg(test)]
+mod tests;

@@ -21,6 +21,9 @@ pub struct Config {
     pub http_listen: Option<SocketAddr>,
     /// Host names and addresses for the server's certificate.
     pub server_names: Vec<String>,
+    /// Folder of the store, relative to the site's.
+    #[serde(default = "store")]
+    pub store: PathBuf,
     /// Base URLs that machines fetch layers from, in order; the server itself when empty.
     #[serde(default)]
     pub mirrors: Vec<String>,
@@ -30,6 +33,10 @@ pub struct Config {
     /// How long signed metadata is valid.
     #[serde(default)]
     pub valid_days: ValidDays,
+}
+
+fn store() -> PathBuf {
+    "store".into()
 }
 
 /// What machines boot.

@@ -8,8 +8,13 @@ pub mod catalogue;
 pub mod compose;
 pub mod config;
 pub mod events;
+#[cfg(test)]
+mod fixture;
 pub mod http;
+pub mod intake;
 pub mod keys;
+mod log;
+pub mod review;
 pub mod site;
 pub mod store;
 pub mod tls;

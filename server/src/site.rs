@@ -11,11 +11,13 @@
 //! state/events.jsonl        what machines reported
 //! ```
 
+use std::ffi::OsString;
 use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{FlockOperation, flock};
 use time::OffsetDateTime;
 use towline_contract::Timestamp;
 
@@ -31,8 +33,11 @@ pub enum SiteError {
     /// There is something already.
     #[error("{0} exists already, and a site is only made anew")]
     Exists(PathBuf),
+    /// Another process makes it just now.
+    #[error("another towline init works on {0} just now")]
+    Busy(PathBuf),
     /// There is no site.
-    #[error("{0} is no site: it has no {CONFIG_FILE}")]
+    #[error("there is no site's configuration {0}")]
     NotASite(PathBuf),
     /// A file or folder cannot be made.
     #[error("cannot make {path}")]
@@ -119,27 +124,9 @@ impl Site {
         if fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some()) || dir.is_file() {
             return Err(SiteError::Exists(dir.into()));
         }
-        let parent = dir
-            .parent()
-            .filter(|p| !p.as_os_str().is_empty())
-            .unwrap_or(Path::new("."));
-        let make = |path: &Path, cause| SiteError::Make {
-            path: path.into(),
-            cause,
-        };
-        fs::create_dir_all(parent).map_err(|cause| make(parent, cause))?;
-        let building = tempfile::Builder::new()
-            .prefix(".towline-init-")
-            .permissions(fs::Permissions::from_mode(0o755))
-            .tempdir_in(parent)
-            .map_err(|cause| make(parent, cause))?;
-        fill(building.path(), new, now)?;
-        fs::rename(building.path(), dir).map_err(|cause| make(dir, cause))?;
-        // It has another name now; there is nothing left to remove.
-        let _ = building.keep();
-        fs::File::open(parent)
-            .and_then(|p| p.sync_all())
-            .map_err(|cause| make(dir, cause))?;
+        let building = Building::beside(dir)?;
+        fill(&building.path, new, now)?;
+        building.finish(dir)?;
         Self::open(dir)
     }
 
@@ -148,15 +135,22 @@ impl Site {
     /// # Errors
     /// See [`SiteError`].
     pub fn open(dir: &Path) -> Result<Self, SiteError> {
-        let config = dir.join(CONFIG_FILE);
-        if !config.exists() {
-            return Err(SiteError::NotASite(dir.into()));
+        Self::with_config(&dir.join(CONFIG_FILE))
+    }
+
+    /// Opens the site whose configuration is `file`; its folder is the site's.
+    ///
+    /// # Errors
+    /// See [`SiteError`].
+    pub fn with_config(file: &Path) -> Result<Self, SiteError> {
+        if !file.exists() {
+            return Err(SiteError::NotASite(file.into()));
         }
-        Ok(Self {
-            dir: dir.to_owned(),
-            config: Config::read(&config)?,
-            store: Store::open(&dir.join("store"))?,
-        })
+        let dir = file.parent().filter(|dir| !dir.as_os_str().is_empty());
+        let dir = dir.unwrap_or(Path::new(".")).to_owned();
+        let config = Config::read(file)?;
+        let store = Store::open(&dir.join(&config.store))?;
+        Ok(Self { dir, config, store })
     }
 
     /// Where the signing key `name` is kept.
@@ -175,6 +169,93 @@ impl Site {
     #[must_use]
     pub fn events(&self) -> PathBuf {
         self.dir.join("state/events.jsonl")
+    }
+}
+
+/// A site that is not ready: a folder beside the final one, so that renaming it is all that is left to do. It is removed
+/// when making it fails; what a killed process left is removed by the next one.
+struct Building {
+    path: PathBuf,
+    parent: PathBuf,
+    /// Holds the lock that says somebody works here.
+    folder: fs::File,
+    done: bool,
+}
+
+impl Building {
+    fn beside(dir: &Path) -> Result<Self, SiteError> {
+        let parent = dir.parent().filter(|p| !p.as_os_str().is_empty());
+        let parent = parent.unwrap_or(Path::new(".")).to_owned();
+        let mut name = OsString::from(".");
+        name.push(dir.file_name().ok_or(SiteError::Exists(dir.into()))?);
+        name.push(".towline-init");
+        let path = parent.join(name);
+        let failed = |cause| SiteError::Make {
+            path: path.clone(),
+            cause,
+        };
+        fs::create_dir_all(&parent).map_err(failed)?;
+        let folder = loop {
+            match fs::DirBuilder::new().mode(0o755).create(&path) {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                    return Err(failed(error));
+                }
+                _ => {}
+            }
+            let folder = fs::File::open(&path).map_err(failed)?;
+            if flock(&folder, FlockOperation::NonBlockingLockExclusive).is_err() {
+                return Err(SiteError::Busy(dir.into()));
+            }
+            // The one who had the lock may have renamed it to a finished site meanwhile.
+            let (locked, named) = (folder.metadata().map_err(failed)?, fs::metadata(&path));
+            if named.is_ok_and(|named| named.ino() == locked.ino()) {
+                break folder;
+            }
+        };
+        let building = Self {
+            path: path.clone(),
+            parent,
+            folder,
+            done: false,
+        };
+        for entry in fs::read_dir(&path).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let kind = entry.file_type().map_err(failed)?;
+            let removed = if kind.is_dir() {
+                fs::remove_dir_all(entry.path())
+            } else {
+                fs::remove_file(entry.path())
+            };
+            removed.map_err(failed)?;
+        }
+        Ok(building)
+    }
+
+    /// Gives the site its name, which must be free or an empty folder's.
+    fn finish(mut self, dir: &Path) -> Result<(), SiteError> {
+        let failed = |cause: io::Error| match cause.kind() {
+            io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists => {
+                SiteError::Exists(dir.into())
+            }
+            _ => SiteError::Make {
+                path: dir.into(),
+                cause,
+            },
+        };
+        rustix::fs::syncfs(&self.folder).map_err(|errno| failed(errno.into()))?;
+        fs::rename(&self.path, dir).map_err(failed)?;
+        self.done = true;
+        let parent = fs::File::open(&self.parent);
+        parent.and_then(|p| p.sync_all()).map_err(failed)
+    }
+}
+
+impl Drop for Building {
+    fn drop(&mut self) {
+        if !self.done {
+            // What cannot be removed now is removed by the next one.
+            let _ = fs::remove_dir_all(&self.path);
+        }
     }
 }
 
@@ -219,7 +300,7 @@ fn fill(dir: &Path, new: &NewSite, now: Timestamp) -> Result<(), SiteError> {
         timestamp: key("timestamp")?,
         plan: key("plan")?,
     };
-    let store = Store::open(&dir.join("store"))?;
+    let store = Store::open(&dir.join(&new.config.store))?;
     catalogue::create(&store, &all, new.config.valid_days, now)?;
     Ok(())
 }

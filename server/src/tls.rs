@@ -18,9 +18,11 @@ use zeroize::Zeroizing;
 use crate::keys::write_private;
 
 /// Validity of a site's authority, in days.
-const AUTHORITY_DAYS: i64 = 20 * 365;
+const AUTHORITY_DAYS: i64 = 10 * 365;
 /// Validity of the server's certificate, in days.
 const SERVER_DAYS: i64 = 30;
+/// How long a certificate is used before the next one is made.
+pub const RENEW_AFTER: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
 /// Certificates are valid from this long before they are made, for clocks that are a little behind.
 const BACKDATED_DAYS: i64 = 1;
 
@@ -108,12 +110,6 @@ pub fn server_config(
         .with_single_cert(vec![certificate.der().clone(), ca], secret)?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Arc::new(config))
-}
-
-/// How long a certificate is used before the next one is made.
-#[must_use]
-pub fn renew_after() -> std::time::Duration {
-    std::time::Duration::from_secs(24 * 3600)
 }
 
 fn read(path: &Path) -> Result<String, TlsError> {

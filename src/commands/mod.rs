@@ -1,3 +1,10 @@
 //! One module a command: arguments, settings, the work, the output.
 
+pub(crate) mod catalogue;
+pub(crate) mod demo;
+pub(crate) mod init;
+pub(crate) mod layer;
 pub(crate) mod media;
+pub(crate) mod publish;
+pub(crate) mod serve;
+mod site;

@@ -5,57 +5,88 @@ use std::io;
 use bytes::Bytes;
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full};
-use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use hyper::{Response, StatusCode};
 use towline_contract::api::ErrorBody;
 
+use crate::log;
+
 /// Any body that we send.
-pub(crate) type Body = BoxBody<Bytes, io::Error>;
+pub(super) type Body = BoxBody<Bytes, io::Error>;
 
 /// A fault with what the caller is told and what the log says.
 #[derive(Debug)]
-pub(crate) struct Fault {
-    pub(crate) status: StatusCode,
-    pub(crate) told: ErrorBody,
-    pub(crate) logged: String,
+pub(super) struct Fault {
+    pub(super) status: StatusCode,
+    pub(super) told: ErrorBody,
+    pub(super) logged: String,
+    /// The methods that would be right.
+    allow: Option<&'static str>,
 }
 
 impl Fault {
     /// The caller's own fault: both texts are the same.
-    pub(crate) fn theirs(status: StatusCode, message: impl Into<String>) -> Self {
-        let message = message.into();
+    pub(super) fn theirs(status: StatusCode, message: impl Into<String>) -> Self {
+        let told = ErrorBody {
+            message: message.into(),
+            next: None,
+        };
+        Self::refused(status, told)
+    }
+
+    /// A refusal with a next step.
+    pub(super) fn refused(status: StatusCode, told: ErrorBody) -> Self {
         Self {
             status,
-            logged: message.clone(),
-            told: ErrorBody {
-                message,
-                next: None,
-            },
+            logged: log::clean(&told.message),
+            told,
+            allow: None,
+        }
+    }
+
+    /// Nothing has that name.
+    pub(super) fn not_found() -> Self {
+        Self::theirs(
+            StatusCode::NOT_FOUND,
+            "there is nothing of that name on this server",
+        )
+    }
+
+    /// Another method than `allowed`.
+    pub(super) fn method(allowed: &'static str) -> Self {
+        let message = format!("the method here is {allowed}");
+        Self {
+            allow: Some(allowed),
+            ..Self::theirs(StatusCode::METHOD_NOT_ALLOWED, message)
         }
     }
 
     /// Ours: the caller learns that it is, the log why.
-    pub(crate) fn ours(error: &dyn std::error::Error) -> Self {
+    pub(super) fn ours(error: &dyn std::error::Error) -> Self {
         Self {
             status: StatusCode::INTERNAL_SERVER_ERROR,
             told: ErrorBody {
-                message: "the server has a fault of its own".into(),
-                next: Some("look at its log".into()),
+                message: "the server cannot answer because of a fault of its own".into(),
+                next: Some("look at the server's log, or use another server".into()),
             },
-            logged: super::chain(error),
+            logged: log::chain(error),
+            allow: None,
         }
     }
 
-    pub(crate) fn into_response(self) -> Response<Body> {
-        json(
-            self.status,
-            serde_json::to_vec(&self.told).unwrap_or_default(),
-        )
+    pub(super) fn into_response(self) -> Response<Body> {
+        let body = serde_json::to_vec(&self.told).unwrap_or_default();
+        let mut response = json(self.status, body);
+        if let Some(allow) = self.allow {
+            let headers = response.headers_mut();
+            headers.insert(ALLOW, HeaderValue::from_static(allow));
+        }
+        response
     }
 }
 
 /// A JSON document.
-pub(crate) fn json(status: StatusCode, bytes: Vec<u8>) -> Response<Body> {
+pub(super) fn json(status: StatusCode, bytes: Vec<u8>) -> Response<Body> {
     let mut response = Response::new(full(bytes));
     *response.status_mut() = status;
     response
@@ -65,13 +96,13 @@ pub(crate) fn json(status: StatusCode, bytes: Vec<u8>) -> Response<Body> {
 }
 
 /// An answer without a body.
-pub(crate) fn empty(status: StatusCode) -> Response<Body> {
+pub(super) fn empty(status: StatusCode) -> Response<Body> {
     let mut response = Response::new(full(Vec::new()));
     *response.status_mut() = status;
     response
 }
 
-pub(crate) fn full(bytes: Vec<u8>) -> Body {
+pub(super) fn full(bytes: Vec<u8>) -> Body {
     Full::new(Bytes::from(bytes))
         .map_err(|never| match never {})
         .boxed()

@@ -1,0 +1,159 @@
+//! The catalogue: TUF metadata in the store, read, changed and kept fresh.
+//!
+//! Every change writes new numbered files and then moves `timestamp.json`; until that, nothing has changed. A number left
+//! over from an interrupted change is skipped, never written over.
+
+mod change;
+mod publish;
+
+use towline_contract::Digest;
+use towline_contract::limits::{MANIFEST_BYTES_MAX, ROOT_BYTES_MAX};
+use towline_contract::manifest::{Manifest, ManifestError};
+use towline_contract::trust::metadata::{RoleName, TargetFile};
+use towline_contract::trust::{SignedView, TIMESTAMP_FILE, TargetName, TrustError, TrustedRoot};
+
+use crate::keys::KeyError;
+use crate::review::Unmet;
+use crate::store::{Store, StoreError};
+
+pub use change::{FirstKeys, create, refresh};
+pub use publish::{Missing, NewLayer, Outcome, publish, retire};
+
+/// Numbers that an interrupted change may have left over before one is free.
+const LEFT_OVER_MAX: u64 = 1000;
+
+/// Why the catalogue cannot be read or changed.
+#[derive(Debug, thiserror::Error)]
+pub enum CatalogueError {
+    /// A file that should be there is not.
+    #[error("the store has no {0}")]
+    Missing(String),
+    /// See the cause.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The catalogue in the store does not verify, or cannot be signed.
+    #[error("the catalogue in the store is not trusted")]
+    Trust(#[from] TrustError),
+    /// See the cause.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// A manifest in the store cannot be read.
+    #[error("the manifest of {target} in the store cannot be used")]
+    Manifest {
+        /// The layer.
+        target: String,
+        /// Why.
+        #[source]
+        cause: ManifestError,
+    },
+    /// Another layer has that name and version.
+    #[error("{target} is published already with digest {published}, and this one has {found}")]
+    Taken {
+        /// The layer.
+        target: String,
+        /// Digest in the catalogue, or of the one given before it.
+        published: Digest,
+        /// Digest of the new one.
+        found: Digest,
+    },
+    /// The same layer bytes with another manifest.
+    #[error(
+        "{target} is published already with manifest {published}, and this one has {found}: the same bytes, otherwise described"
+    )]
+    OtherManifest {
+        /// The layer.
+        target: String,
+        /// Digest of the manifest in the catalogue.
+        published: Digest,
+        /// Digest of the new one.
+        found: Digest,
+    },
+    /// The chain would lack something.
+    #[error("machines would lack {}", unmet_list(.0))]
+    Unmet(Vec<Unmet>),
+    /// Nothing has that name and version.
+    #[error("no layer {name} {version} is published")]
+    Unknown {
+        /// Name asked for.
+        name: String,
+        /// Version asked for.
+        version: String,
+    },
+    /// No number is free.
+    #[error("{LEFT_OVER_MAX} numbers of {0} are taken by interrupted changes")]
+    NoNumber(RoleName),
+}
+
+fn unmet_list(rows: &[Unmet]) -> String {
+    const ROWS_MAX: usize = 12;
+    let row = |row: &Unmet| format!("{} (needed by {}, over {})", row.need, row.layer, row.base);
+    let mut texts: Vec<_> = rows.iter().take(ROWS_MAX).map(row).collect();
+    if rows.len() > ROWS_MAX {
+        texts.push(format!("and {} more", rows.len() - ROWS_MAX));
+    }
+    texts.join("; ")
+}
+
+type Result<T> = std::result::Result<T, CatalogueError>;
+
+/// The catalogue as it is now: verified from the store's first root on, as a machine would.
+///
+/// # Errors
+/// See [`CatalogueError`].
+pub fn view(store: &Store) -> Result<SignedView> {
+    let mut root = TrustedRoot::from_stamp(&metadata(store, "1.root.json", ROOT_BYTES_MAX)?)?;
+    while let Some(bytes) = store.read(&store.metadata_path(&root.next_file()), root.max_bytes())? {
+        root = root.rotate(&bytes)?;
+    }
+    let max = root.timestamp_max_bytes();
+    let timestamp = root.timestamp(&metadata(store, TIMESTAMP_FILE, max)?)?;
+    let bytes = metadata(store, &timestamp.next_file(), timestamp.max_bytes())?;
+    let snapshot = timestamp.snapshot(&bytes)?;
+    let bytes = metadata(store, &snapshot.next_file(), snapshot.max_bytes())?;
+    Ok(snapshot.targets(&bytes)?)
+}
+
+/// A layer of the catalogue with its manifest.
+#[derive(Clone, Debug)]
+pub struct Published {
+    /// Its name.
+    pub target: TargetName,
+    /// What it is.
+    pub manifest: Manifest,
+}
+
+/// The layers of `view` with their manifests, by kind, name and version.
+///
+/// # Errors
+/// A manifest is missing or damaged.
+pub fn layers(store: &Store, view: &SignedView) -> Result<Vec<Published>> {
+    // The catalogue may hold files that are no layers; those are not ours.
+    let layers = view
+        .layers()
+        .iter()
+        .filter(|(_, file)| file.layer().is_some());
+    layers
+        .map(|(name, file)| published(store, name, file))
+        .collect()
+}
+
+fn published(store: &Store, name: &str, file: &TargetFile) -> Result<Published> {
+    let missing = |what: &str| CatalogueError::Missing(format!("{what} of {name}"));
+    let custom = file.layer().ok_or_else(|| missing("manifest"))?;
+    let digest = custom.manifest.sha256;
+    let bytes = store
+        .read(&store.manifest_path(&digest), MANIFEST_BYTES_MAX)?
+        .filter(|bytes| Digest::of(bytes) == digest)
+        .ok_or_else(|| missing(&format!("manifest {digest}")))?;
+    let manifest = Manifest::parse(&bytes).map_err(|cause| CatalogueError::Manifest {
+        target: name.into(),
+        cause,
+    })?;
+    let target = name.parse().map_err(|_| missing("layer"))?;
+    Ok(Published { target, manifest })
+}
+
+fn metadata(store: &Store, file: &str, max: u64) -> Result<Vec<u8>> {
+    let bytes = store.read(&store.metadata_path(file), max)?;
+    bytes.ok_or_else(|| CatalogueError::Missing(file.into()))
+}

@@ -1,0 +1,227 @@
+//! What goes into the catalogue and out of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::PathBuf;
+
+use towline_contract::digest::Hasher;
+use towline_contract::manifest::{Kind, Manifest};
+use towline_contract::trust::TargetName;
+use towline_contract::trust::metadata::TargetFile;
+use towline_contract::{Digest, Timestamp};
+
+use super::change::change;
+use super::{CatalogueError, Result, layers, view};
+use crate::review::{Review, review};
+use crate::site::Site;
+use crate::store::Store;
+
+/// A layer to publish: a file and its manifest, as [`crate::intake`] has verified them.
+#[derive(Clone, Debug)]
+pub struct NewLayer {
+    /// The stored bytes.
+    pub path: PathBuf,
+    /// What it is.
+    pub manifest: Manifest,
+    /// The manifest's bytes.
+    pub manifest_bytes: Vec<u8>,
+}
+
+/// What to do when the chain check finds that something would be missing on the machines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Missing {
+    /// Publish nothing.
+    Refuse,
+    /// Publish all the same.
+    Accept,
+}
+
+/// What came of publishing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// Targets that were new.
+    pub added: Vec<String>,
+    /// Targets that were published already.
+    pub unchanged: Vec<String>,
+    /// The chain check; with [`Missing::Refuse`] it found nothing.
+    pub review: Review,
+}
+
+/// Checks the chain, stores layers and signs them into the catalogue. All of them or none.
+///
+/// # Errors
+/// See [`CatalogueError`]. A name and version that is taken by another layer is refused, and nothing is changed.
+pub fn publish(site: &Site, new: &[NewLayer], missing: Missing, now: Timestamp) -> Result<Outcome> {
+    let store = &site.store;
+    let _lock = store.lock()?;
+    let current = view(store)?;
+    let mut unchanged = BTreeSet::new();
+    let mut added = BTreeMap::new();
+    for layer in new {
+        let target = layer.manifest.target_name();
+        let file = TargetFile::of_layer(&layer.manifest, &layer.manifest_bytes);
+        let before = current.layers().get(&target);
+        match before.or(added.get(&target).map(|(file, _)| file)) {
+            Some(before) => {
+                same(&target, before, &file)?;
+                unchanged.insert(target);
+            }
+            None => {
+                added.insert(target, (file, layer));
+            }
+        }
+    }
+    unchanged.retain(|target| !added.contains_key(target));
+    let published: Vec<_> = layers(store, &current)?
+        .into_iter()
+        .map(|layer| layer.manifest)
+        .collect();
+    let manifests: Vec<_> = added.values().map(|(_, l)| l.manifest.clone()).collect();
+    let review = review(&published, &manifests, site.config.plan.base.as_deref());
+    match &review {
+        Review::Checked(unmet) if missing == Missing::Refuse && !unmet.is_empty() => {
+            return Err(CatalogueError::Unmet(unmet.clone()));
+        }
+        _ => {}
+    }
+    for (_, layer) in added.values() {
+        put_layer(store, layer)?;
+    }
+    let names = added.keys().cloned().collect();
+    if !added.is_empty() {
+        change(site, &current, now, |targets| {
+            targets.extend(added.into_iter().map(|(target, (file, _))| (target, file)));
+        })?;
+    }
+    Ok(Outcome {
+        added: names,
+        unchanged: unchanged.into_iter().collect(),
+        review,
+    })
+}
+
+/// A published layer never changes: it is the same, or it needs another version.
+fn same(target: &str, before: &TargetFile, found: &TargetFile) -> Result<()> {
+    let target = target.to_owned();
+    let none = Digest::of(b"");
+    let (was, is) = (before.sha256(), found.sha256());
+    if was != is {
+        return Err(CatalogueError::Taken {
+            target,
+            published: was.unwrap_or(none),
+            found: is.unwrap_or(none),
+        });
+    }
+    let manifest = |file: &TargetFile| file.layer().map(|custom| custom.manifest.sha256);
+    let (was, is) = (manifest(before), manifest(found));
+    if was != is {
+        return Err(CatalogueError::OtherManifest {
+            target,
+            published: was.unwrap_or(none),
+            found: is.unwrap_or(none),
+        });
+    }
+    Ok(())
+}
+
+/// Takes the layers called `name` with `version` out of the catalogue, of one kind or of any; returns their targets.
+/// Their bytes stay in the store: machines that boot just now may still fetch them.
+///
+/// # Errors
+/// See [`CatalogueError`].
+pub fn retire(
+    site: &Site,
+    kind: Option<Kind>,
+    name: &str,
+    version: &str,
+    now: Timestamp,
+) -> Result<Vec<String>> {
+    let _lock = site.store.lock()?;
+    let current = view(&site.store)?;
+    let matches = |target: &TargetName| {
+        target.name == name
+            && target.version == version
+            && kind.is_none_or(|kind| kind == target.kind)
+    };
+    let gone: Vec<String> = current
+        .layers()
+        .keys()
+        .filter(|key| key.parse().is_ok_and(|target| matches(&target)))
+        .cloned()
+        .collect();
+    if gone.is_empty() {
+        return Err(CatalogueError::Unknown {
+            name: name.into(),
+            version: version.into(),
+        });
+    }
+    change(site, &current, now, |targets| {
+        targets.retain(|key, _| !gone.contains(key));
+    })?;
+    Ok(gone)
+}
+
+fn put_layer(store: &Store, layer: &NewLayer) -> Result<()> {
+    let digest = layer.manifest.digest;
+    let missing = |_| CatalogueError::Missing(layer.path.display().to_string());
+    let file = File::open(&layer.path).map_err(missing)?;
+    store.create(&store.layer_path(&digest), &mut Exactly::new(file, digest))?;
+    let path = store.manifest_path(&Digest::of(&layer.manifest_bytes));
+    store.create(&path, &mut layer.manifest_bytes.as_slice())?;
+    Ok(())
+}
+
+/// Reads on, and fails at the end when the bytes were not those of the digest: the file may have changed since it was
+/// looked at, and what is stored must be what its name says.
+struct Exactly<R> {
+    source: R,
+    hasher: Hasher,
+    digest: Digest,
+}
+
+impl<R: Read> Exactly<R> {
+    fn new(source: R, digest: Digest) -> Self {
+        Self {
+            source,
+            hasher: Hasher::default(),
+            digest,
+        }
+    }
+}
+
+impl<R: Read> Read for Exactly<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let bytes = self.source.read(buffer)?;
+        self.hasher.update(&buffer[..bytes]);
+        if bytes == 0 && !buffer.is_empty() {
+            let found = self.hasher.clone().finish();
+            if found != self.digest {
+                return Err(io::Error::other(format!(
+                    "the layer's bytes have digest {found}, not {}: the file changed while it was read",
+                    self.digest
+                )));
+            }
+        }
+        Ok(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Put;
+
+    #[test]
+    fn a_file_that_changed_after_it_was_verified_is_not_stored() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let digest = Digest::of(b"what was verified");
+        let path = store.layer_path(&digest);
+        let mut other = Exactly::new(&b"something else"[..], digest);
+        assert!(store.create(&path, &mut other).is_err());
+        assert!(!path.exists());
+        let mut same = Exactly::new(&b"what was verified"[..], digest);
+        assert_eq!(store.create(&path, &mut same).unwrap(), Put::Created);
+    }
+}

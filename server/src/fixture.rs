@@ -1,0 +1,42 @@
+//! Manifests for the tests of pure decisions.
+
+use towline_contract::manifest::{Compression, Kind, MANIFEST_FORMAT, Manifest, Needs, Placement};
+use towline_contract::{Digest, Timestamp};
+
+use crate::catalogue::Published;
+
+/// A layer's manifest; its digest is made of its name.
+pub(crate) fn manifest(kind: Kind, name: &str, version: &str) -> Manifest {
+    let digest = Digest::of(format!("{kind}/{name}/{version}").as_bytes());
+    Manifest {
+        format: MANIFEST_FORMAT,
+        kind,
+        name: name.into(),
+        version: version.into(),
+        architecture: "amd64".into(),
+        created: Timestamp::UNIX_EPOCH,
+        digest,
+        stored_bytes: 4,
+        unpacked_bytes: 512,
+        entries: 1,
+        compression: Compression::Zstd,
+        chunks: vec![digest],
+        placement: Placement::Ram,
+        image: None,
+        kernel_release: (kind == Kind::Kernel).then(|| "6.1.0-1-amd64".into()),
+        provides: Needs::default(),
+        requires: Needs::default(),
+        replaceable: vec![],
+        packages: vec![],
+        checks: vec![],
+    }
+}
+
+/// The same as a layer of the catalogue.
+pub(crate) fn published(kind: Kind, name: &str, version: &str) -> Published {
+    let manifest = manifest(kind, name, version);
+    Published {
+        target: manifest.target_name().parse().unwrap(),
+        manifest,
+    }
+}

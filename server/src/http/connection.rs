@@ -1,0 +1,137 @@
+//! One connection: TLS, HTTP, and an end for those that stall.
+
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use super::handlers::{self, State};
+use crate::log;
+
+/// Longest a client may take for its TLS handshake, or for a request's headers (slow-loris clients). An idle connection is
+/// closed after it too.
+const HEADERS_MAX: Duration = Duration::from_secs(20);
+/// Longest a client may leave sent bytes unacknowledged, or its window shut. Spanning tree holds ports for 50 s.
+const STALL_MAX: Duration = Duration::from_secs(120);
+/// Longest one connection may last; the largest layer over a slow line fits, and resumes if it does not.
+const CONNECTION_MAX: Duration = Duration::from_secs(6 * 3600);
+/// Most headers of one request, and most bytes of them together.
+const HEADERS_COUNT_MAX: usize = 64;
+const HEADERS_BYTES_MAX: usize = 64 << 10;
+
+/// The certificate in use: replaced when it is renewed.
+pub(super) type Certificate = Arc<watch::Sender<Arc<ServerConfig>>>;
+
+/// What all connections share.
+#[derive(Clone)]
+pub(super) struct Shared {
+    pub(super) state: Arc<State>,
+    /// One for each connection.
+    pub(super) places: Arc<Semaphore>,
+    /// Changes when the server is to end, and goes away when it has ended.
+    pub(super) ended: watch::Receiver<()>,
+}
+
+/// Takes connections from `listener` for as long as it is polled.
+pub(super) async fn accept(
+    listener: TcpListener,
+    certificate: Option<Certificate>,
+    shared: &Shared,
+) {
+    loop {
+        let Ok(place) = shared.places.clone().acquire_owned().await else {
+            return;
+        };
+        let (stream, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Out of files, mostly: wait for connections to end.
+                log::say(format_args!("cannot accept a connection: {error}"));
+                tokio::time::sleep(Duration::from_millis(200)).await;
+                continue;
+            }
+        };
+        let tls = certificate.as_ref().map(|current| current.borrow().clone());
+        let shared = shared.clone();
+        tokio::spawn(async move {
+            let served = tokio::time::timeout(CONNECTION_MAX, serve(stream, peer, tls, shared));
+            if served.await.is_err() {
+                log::say(format_args!("{peer}: ended after {CONNECTION_MAX:?}"));
+            }
+            drop(place);
+        });
+    }
+}
+
+async fn serve(
+    stream: TcpStream,
+    peer: SocketAddr,
+    tls: Option<Arc<ServerConfig>>,
+    shared: Shared,
+) {
+    // Small answers must not wait for acknowledgements. Neither option is needed for what is right.
+    let _ = stream.set_nodelay(true);
+    let stall = u32::try_from(STALL_MAX.as_millis()).unwrap_or(u32::MAX);
+    let _ = rustix::net::sockopt::set_tcp_user_timeout(&stream, stall);
+    let Some(tls) = tls else {
+        return converse(stream, peer, shared).await;
+    };
+    let mut ended = shared.ended.clone();
+    let hands_shaken = tokio::select! {
+        shaken = handshake(stream, tls) => shaken,
+        _ = ended.changed() => return,
+    };
+    match hands_shaken {
+        Ok(stream) => converse(stream, peer, shared).await,
+        Err(error) => log::say(format_args!(
+            "{peer}: no TLS connection: {}",
+            log::clean(&error.to_string())
+        )),
+    }
+}
+
+async fn handshake(
+    stream: TcpStream,
+    tls: Arc<ServerConfig>,
+) -> std::io::Result<TlsStream<TcpStream>> {
+    let accepting = TlsAcceptor::from(tls).accept(stream);
+    tokio::time::timeout(HEADERS_MAX, accepting)
+        .await
+        .map_err(std::io::Error::other)?
+}
+
+async fn converse(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send,
+    peer: SocketAddr,
+    shared: Shared,
+) {
+    let state = shared.state;
+    let service = service_fn(|request| handlers::answer(state.clone(), peer, request));
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADERS_MAX)
+        .max_headers(HEADERS_COUNT_MAX)
+        .max_buf_size(HEADERS_BYTES_MAX)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = pin!(connection);
+    let mut ended = shared.ended;
+    // Errors here are clients that go away or speak no HTTP; there is nobody to tell.
+    tokio::select! {
+        _ = &mut connection => return,
+        _ = ended.changed() => connection.as_mut().graceful_shutdown(),
+    }
+    tokio::select! {
+        _ = connection => {}
+        _ = ended.changed() => {}
+    }
+}

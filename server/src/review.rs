@@ -1,0 +1,142 @@
+//! The chain check before publishing: would what machines boot afterwards still have all it needs?
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use towline_contract::manifest::{Kind, Manifest};
+use towline_initramfs::chain;
+
+/// A need that no layer meets.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Unmet {
+    /// Target name of the layer that has the need.
+    pub layer: String,
+    /// A library or program.
+    pub need: String,
+    /// Target name of the base of that chain.
+    pub base: String,
+}
+
+/// What the check came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Review {
+    /// There is no base yet, and so no chain to check.
+    NoBase,
+    /// Needs that would be unmet and are not so already, sorted.
+    Checked(Vec<Unmet>),
+}
+
+/// Checks the chains that `published` and `new` make together. Of each name the newest layer counts, and a new one before
+/// any that is published. `base` is the name of the base that machines boot; every base is checked without it.
+#[must_use]
+pub fn review(published: &[Manifest], new: &[Manifest], base: Option<&str>) -> Review {
+    let before = newest(published.iter());
+    let mut after = before.clone();
+    after.extend(newest(new.iter()));
+    if !after.keys().any(|(kind, ..)| *kind == Kind::Base) {
+        return Review::NoBase;
+    }
+    let known = unmet(&before, base);
+    let fresh: BTreeSet<_> = new.iter().map(Manifest::target_name).collect();
+    let is_known = |row: &Unmet| {
+        let same = |other: &Unmet| other.layer == row.layer && other.need == row.need;
+        !fresh.contains(&row.layer) && known.iter().any(same)
+    };
+    let rows = unmet(&after, base);
+    Review::Checked(rows.into_iter().filter(|row| !is_known(row)).collect())
+}
+
+/// Layers by what a chain has one of each.
+type Newest<'a> = BTreeMap<(Kind, &'a str, &'a str), &'a Manifest>;
+
+fn newest<'a>(layers: impl Iterator<Item = &'a Manifest>) -> Newest<'a> {
+    let mut newest = Newest::new();
+    for layer in layers {
+        let key = (layer.kind, &*layer.name, &*layer.architecture);
+        let other = newest.entry(key).or_insert(layer);
+        if (layer.created, &layer.version) > (other.created, &other.version) {
+            *other = layer;
+        }
+    }
+    newest
+}
+
+fn unmet(layers: &Newest<'_>, base: Option<&str>) -> Vec<Unmet> {
+    let is_base = |layer: &&Manifest| layer.kind == Kind::Base;
+    let mut rows = BTreeSet::new();
+    for bottom in layers.values().copied().filter(is_base) {
+        if base.is_some_and(|name| name != bottom.name) {
+            continue;
+        }
+        let fits = |layer: &&Manifest| {
+            !is_base(layer)
+                && (layer.architecture == "all" || layer.architecture == bottom.architecture)
+        };
+        let above = layers.values().copied().filter(fits);
+        let chain: Vec<_> = std::iter::once(bottom).chain(above).cloned().collect();
+        let report = chain::check(&chain);
+        rows.extend(report.unresolved.into_iter().map(|(layer, need)| Unmet {
+            layer,
+            need,
+            base: bottom.target_name(),
+        }));
+    }
+    rows.into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::manifest;
+
+    fn needing(kind: Kind, name: &str, need: &str) -> Manifest {
+        let mut layer = manifest(kind, name, "1");
+        layer.requires.libraries = vec![need.into()];
+        layer
+    }
+
+    fn offering(version: &str, library: &str) -> Manifest {
+        let mut base = manifest(Kind::Base, "debian", version);
+        base.provides.libraries = vec![library.into()];
+        base
+    }
+
+    #[test]
+    fn an_agent_whose_library_no_layer_has_is_named() {
+        let base = offering("1", "libc.so.6");
+        let agent = needing(Kind::Agent, "restic", "libfuse.so.3");
+        let Review::Checked(rows) = review(&[base], &[agent], None) else {
+            panic!("there is a base");
+        };
+        assert_eq!(rows.len(), 1);
+        assert_eq!(rows[0].layer, "agent/restic/1/amd64");
+        assert_eq!(rows[0].need, "libfuse.so.3");
+    }
+
+    #[test]
+    fn a_new_base_that_breaks_a_published_agent_is_named() {
+        let published = [
+            offering("1", "libfuse.so.3"),
+            needing(Kind::Agent, "restic", "libfuse.so.3"),
+        ];
+        let mut newer = offering("2", "libc.so.6");
+        newer.created = "2030-01-01T00:00:00Z".parse().unwrap();
+        let found = review(&published, &[newer], None);
+        assert!(matches!(found, Review::Checked(rows) if rows[0].layer == "agent/restic/1/amd64"));
+    }
+
+    #[test]
+    fn what_was_unmet_before_does_not_stop_another_layer() {
+        let published = [
+            offering("1", "libc.so.6"),
+            needing(Kind::Agent, "old", "libgone.so.1"),
+        ];
+        let host = manifest(Kind::Host, "example", "1");
+        assert_eq!(review(&published, &[host], None), Review::Checked(vec![]));
+    }
+
+    #[test]
+    fn without_a_base_there_is_nothing_to_check() {
+        let agent = needing(Kind::Agent, "restic", "libfuse.so.3");
+        assert_eq!(review(&[], &[agent], None), Review::NoBase);
+    }
+}

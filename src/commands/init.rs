@@ -1,0 +1,143 @@
+//! `towline init`: a new site.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use anyhow::anyhow;
+use clap::Args;
+use towline_contract::Timestamp;
+use towline_server::config::{Config, PlanConfig, ValidDays};
+use towline_server::site::{NewSite, Site, SiteError};
+
+use crate::exit::{Exit, Failure, Outcome};
+
+/// Make a site: keys, certificate authority, configuration, store
+#[derive(Args)]
+pub(crate) struct InitArgs {
+    /// Folder of the site; it must be new or empty
+    dir: PathBuf,
+    /// Name of the site [default: the folder's name]
+    #[arg(long)]
+    name: Option<String>,
+    /// Host name or IP address that machines reach the server by (repeat for
+    /// more) [default: this machine's name]
+    #[arg(long = "server-name", value_name = "NAME")]
+    server_names: Vec<String>,
+    /// Address to serve HTTPS on
+    #[arg(long, default_value = "0.0.0.0:8443")]
+    listen: SocketAddr,
+    /// Number of root keys
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=16))]
+    root_keys: u8,
+    /// How many root keys must sign
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=16))]
+    root_threshold: u8,
+}
+
+/// Makes the site.
+pub(crate) fn run(args: &InitArgs) -> Outcome {
+    let server_names = match args.server_names.as_slice() {
+        [] => vec![host_name()?],
+        names => names.to_vec(),
+    };
+    if let Some(bad) = server_names.iter().find(|name| !is_server_name(name)) {
+        return Err(Failure::new(
+            Exit::Usage,
+            anyhow!("{bad:?} is no host name or IP address"),
+        )
+        .next("give the name alone, without https:// and port"));
+    }
+    let named = args
+        .dir
+        .file_name()
+        .map(|name| name.to_string_lossy().into_owned());
+    let new = NewSite {
+        name: args
+            .name
+            .clone()
+            .or(named)
+            .unwrap_or_else(|| "towline".into()),
+        config: Config {
+            listen: args.listen,
+            http_listen: None,
+            server_names: server_names.clone(),
+            store: "store".into(),
+            mirrors: Vec::new(),
+            plan: PlanConfig::default(),
+            valid_days: ValidDays::default(),
+        },
+        root_keys: args.root_keys,
+        root_threshold: args.root_threshold,
+        recipes: towline_initramfs::ready_recipes()
+            .map(|(name, bytes)| (name.into(), bytes.into()))
+            .collect(),
+    };
+    Site::create(&args.dir, &new, Timestamp::now()).map_err(|error| match error {
+        SiteError::Exists(_) => {
+            Failure::new(Exit::Usage, error).next("choose another folder, or remove this one")
+        }
+        SiteError::Busy(_) => Failure::new(Exit::Usage, error).next("wait for it to end"),
+        SiteError::Threshold { .. } => {
+            Failure::new(Exit::Usage, error).next("ask for fewer with --root-threshold")
+        }
+        _ => Failure::new(Exit::Internal, error),
+    })?;
+    let dir = args.dir.display();
+    println!("site made in {dir}");
+    println!(
+        "  the server's certificate will be for {}",
+        server_names.join(", ")
+    );
+    println!(
+        "  {} of {} root keys must sign: take keys/root-*.key off this machine (keys/README)",
+        args.root_threshold, args.root_keys
+    );
+    println!("next: cd {dir}, build layers from recipes/, towline publish LAYER…, towline serve");
+    Ok(())
+}
+
+/// This machine's name, for a site whose machines know the server by it.
+fn host_name() -> Result<String, Failure> {
+    let name = rustix::system::uname();
+    match name.nodename().to_str() {
+        Ok(name) if is_server_name(name) => Ok(name.to_owned()),
+        _ => Err(
+            Failure::new(Exit::Usage, anyhow!("this machine has no usable host name"))
+                .next("say how machines reach the server: --server-name NAME"),
+        ),
+    }
+}
+
+/// An IP address, or a DNS name (RFC 1123: letters, digits, hyphens and dots).
+fn is_server_name(name: &str) -> bool {
+    let label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b == b'-')
+    };
+    name.parse::<IpAddr>().is_ok() || (name.len() <= 253 && name.split('.').all(label))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_server_name;
+
+    #[test]
+    fn a_url_is_no_server_name() {
+        for good in ["backup.example.org", "10.0.2.2", "::1", "backup"] {
+            assert!(is_server_name(good), "{good}");
+        }
+        for bad in [
+            "https://backup.example.org",
+            "backup.example.org:8443",
+            "",
+            "a..b",
+            "-a",
+        ] {
+            assert!(!is_server_name(bad), "{bad}");
+        }
+    }
+}

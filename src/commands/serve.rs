@@ -1,0 +1,70 @@
+//! `towline serve`: the provisioning server.
+
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use clap::Args;
+use tokio::signal::unix::{SignalKind, signal};
+use towline_contract::Timestamp;
+use towline_server::http::{self, ServeError};
+
+use super::site::{SiteArgs, failure};
+use crate::exit::{Exit, Failure, Outcome};
+
+/// Serve plans and layers to booting machines
+#[derive(Args)]
+pub(crate) struct ServeArgs {
+    #[command(flatten)]
+    site: SiteArgs,
+    /// Address to serve HTTPS on, instead of the configured one
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    listen: Option<SocketAddr>,
+}
+
+/// Serves until it is told to stop.
+pub(crate) fn run(args: &ServeArgs) -> Outcome {
+    let mut site = args.site.open()?;
+    if let Some(listen) = args.listen {
+        site.config.listen = listen;
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(Exit::Internal, ServeError::Runtime(error)))?;
+    let served = runtime.block_on(http::serve(site, Arc::new(Timestamp::now), ready, stop()));
+    // Reads of files that nobody waits for any more must not hold up the end.
+    runtime.shutdown_background();
+    served.map_err(|error| match error {
+        ServeError::Listen { ref cause, .. } if cause.kind() == ErrorKind::AddrInUse => {
+            Failure::new(Exit::Usage, error).next("stop the other program, or choose another port: towline serve --listen ADDRESS:PORT")
+        }
+        ServeError::Listen { ref cause, .. } if cause.kind() == ErrorKind::PermissionDenied => {
+            Failure::new(Exit::Usage, error).next("ports below 1024 need root: choose another one with --listen")
+        }
+        ServeError::Site(error) => failure(error),
+        ServeError::Listen { .. } => Failure::new(Exit::Usage, error).next("choose an address of this machine with --listen"),
+        ServeError::Runtime(_) => Failure::new(Exit::Internal, error),
+    })
+}
+
+fn ready(bound: http::Bound) {
+    eprintln!("serve: listening on https://{}", bound.https);
+    if let Some(http) = bound.http {
+        eprintln!("serve: listening on http://{http}");
+    }
+}
+
+/// Completes when the process is asked to end.
+async fn stop() {
+    match (
+        signal(SignalKind::terminate()),
+        signal(SignalKind::interrupt()),
+    ) {
+        (Ok(mut terminate), Ok(mut interrupt)) => {
+            tokio::select! { _ = terminate.recv() => {} _ = interrupt.recv() => {} }
+        }
+        // Without handlers the signals end the process by themselves.
+        _ => std::future::pending().await,
+    }
+}

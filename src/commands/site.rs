@@ -1,0 +1,63 @@
+//! What the commands that work on a site share: finding and opening it.
+
+use std::path::PathBuf;
+
+use towline_server::Site;
+use towline_server::catalogue::CatalogueError;
+use towline_server::site::SiteError;
+
+use crate::exit::{Exit, Failure};
+
+/// Which site a command works on.
+#[derive(clap::Args)]
+pub(crate) struct SiteArgs {
+    /// The site's configuration
+    #[arg(
+        long,
+        value_name = "FILE",
+        default_value = "towline.toml",
+        global = true
+    )]
+    config: PathBuf,
+}
+
+impl SiteArgs {
+    /// Opens the site.
+    pub(crate) fn open(&self) -> Result<Site, Failure> {
+        Site::with_config(&self.config).map_err(failure)
+    }
+}
+
+/// A site's error with its exit code and next step.
+pub(crate) fn failure(error: SiteError) -> Failure {
+    match error {
+        SiteError::NotASite(_) => Failure::new(Exit::Usage, error)
+            .next("go to the site's folder, name it with --config, or make one: towline init DIR"),
+        SiteError::Config(_) => {
+            Failure::new(Exit::Usage, error).next("correct the line and run the command again")
+        }
+        SiteError::Catalogue(error) => catalogue_failure(error),
+        _ => Failure::new(Exit::Internal, error),
+    }
+}
+
+/// A catalogue's error with its exit code and next step.
+pub(crate) fn catalogue_failure(error: CatalogueError) -> Failure {
+    match &error {
+        CatalogueError::Trust(_) => Failure::new(Exit::NotTrusted, error).next(
+            "restore store/metadata from a copy; nothing there should have been changed by hand",
+        ),
+        CatalogueError::Taken { .. } | CatalogueError::OtherManifest { .. } => {
+            Failure::new(Exit::Usage, error)
+                .next("give the layer a new version in its recipe and build it again")
+        }
+        CatalogueError::Unmet(_) => Failure::new(Exit::No, error)
+            .next("add what is missing to a layer, or publish all the same with --accept-missing"),
+        CatalogueError::Unknown { .. } => {
+            Failure::new(Exit::No, error).next("towline catalogue list shows what is published")
+        }
+        CatalogueError::Key(_) => Failure::new(Exit::Usage, error)
+            .next("keys belong in keys/ of the site, readable by their owner alone (chmod 600)"),
+        _ => Failure::new(Exit::Internal, error),
+    }
+}
