@@ -4,8 +4,9 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use towline_contract::limits::PLAN_SECONDS_MAX;
+use towline_contract::limits::{MIRRORS_MAX, PLAN_SECONDS_MAX, URL_BYTES_MAX};
 use towline_contract::plan::HandOver;
+use towline_contract::trust::check_command_line;
 
 /// Name of the file in a site's folder.
 pub const CONFIG_FILE: &str = "towline.toml";
@@ -188,15 +189,29 @@ impl Config {
         if [days.root, days.targets, days.snapshot, days.timestamp].contains(&0) {
             return Some("valid_days must be 1 or more".into());
         }
+        if let Err(error) = check_command_line(&self.plan.command_line) {
+            return Some(format!("plan.command_line: {error}"));
+        }
+        if self.mirrors.len() > MIRRORS_MAX {
+            return Some(format!("there are more than {MIRRORS_MAX} mirrors"));
+        }
         self.mirrors
             .iter()
-            .find_map(|mirror| match url::Url::parse(mirror) {
-                Ok(url) if matches!(url.scheme(), "http" | "https") => None,
-                Ok(url) => Some(format!(
-                    "mirror {mirror:?} is {}, not http or https",
-                    url.scheme()
-                )),
-                Err(error) => Some(format!("mirror {mirror:?} is no URL: {error}")),
-            })
+            .find_map(|mirror| mistake_in_url(mirror))
     }
+}
+
+/// What machines would refuse in a mirror's URL.
+fn mistake_in_url(text: &str) -> Option<String> {
+    let known = text.starts_with("https://") || text.starts_with("http://");
+    let why = match url::Url::parse(text) {
+        Err(error) => error.to_string(),
+        Ok(_) if !known => "it must begin with https:// or http://".into(),
+        Ok(_) if text.len() > URL_BYTES_MAX => format!("it has more than {URL_BYTES_MAX} bytes"),
+        Ok(_) if !text.bytes().all(|b| b.is_ascii_graphic()) => {
+            "it has characters that must be percent-encoded".into()
+        }
+        Ok(_) => return None,
+    };
+    Some(format!("mirror {text:?} is no URL for machines: {why}"))
 }

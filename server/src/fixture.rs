@@ -1,9 +1,12 @@
-//! Manifests for the tests of pure decisions.
+//! Manifests for the tests of pure decisions, and a site.
+
+use std::path::Path;
 
 use towline_contract::manifest::{Compression, Kind, MANIFEST_FORMAT, Manifest, Needs, Placement};
 use towline_contract::{Digest, Timestamp};
 
 use crate::catalogue::Published;
+use crate::site::{NewSite, Site};
 
 /// A layer's manifest; its digest is made of its name.
 pub(crate) fn manifest(kind: Kind, name: &str, version: &str) -> Manifest {
@@ -39,4 +42,17 @@ pub(crate) fn published(kind: Kind, name: &str, version: &str) -> Published {
         target: manifest.target_name().parse().unwrap(),
         manifest,
     }
+}
+
+/// A new site in `dir`.
+pub(crate) fn site(dir: &Path, now: Timestamp) -> Site {
+    let config = "listen = \"127.0.0.1:0\"\nserver_names = [\"localhost\"]";
+    let new = NewSite {
+        name: "test".into(),
+        config: toml::from_str(config).unwrap(),
+        root_keys: 3,
+        root_threshold: 2,
+        recipes: vec![("host.toml".into(), b"# a recipe\n".to_vec())],
+    };
+    Site::create(dir, &new, now).unwrap()
 }

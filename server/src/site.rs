@@ -318,3 +318,6 @@ fn config_text(config: &Config) -> String {
 pub(crate) fn offset(now: Timestamp) -> OffsetDateTime {
     OffsetDateTime::from_unix_timestamp(now.as_second()).unwrap_or(OffsetDateTime::UNIX_EPOCH)
 }
+
+#[cfg(test)]
+mod tests;

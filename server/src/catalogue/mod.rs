@@ -157,3 +157,6 @@ fn metadata(store: &Store, file: &str, max: u64) -> Result<Vec<u8>> {
     let bytes = store.read(&store.metadata_path(file), max)?;
     bytes.ok_or_else(|| CatalogueError::Missing(file.into()))
 }
+
+#[cfg(test)]
+mod tests;

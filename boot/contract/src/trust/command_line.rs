@@ -54,8 +54,11 @@ const ALLOWED: &[&str] = &[
 /// Words for Towline's own programs begin with this; none of them may weaken what is verified.
 const OWN_PREFIX: &str = "towline.";
 
-/// Checks a plan's command line.
-pub(super) fn check(line: &str) -> Result<(), TrustError> {
+/// Checks a plan's kernel command line: verification does, and who configures a server should.
+///
+/// # Errors
+/// A word that no server may set, or more than fits.
+pub fn check(line: &str) -> Result<(), TrustError> {
     let refused = |why: String| TrustError::Malformed {
         what: "the boot plan".into(),
         why,

@@ -24,6 +24,7 @@ mod view;
 pub use canonical::{CanonicalError, canonical_json};
 pub use chain::{Chain, ChainLayer};
 pub use chunk::ChunkError;
+pub use command_line::check as check_command_line;
 pub use envelope::{Envelope, Signature, sign};
 pub use error::TrustError;
 pub use keys::{KeyId, PublicKey, SigningKey};
