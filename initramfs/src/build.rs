@@ -224,8 +224,12 @@ fn pack(
     let number = if recipe.kind == Kind::Kernel { 10 } else { 20 };
     let path = format!("{IMAGES_DIR}/{number}-{}.squashfs", recipe.kind);
     let file = scratch.join("image");
-    let content_bytes = image::write(&tree, time, recipe.level, &file)?;
-    let bytes = file.metadata().map_err(|cause| output(&file, cause))?.len();
+    let image = std::fs::File::create_new(&file).map_err(|cause| output(&file, cause))?;
+    let content_bytes = image::write(&tree, time, recipe.level, &image)?;
+    let bytes = image
+        .metadata()
+        .map_err(|cause| output(&file, cause))?
+        .len();
     let content = Content::Disk { path: file, bytes };
     beside.file(path.as_bytes(), Meta::root(0o644), content)?;
     Ok(Packed {
