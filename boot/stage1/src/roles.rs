@@ -9,7 +9,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::console::Console;
 use crate::progress::Progress as _;
-use crate::{assemble, boot, power, rescue, shell};
+use crate::{assemble, boot, fetch, power, rescue, shell};
 
 /// Where programs are looked for.
 pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -32,7 +32,7 @@ enum Role {
     Terminal,
     /// `reboot`, `poweroff` or `halt`.
     Power(power::Command),
-    /// Started by somebody on an ordinary machine.
+    /// Started by somebody on an ordinary machine: `fetch` is all it does there.
     None,
 }
 
@@ -59,6 +59,10 @@ pub fn run() -> ExitCode {
         Role::Terminal => shell::become_shell(arguments),
         Role::Power(command) => power::run(command),
         Role::None => {
+            let arguments: Vec<_> = arguments.collect();
+            if let Some(("fetch", rest)) = arguments.split_first().map(|(a, b)| (a.as_str(), b)) {
+                return ExitCode::from(fetch::cli::run(rest));
+            }
             eprintln!(
                 "towline-stage1 is the first program of a boot medium or a rescue system; start it as /init or /sbin/init"
             );

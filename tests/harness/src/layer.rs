@@ -55,7 +55,10 @@ pub fn layer(kind: Kind, name: &str, compression: Compression, files: &[File<'_>
         unpacked_bytes: archive.len() as u64,
         entries: seen.len() as u64,
         compression,
-        chunks: stored.chunks(usize::try_from(CHUNK_BYTES).expect("usize")).map(Digest::of).collect(),
+        chunks: stored
+            .chunks(usize::try_from(CHUNK_BYTES).expect("usize"))
+            .map(Digest::of)
+            .collect(),
         placement: Placement::Ram,
         image: None,
         kernel_release: (kind == Kind::Kernel).then(|| "6.1.0-test".into()),
@@ -79,7 +82,10 @@ pub fn noise(seed: u64, bytes: usize) -> Vec<u8> {
         state ^= state << 17;
         state.to_le_bytes()
     };
-    std::iter::repeat_with(&mut next).flatten().take(bytes).collect()
+    std::iter::repeat_with(&mut next)
+        .flatten()
+        .take(bytes)
+        .collect()
 }
 
 fn add(archive: &mut Vec<u8>, path: &str, mode: u32, content: &[u8]) {

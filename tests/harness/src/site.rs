@@ -8,7 +8,9 @@ use jiff::SignedDuration;
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 use towline_contract::stamp::Settings;
-use towline_contract::trust::metadata::{FileRef, Snapshot, TargetFile, Timestamp as TimestampFile};
+use towline_contract::trust::metadata::{
+    FileRef, Snapshot, TargetFile, Timestamp as TimestampFile,
+};
 use towline_contract::trust::{SigningKey, TIMESTAMP_FILE, sign};
 use towline_contract::{Digest, Timestamp};
 use towline_server::config::{Config, PlanConfig, ValidDays};
@@ -52,28 +54,48 @@ impl TestSite {
             listen: loopback,
             http_listen: Some(loopback),
             server_names: vec!["127.0.0.1".into(), "localhost".into()],
+            store: "store".into(),
             mirrors: Vec::new(),
             plan: PlanConfig::default(),
             valid_days: ValidDays::default(),
         };
         adjust(&mut config);
-        let new = NewSite { name: "test".into(), config, root_keys: 3, root_threshold: 2, recipes: Vec::new() };
+        let new = NewSite {
+            name: "test".into(),
+            config,
+            root_keys: 3,
+            root_threshold: 2,
+            recipes: Vec::new(),
+        };
         let dir = folder.path().join("site");
         let site = Site::create(&dir, &new, Timestamp::now()).expect("a site");
         add(&dir, layers);
 
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .expect("a runtime");
         let (stop, stopped) = oneshot::channel::<()>();
         let (ready, bound) = std::sync::mpsc::channel();
         let served = site.clone();
         runtime.spawn(async move {
             let ready = |bound| ready.send(bound).expect("a reader");
             let stopped = async { drop(stopped.await) };
-            http::serve(served, Timestamp::now, ready, stopped).await.expect("the server");
+            http::serve(served, std::sync::Arc::new(Timestamp::now), ready, stopped)
+                .await
+                .expect("the server");
         });
         let bound = bound.recv().expect("the server listens");
         let http = bound.http.expect("plain HTTP is configured");
-        Self { site, https: bound.https, http, folder, _stop: stop, _runtime: runtime }
+        Self {
+            site,
+            https: bound.https,
+            http,
+            folder,
+            _stop: stop,
+            _runtime: runtime,
+        }
     }
 
     /// The site's folder.
@@ -90,7 +112,9 @@ impl TestSite {
     pub fn settings(&self, servers: &[String]) -> Settings {
         Settings {
             servers: servers.to_vec(),
-            root: Some(fs::read_to_string(self.dir().join("store/metadata/1.root.json")).expect("a root")),
+            root: Some(
+                fs::read_to_string(self.dir().join("store/metadata/1.root.json")).expect("a root"),
+            ),
             ca: vec![fs::read_to_string(self.dir().join("ca/ca.pem")).expect("an authority")],
             ..Settings::default()
         }
@@ -107,7 +131,11 @@ pub fn add(dir: &Path, layers: &[Layer]) {
     let store = &site.store;
     let view = catalogue::view(store).expect("a catalogue");
     let key = |name: &str| -> SigningKey { keys::read(&site.key_path(name)).expect("a key") };
-    let later = |hours| Timestamp::now().saturating_add(SignedDuration::from_hours(hours)).expect("a time");
+    let later = |hours| {
+        Timestamp::now()
+            .saturating_add(SignedDuration::from_hours(hours))
+            .expect("a time")
+    };
 
     let mut targets = view.targets().clone();
     targets.header.version += 1;
@@ -115,19 +143,34 @@ pub fn add(dir: &Path, layers: &[Layer]) {
         let bytes = manifest.to_bytes();
         fs::write(store.layer_path(&manifest.digest), stored).expect("a layer is stored");
         fs::write(store.manifest_path(&Digest::of(&bytes)), &bytes).expect("a manifest is stored");
-        targets.targets.insert(manifest.target_name(), TargetFile::of_layer(manifest, &bytes));
+        targets.targets.insert(
+            manifest.target_name(),
+            TargetFile::of_layer(manifest, &bytes),
+        );
     }
     let version = targets.header.version;
     let bytes = sign(&targets, &[&key("targets")]).expect("targets");
-    fs::write(store.metadata_path(&format!("{version}.targets.json")), &bytes).expect("targets are stored");
+    fs::write(
+        store.metadata_path(&format!("{version}.targets.json")),
+        &bytes,
+    )
+    .expect("targets are stored");
 
     let reference = FileRef::of(version, &bytes);
     let version = view.snapshot_version() + 1;
     let snapshot = Snapshot::new(version, later(100), reference);
     let bytes = sign(&snapshot, &[&key("snapshot")]).expect("a snapshot");
-    fs::write(store.metadata_path(&format!("{version}.snapshot.json")), &bytes).expect("a snapshot is stored");
+    fs::write(
+        store.metadata_path(&format!("{version}.snapshot.json")),
+        &bytes,
+    )
+    .expect("a snapshot is stored");
 
-    let timestamp = TimestampFile::new(view.timestamp_version() + 1, later(24), FileRef::of(version, &bytes));
+    let timestamp = TimestampFile::new(
+        view.timestamp_version() + 1,
+        later(24),
+        FileRef::of(version, &bytes),
+    );
     let bytes = sign(&timestamp, &[&key("timestamp")]).expect("a timestamp");
     fs::write(store.metadata_path(TIMESTAMP_FILE), bytes).expect("a timestamp is stored");
 }

@@ -7,7 +7,7 @@ const LINE_BYTES_MAX: usize = 1000;
 
 /// `text` on one line, with control characters, bytes that reorder text, and everything that is neither a letter, a digit
 /// nor printable ASCII spelled out.
-pub(super) fn escaped(text: &str) -> String {
+pub(crate) fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         if out.len() > LINE_BYTES_MAX {

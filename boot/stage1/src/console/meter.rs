@@ -8,7 +8,7 @@ const BETWEEN_LINES: Duration = Duration::from_secs(5);
 
 /// One transfer.
 #[derive(Debug)]
-pub(super) struct Meter {
+pub(crate) struct Meter {
     what: String,
     started: Duration,
     start_bytes: u64,
@@ -19,7 +19,7 @@ pub(super) struct Meter {
 
 impl Meter {
     /// A transfer of `what` that is at `done` bytes at the moment `now` (since any fixed moment).
-    pub(super) fn new(what: &str, done: u64, now: Duration) -> Self {
+    pub(crate) fn new(what: &str, done: u64, now: Duration) -> Self {
         Self {
             what: what.to_owned(),
             started: now,
@@ -31,12 +31,12 @@ impl Meter {
     }
 
     /// Whether a report belongs to this transfer: same thing, not begun anew.
-    pub(super) fn is_of(&self, what: &str, done: u64) -> bool {
+    pub(crate) fn is_of(&self, what: &str, done: u64) -> bool {
         self.what == what && !(self.finished && done < self.shown_bytes)
     }
 
     /// Takes a report; the line to show, if it is time for one.
-    pub(super) fn report(&mut self, done: u64, total: u64, now: Duration) -> Option<String> {
+    pub(crate) fn report(&mut self, done: u64, total: u64, now: Duration) -> Option<String> {
         if self.finished {
             return None;
         }

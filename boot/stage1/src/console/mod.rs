@@ -4,9 +4,9 @@
 //! lines are written to each entry of `/proc/consoles`, which is read again at each step because drivers add some. A
 //! console that does not take a line in time loses that line, never the boot.
 
-mod escape;
+pub(crate) mod escape;
 mod input;
-mod meter;
+pub(crate) mod meter;
 
 use std::fmt::Arguments;
 use std::fs::File;

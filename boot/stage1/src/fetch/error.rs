@@ -1,11 +1,13 @@
 //! Why something could not be fetched.
 
 use std::io;
+use std::time::Duration;
 
 use towline_contract::Digest;
 use towline_contract::api::ErrorBody;
 use towline_contract::trust::{ChunkError, TrustError};
 
+use super::Server;
 use crate::place::PlaceError;
 
 /// Why something could not be fetched. Text from the network is in it as it came: whoever prints it escapes it.
@@ -68,6 +70,16 @@ pub enum FetchError {
         /// Its URL.
         server: String,
         /// How long.
+        seconds: u64,
+    },
+    /// Something came all the time, and too little.
+    #[error("{server} did not send all of {path} within {seconds} s")]
+    Slow {
+        /// Its URL.
+        server: String,
+        /// What was asked for.
+        path: String,
+        /// How long it had.
         seconds: u64,
     },
     /// The server said no.
@@ -157,6 +169,82 @@ pub enum FetchError {
     Random(#[source] io::Error),
 }
 
+impl FetchError {
+    pub(super) fn stalled(server: &Server, limit: Duration) -> Self {
+        let (server, seconds) = (server.to_string(), limit.as_secs());
+        Self::Stalled { server, seconds }
+    }
+
+    pub(super) fn slow(server: &Server, path: &str, limit: Duration) -> Self {
+        let (server, path, seconds) = (server.to_string(), path.to_owned(), limit.as_secs());
+        Self::Slow {
+            server,
+            path,
+            seconds,
+        }
+    }
+
+    pub(super) fn broken(server: &Server, cause: hyper::Error) -> Self {
+        let server = server.to_string();
+        Self::Broken { server, cause }
+    }
+
+    pub(super) fn untrusted(server: &Server, cause: TrustError) -> Self {
+        let (server, cause) = (server.to_string(), Box::new(cause));
+        Self::Trust { server, cause }
+    }
+
+    /// Whether asking the same server again, as it is, would be answered the same: it was reached, and it refuses or is
+    /// refused. All else may pass: servers restart, cables come back.
+    #[must_use]
+    pub fn is_final(&self) -> bool {
+        match self {
+            Self::Status { status, .. } => {
+                (300..500).contains(status) && ![408, 425, 429].contains(status)
+            }
+            Self::Tls { cause, .. } => is_certificate(cause),
+            Self::Resolve { .. }
+            | Self::Connect { .. }
+            | Self::Broken { .. }
+            | Self::Stalled { .. }
+            | Self::Slow { .. }
+            | Self::Truncated { .. }
+            | Self::Range { .. } => false,
+            _ => true,
+        }
+    }
+
+    /// Whether the catalogue seems to have changed between two answers; asking again settles it.
+    pub(super) fn is_between_versions(&self) -> bool {
+        let Self::Trust { cause, .. } = self else {
+            return false;
+        };
+        matches!(
+            **cause,
+            TrustError::Version { .. } | TrustError::Digest { .. } | TrustError::Length { .. }
+        )
+    }
+
+    /// Which of several servers' failures a person should see: the higher, the more there is to decide.
+    pub(super) fn weight(&self) -> u8 {
+        match self {
+            Self::Trust { cause, .. } if matches!(**cause, TrustError::Expired(_)) => 4,
+            Self::Trust { .. } => 3,
+            Self::Status { .. } | Self::Tls { .. } => 2,
+            _ => 1,
+        }
+    }
+}
+
+/// A certificate that is refused, rather than a handshake that broke off.
+fn is_certificate(error: &io::Error) -> bool {
+    let cause = error.get_ref().and_then(|it| it.downcast_ref());
+    matches!(
+        cause,
+        Some(rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented)
+    )
+}
+
 impl From<PlaceError> for FetchError {
     fn from(error: PlaceError) -> Self {
         Self::Place(Box::new(error))
@@ -174,5 +262,48 @@ fn said(body: Option<&ErrorBody>) -> String {
             next: None,
         }) => format!(": {message}"),
         None => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(status: u16) -> FetchError {
+        FetchError::Status {
+            server: "https://backup.example".into(),
+            path: "/v1/plan".into(),
+            status,
+            body: Some(ErrorBody {
+                message: "no such host".into(),
+                next: Some("enrol it".into()),
+            }),
+        }
+    }
+
+    #[test]
+    fn a_refusal_has_the_servers_words() {
+        assert_eq!(
+            status(404).to_string(),
+            "https://backup.example answered 404 to /v1/plan: no such host (next: enrol it)"
+        );
+    }
+
+    #[test]
+    fn a_server_that_restarts_is_asked_again_and_one_that_refuses_is_not() {
+        for passing in [429, 500, 502, 503] {
+            assert!(!status(passing).is_final(), "{passing}");
+        }
+        for last in [301, 400, 403, 404] {
+            assert!(status(last).is_final(), "{last}");
+        }
+        let broke = |cause| FetchError::Tls {
+            server: "https://backup.example".into(),
+            cause,
+        };
+        assert!(!broke(io::ErrorKind::ConnectionReset.into()).is_final());
+        let unknown = rustls::CertificateError::UnknownIssuer;
+        let refused = rustls::Error::InvalidCertificate(unknown);
+        assert!(broke(io::Error::new(io::ErrorKind::InvalidData, refused)).is_final());
     }
 }

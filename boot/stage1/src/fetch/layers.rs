@@ -2,32 +2,34 @@
 //!
 //! A chunk is used only after its digest matched, so whatever a mirror does costs time and never correctness. A broken
 //! connection goes on at the first byte that is not verified; a mirror that sent wrong bytes is not asked for that layer
-//! again.
+//! again; a mirror that works is asked first next time.
 
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
-use bytes::{Bytes, BytesMut};
 use towline_contract::api;
-use towline_contract::limits::CHUNK_BYTES;
 use towline_contract::manifest::Manifest;
-use towline_contract::trust::{Chain, ChunkError, TrustError, Verified};
+use towline_contract::trust::{Chain, ChainLayer, TrustError, Verified};
 
-use super::client::Stream;
+use super::download::{Download, Fault};
+use super::patience::Pauses;
 use super::plan::chain as causes;
 use super::{Client, FetchError, Planned, Server};
 use crate::place::PlaceError;
 use crate::progress::Progress;
 
-/// Longest without a single verified chunk before the person is asked. A server restarts, a switch reboots within it.
-const PATIENCE: Duration = Duration::from_secs(300);
-/// First and longest pause between attempts.
-const PAUSE: Duration = Duration::from_millis(500);
-const PAUSE_MAX: Duration = Duration::from_secs(15);
+/// Rounds in which every mirror refuses before the person is asked: a load balancer says so while its server restarts.
+const REFUSED_ROUNDS_MAX: usize = 3;
+
+/// Takes a layer's verified chunks, in order.
+pub type Sink<'a> = dyn FnMut(Verified<Vec<u8>>) -> Result<(), PlaceError> + 'a;
 
 /// Where layers are fetched from.
 pub struct Mirrors {
     client: Client,
     servers: Vec<Server>,
+    /// Index of the one that worked last.
+    preferred: AtomicUsize,
 }
 
 impl Mirrors {
@@ -36,20 +38,36 @@ impl Mirrors {
     /// # Errors
     /// A mirror in the plan is no URL.
     pub fn of(planned: &Planned) -> Result<Self, FetchError> {
-        let mut servers: Vec<Server> = planned
-            .chain
-            .plan
-            .mirrors
-            .iter()
-            .map(|url| Server::parse(url))
-            .collect::<Result<_, _>>()?;
+        let mirrors = planned.chain.plan.mirrors.iter();
+        let servers: Result<Vec<_>, _> = mirrors.map(|url| Server::parse(url)).collect();
+        let mut servers = servers?;
         if !servers.contains(&planned.server) {
             servers.push(planned.server.clone());
         }
-        Ok(Self {
-            client: planned.client.clone(),
+        Ok(Self::new(planned.client.clone(), servers))
+    }
+
+    /// These servers, in order of preference.
+    #[must_use]
+    pub fn new(client: Client, servers: Vec<Server>) -> Self {
+        Self {
+            client,
             servers,
-        })
+            preferred: AtomicUsize::new(0),
+        }
+    }
+
+    /// All of them, the one that worked last first.
+    fn in_order(&self) -> Vec<&Server> {
+        let mut servers: Vec<_> = self.servers.iter().collect();
+        servers.rotate_left(self.preferred.load(Ordering::Relaxed));
+        servers
+    }
+
+    fn prefer(&self, server: &Server) {
+        if let Some(index) = self.servers.iter().position(|it| it == server) {
+            self.preferred.store(index, Ordering::Relaxed);
+        }
     }
 
     /// Fetches and verifies the manifest of the layer with this index.
@@ -62,56 +80,53 @@ impl Mirrors {
         index: usize,
         progress: &dyn Progress,
     ) -> Result<Verified<Manifest>, FetchError> {
-        let Some(layer) = chain.layers.get(index) else {
-            let cause = Box::new(TrustError::Chain(format!("there is no layer {index}")));
-            return Err(FetchError::Trust {
-                server: "the plan".into(),
-                cause,
-            });
-        };
-        let started = Instant::now();
-        let mut pause = PAUSE;
+        let layer = chain.layers.get(index).ok_or_else(|| FetchError::Trust {
+            server: "the plan".into(),
+            cause: Box::new(TrustError::Chain(format!("there is no layer {index}"))),
+        })?;
+        let (started, patience) = (Instant::now(), self.client.patience());
+        let mut pauses = Pauses::new(patience);
+        let mut refused_rounds = 0;
         loop {
             let mut last = FetchError::NoServer;
-            for server in &self.servers {
-                let fetched = self
-                    .manifest_bytes(server, &layer.manifest, layer.manifest_bytes)
-                    .await;
+            let mut may_pass = false;
+            for server in self.in_order() {
+                let fetched = self.manifest_bytes(server, layer).await;
                 let verified = fetched.and_then(|bytes| {
-                    let untrusted = |cause| FetchError::Trust {
-                        server: server.to_string(),
-                        cause: Box::new(cause),
-                    };
-                    chain.manifest(index, &bytes).map_err(untrusted)
+                    let trust = |cause| FetchError::untrusted(server, cause);
+                    chain.manifest(index, &bytes).map_err(trust)
                 });
                 match verified {
-                    Ok(manifest) => return Ok(manifest),
+                    Ok(manifest) => {
+                        self.prefer(server);
+                        return Ok(manifest);
+                    }
                     Err(error) => {
-                        progress.warn(format_args!("{}", causes(&error)));
+                        let target = &layer.target;
+                        progress.warn(format_args!("no manifest of {target}: {}", causes(&error)));
+                        may_pass |= !error.is_final();
                         last = error;
                     }
                 }
             }
-            if started.elapsed() > PATIENCE
-                || matches!(last, FetchError::Trust { .. } | FetchError::NoServer)
+            refused_rounds = if may_pass { 0 } else { refused_rounds + 1 };
+            let lies = matches!(last, FetchError::Trust { .. }) && !may_pass;
+            if lies || refused_rounds == REFUSED_ROUNDS_MAX || started.elapsed() > patience.progress
             {
                 return Err(last);
             }
-            rest(&mut pause).await;
+            pauses.rest().await;
         }
     }
 
     async fn manifest_bytes(
         &self,
         server: &Server,
-        digest: &towline_contract::Digest,
-        bytes: u64,
+        layer: &ChainLayer,
     ) -> Result<Vec<u8>, FetchError> {
-        self.client
-            .connect(server)
-            .await?
-            .get(&api::manifest_path(digest), bytes)
-            .await
+        let mut connection = self.client.connect(server).await?;
+        let path = api::manifest_path(&layer.manifest);
+        connection.get(&path, layer.manifest_bytes).await
     }
 
     /// Fetches a layer and gives its verified chunks to `sink`, in order.
@@ -121,26 +136,21 @@ impl Mirrors {
     pub async fn layer(
         &self,
         manifest: &Verified<Manifest>,
-        sink: &mut dyn FnMut(Verified<Vec<u8>>) -> Result<(), PlaceError>,
+        sink: &mut Sink<'_>,
         progress: &dyn Progress,
     ) -> Result<(), FetchError> {
         let layer = manifest.target_name();
-        let mut honest: Vec<&Server> = self.servers.iter().collect();
-        let mut download = Download {
-            manifest,
-            layer: &layer,
-            next: 0,
-            progress,
-        };
-        let (mut last_gain, mut pause, mut which) = (Instant::now(), PAUSE, 0);
+        let mut download = Download::new(manifest, &layer, progress);
+        let mut attempts = Attempts::new(self);
         loop {
-            let server = honest[which % honest.len()];
-            let before = download.next;
+            let server = attempts.server()?;
+            let before = download.verified_bytes();
             let Err(fault) = download.run(&self.client, server, sink).await else {
+                self.prefer(server);
                 return Ok(());
             };
-            if download.next > before {
-                (last_gain, pause) = (Instant::now(), PAUSE);
+            if download.verified_bytes() > before {
+                attempts.gained();
             }
             match fault {
                 Fault::Sink(error) => return Err(error.into()),
@@ -148,8 +158,9 @@ impl Mirrors {
                     progress.warn(format_args!(
                         "{server} is not trusted for layer {layer}: {cause}"
                     ));
-                    honest.retain(|mirror| *mirror != server);
-                    match honest.first() {
+                    attempts.leave(server);
+                    match attempts.honest.first() {
+                        Some(next) => progress.note(format_args!("going on with {next}")),
                         None => {
                             return Err(FetchError::EveryMirrorLies {
                                 layer,
@@ -157,131 +168,91 @@ impl Mirrors {
                                 cause: cause.into(),
                             });
                         }
-                        Some(next) => progress.note(format_args!("going on with {next}")),
                     }
                 }
                 Fault::Fetch(error) => {
                     let (got, want) = (download.verified_bytes(), manifest.stored_bytes);
-                    let seconds = last_gain.elapsed().as_secs();
-                    if last_gain.elapsed() > PATIENCE {
+                    let next = attempts.failed(server, error.is_final());
+                    let Some(next) = next else {
                         return Err(FetchError::GaveUp {
                             layer,
                             got,
                             want,
-                            seconds,
+                            seconds: attempts.last_gain.elapsed().as_secs(),
                             cause: Box::new(error),
                         });
-                    }
+                    };
                     progress.warn(format_args!(
-                        "layer {layer} from {server} stopped after {got} of {want} bytes ({}); trying again",
+                        "layer {layer} from {server} stopped after {got} of {want} bytes ({}); trying {next}",
                         causes(&error)
                     ));
-                    which += 1;
-                    rest(&mut pause).await;
+                    attempts.rest().await;
                 }
             }
         }
     }
 }
 
-/// Waits a little longer each time, by a random part, so that a hundred machines do not come back at once.
-async fn rest(pause: &mut Duration) {
-    let mut random = [0; 1];
-    // Without randomness the pause is merely the same for all.
-    let _ = rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::NONBLOCK);
-    tokio::time::sleep(*pause + pause.mul_f32(f32::from(random[0]) / 256.0)).await;
-    *pause = (*pause * 2).min(PAUSE_MAX);
+/// Which mirror is asked next, and for how long.
+struct Attempts<'a> {
+    /// Those that sent no wrong bytes of this layer; the first is next.
+    honest: Vec<&'a Server>,
+    last_gain: Instant,
+    pauses: Pauses,
+    patience: super::Patience,
+    /// Failures since the last gain, and those of them in a row that are final.
+    failures: usize,
+    refusals: usize,
 }
 
-/// Why one attempt ended.
-enum Fault {
-    /// The network or the server: another attempt may go on.
-    Fetch(FetchError),
-    /// Wrong bytes: not from this mirror.
-    Lie(ChunkError),
-    /// The layer itself is refused, or there is no room for it.
-    Sink(PlaceError),
-}
-
-/// One layer on its way.
-struct Download<'a> {
-    manifest: &'a Verified<Manifest>,
-    layer: &'a str,
-    /// Index of the first chunk that is not verified.
-    next: usize,
-    progress: &'a dyn Progress,
-}
-
-impl Download<'_> {
-    fn verified_bytes(&self) -> u64 {
-        (self.next as u64 * CHUNK_BYTES).min(self.manifest.stored_bytes)
+impl<'a> Attempts<'a> {
+    fn new(mirrors: &'a Mirrors) -> Self {
+        let patience = mirrors.client.patience();
+        Self {
+            honest: mirrors.in_order(),
+            last_gain: Instant::now(),
+            pauses: Pauses::new(patience),
+            patience,
+            failures: 0,
+            refusals: 0,
+        }
     }
 
-    async fn run(
-        &mut self,
-        client: &Client,
-        server: &Server,
-        sink: &mut dyn FnMut(Verified<Vec<u8>>) -> Result<(), PlaceError>,
-    ) -> Result<(), Fault> {
-        let start = self.verified_bytes();
-        let connection = client.connect(server).await.map_err(Fault::Fetch)?;
-        let path = api::layer_path(&self.manifest.digest);
-        let mut stream = connection
-            .stream(&path, start)
-            .await
-            .map_err(Fault::Fetch)?;
-        if start > 0 {
-            self.progress.note(format_args!(
-                "resuming layer {} at byte {start} from {server}",
-                self.layer
-            ));
-        }
-        let mut rest = Bytes::new();
-        while let Some(bytes) = self.manifest.chunk_bytes(self.next) {
-            let chunk = self
-                .chunk(&mut stream, &mut rest, bytes, server)
-                .await
-                .map_err(Fault::Fetch)?;
-            let chunk = self.manifest.chunk(self.next, chunk).map_err(Fault::Lie)?;
-            sink(chunk).map_err(Fault::Sink)?;
-            self.next += 1;
-            self.progress.transfer(
-                self.layer,
-                self.verified_bytes(),
-                self.manifest.stored_bytes,
-            );
-        }
-        Ok(())
+    fn server(&self) -> Result<&'a Server, FetchError> {
+        self.honest.first().copied().ok_or(FetchError::NoServer)
     }
 
-    /// The next `bytes` bytes of the stream; what came beyond them is left in `rest`.
-    async fn chunk(
-        &self,
-        stream: &mut Stream,
-        rest: &mut Bytes,
-        bytes: u64,
-        server: &Server,
-    ) -> Result<Vec<u8>, FetchError> {
-        let want = usize::try_from(bytes).unwrap_or(usize::MAX);
-        let mut chunk = BytesMut::with_capacity(want);
-        loop {
-            let take = rest.len().min(want - chunk.len());
-            chunk.extend_from_slice(&rest.split_to(take));
-            if chunk.len() == want {
-                return Ok(chunk.into());
-            }
-            match stream.next().await? {
-                Some(piece) => *rest = piece,
-                None => {
-                    let got = self.verified_bytes() + chunk.len() as u64;
-                    let want = self.manifest.stored_bytes;
-                    return Err(FetchError::Truncated {
-                        server: server.to_string(),
-                        got,
-                        want,
-                    });
-                }
-            }
+    /// There is one more verified chunk.
+    fn gained(&mut self) {
+        self.last_gain = Instant::now();
+        self.pauses.reset();
+        (self.failures, self.refusals) = (0, 0);
+    }
+
+    /// `server` sent wrong bytes.
+    fn leave(&mut self, server: &Server) {
+        self.honest.retain(|it| *it != server);
+        (self.failures, self.refusals) = (0, 0);
+    }
+
+    /// `server` failed: gives the one to try next, if it is worth it.
+    fn failed(&mut self, server: &Server, is_final: bool) -> Option<&'a Server> {
+        self.failures += 1;
+        self.refusals = if is_final { self.refusals + 1 } else { 0 };
+        let refused = self.refusals >= REFUSED_ROUNDS_MAX * self.honest.len();
+        if refused || self.last_gain.elapsed() > self.patience.progress {
+            return None;
+        }
+        if self.honest.first() == Some(&server) {
+            self.honest.rotate_left(1);
+        }
+        self.honest.first().copied()
+    }
+
+    /// The next mirror is tried at once; all of them again after a pause.
+    async fn rest(&mut self) {
+        if self.failures.is_multiple_of(self.honest.len()) {
+            self.pauses.rest().await;
         }
     }
 }

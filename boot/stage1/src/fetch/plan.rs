@@ -7,11 +7,15 @@ use towline_contract::api::{self, PlanRequest};
 use towline_contract::limits::PLAN_BYTES_MAX;
 use towline_contract::stamp::Settings;
 use towline_contract::trust::{
-    Chain, ExpiryPolicy, FreshNonce, SignedView, TIMESTAMP_FILE, TrustError, TrustedRoot, Verified,
+    Chain, ExpiryPolicy, FreshNonce, SignedView, TIMESTAMP_FILE, TrustedRoot, Verified,
 };
 
+use super::patience::Pauses;
 use super::{Client, Connection, FetchError, Server, TlsTime};
 use crate::progress::Progress;
+
+/// Times that all servers are asked before the person is.
+const ROUNDS_MAX: u32 = 3;
 
 /// What a machine asks for, but for the nonce.
 #[derive(Clone, Debug)]
@@ -36,34 +40,59 @@ pub struct Planned {
     pub time: TlsTime,
 }
 
-/// Asks the servers in turn until one gives a plan that verifies.
+/// Asks the servers in turn until one gives a plan that verifies; asks them all again, after a pause, while that may help.
 ///
 /// # Errors
-/// The first server's failure when none does; the others' are reported on the way.
+/// When none does: the failure that leaves most to decide, of the last round; all are reported on the way.
 pub async fn plan(
     settings: &Settings,
     ask: &Ask,
     progress: &dyn Progress,
 ) -> Result<Planned, FetchError> {
-    let root = settings.root.as_deref().ok_or(FetchError::NoRoot)?;
     let client = Client::new(&settings.ca, TlsTime::Unproven)?;
-    let mut first = None;
-    for url in &settings.servers {
-        match Server::parse(url) {
-            Err(error) => first = first.or(Some(error)),
-            Ok(server) => match from(&client, &server, root, ask, progress).await {
-                Ok(planned) => return Ok(planned),
-                Err(error) => {
-                    progress.warn(format_args!("{}", chain(&error)));
-                    first = first.or(Some(error));
-                }
-            },
-        }
-    }
-    Err(first.unwrap_or(FetchError::NoServer))
+    plan_with(&client, settings, ask, progress).await
 }
 
-async fn from(
+/// The same with a client of the caller's, whose connections need not know the time.
+///
+/// # Errors
+/// As [`plan`].
+pub async fn plan_with(
+    client: &Client,
+    settings: &Settings,
+    ask: &Ask,
+    progress: &dyn Progress,
+) -> Result<Planned, FetchError> {
+    let root = settings.root.as_deref().ok_or(FetchError::NoRoot)?;
+    let mut pauses = Pauses::new(client.patience());
+    let mut round = 1;
+    loop {
+        let mut worst: Option<FetchError> = None;
+        let mut may_pass = false;
+        for url in &settings.servers {
+            let asked = async { settled(client, &Server::parse(url)?, root, ask, progress).await };
+            let error = match asked.await {
+                Ok(planned) => return Ok(planned),
+                Err(error) => error,
+            };
+            progress.warn(format_args!("{}", chain(&error)));
+            may_pass |= !error.is_final();
+            if worst.as_ref().is_none_or(|it| it.weight() < error.weight()) {
+                worst = Some(error);
+            }
+        }
+        let worst = worst.unwrap_or(FetchError::NoServer);
+        // An untrusted or refused answer is for a person to see at once, whatever the other servers might say later.
+        if round == ROUNDS_MAX || !may_pass || worst.is_final() {
+            return Err(worst);
+        }
+        round += 1;
+        pauses.rest().await;
+    }
+}
+
+/// Asks once more when the catalogue changed between the plan and the metadata.
+async fn settled(
     client: &Client,
     server: &Server,
     root: &str,
@@ -71,23 +100,50 @@ async fn from(
     progress: &dyn Progress,
 ) -> Result<Planned, FetchError> {
     progress.step(format_args!("asking {server} for a plan"));
+    match from(client, server, root, ask).await {
+        Err(error) if error.is_between_versions() => {
+            progress.note(format_args!(
+                "asking {server} again, for its catalogue may have just changed: {}",
+                chain(&error)
+            ));
+            from(client, server, root, ask).await
+        }
+        planned => planned,
+    }
+    .inspect(|planned| {
+        for expired in &planned.chain.expired {
+            progress.warn(format_args!("{expired}; accepted all the same"));
+        }
+    })
+}
+
+async fn from(
+    client: &Client,
+    server: &Server,
+    root: &str,
+    ask: &Ask,
+) -> Result<Planned, FetchError> {
     let mut connection = client.connect(server).await?;
     let (request, nonce) = fresh(&ask.request)?;
+    let asked = Instant::now();
     let answer = connection
         .post(api::PLAN_PATH, request, PLAN_BYTES_MAX)
         .await?;
+    let since = Instant::now();
     let view = view(&mut connection, root).await?;
-    let trust = |cause| untrusted(server, cause);
     let chain = view
         .plan(&answer, nonce, ask.floor, ask.expiry)
-        .map_err(trust)?;
+        .map_err(|cause| FetchError::untrusted(server, cause))?;
+    let plan = &chain.plan;
+    let life = plan.expires.duration_since(plan.time).unsigned_abs();
+    // It was made after it was asked for: held back for longer than it lives, its time is of no use.
+    if asked.elapsed() >= life {
+        return Err(FetchError::slow(server, api::PLAN_PATH, life));
+    }
     let time = TlsTime::Proven {
         time: chain.time(),
-        since: Instant::now(),
+        since,
     };
-    for expired in &chain.expired {
-        progress.warn(format_args!("{expired}; accepted all the same"));
-    }
     Ok(Planned {
         chain,
         client: client.at(time)?,
@@ -112,42 +168,24 @@ fn fresh(request: &PlanRequest) -> Result<(Vec<u8>, FreshNonce), FetchError> {
 /// The catalogue's metadata, from the stamped root on.
 async fn view(connection: &mut Connection, root: &str) -> Result<SignedView, FetchError> {
     let server = connection.server().clone();
-    let trust = |cause| untrusted(&server, cause);
+    let trust = |cause| FetchError::untrusted(&server, cause);
     let mut root = TrustedRoot::from_stamp(root.as_bytes()).map_err(trust)?;
-    while let Some(bytes) = connection
-        .find(&api::metadata_path(&root.next_file()), root.max_bytes())
-        .await?
-    {
-        root = root.rotate(&bytes).map_err(trust)?;
+    loop {
+        let path = api::metadata_path(&root.next_file());
+        match connection.find(&path, root.max_bytes()).await? {
+            Some(bytes) => root = root.rotate(&bytes).map_err(trust)?,
+            None => break,
+        }
     }
-    let bytes = connection
-        .get(
-            &api::metadata_path(TIMESTAMP_FILE),
-            root.timestamp_max_bytes(),
-        )
-        .await?;
+    let path = api::metadata_path(TIMESTAMP_FILE);
+    let bytes = connection.get(&path, root.timestamp_max_bytes()).await?;
     let timestamp = root.timestamp(&bytes).map_err(trust)?;
-    let bytes = connection
-        .get(
-            &api::metadata_path(&timestamp.next_file()),
-            timestamp.max_bytes(),
-        )
-        .await?;
+    let path = api::metadata_path(&timestamp.next_file());
+    let bytes = connection.get(&path, timestamp.max_bytes()).await?;
     let snapshot = timestamp.snapshot(&bytes).map_err(trust)?;
-    let bytes = connection
-        .get(
-            &api::metadata_path(&snapshot.next_file()),
-            snapshot.max_bytes(),
-        )
-        .await?;
+    let path = api::metadata_path(&snapshot.next_file());
+    let bytes = connection.get(&path, snapshot.max_bytes()).await?;
     snapshot.targets(&bytes).map_err(trust)
-}
-
-fn untrusted(server: &Server, cause: TrustError) -> FetchError {
-    FetchError::Trust {
-        server: server.to_string(),
-        cause: Box::new(cause),
-    }
 }
 
 /// An error with its causes on one line.

@@ -75,6 +75,8 @@ impl Decompressor {
                     decoder.get_mut().clear();
                     stored = &stored[used..];
                     if used == 0 {
+                        // The member is complete: checks its length and checksum.
+                        decoder.try_finish().map_err(|error| error.to_string())?;
                         self.form = Form::Ended;
                     }
                 }
@@ -124,13 +126,8 @@ impl Decompressor {
     pub(super) fn finish(self) -> Result<(), String> {
         match self.form {
             Form::None | Form::Ended => Ok(()),
-            Form::Gzip(decoder) => {
-                // Checks length and checksum; all output was taken already.
-                decoder
-                    .finish()
-                    .map(drop)
-                    .map_err(|error| error.to_string())
-            }
+            // All output was taken already.
+            Form::Gzip(mut decoder) => decoder.try_finish().map_err(|error| error.to_string()),
             Form::Zstd(_) => Err("its zstd frame is not complete".into()),
         }
     }
@@ -205,6 +202,17 @@ mod tests {
         ] {
             stored.truncate(stored.len() - 1);
             assert!(unpack(compression, &stored, 7).is_err(), "{compression:?}");
+        }
+    }
+
+    #[test]
+    fn a_gzip_member_with_a_wrong_checksum_is_refused_padded_or_not() {
+        for padding in [0, 3] {
+            let mut stored = gzip(b"one");
+            let checksum = stored.len() - 8;
+            stored[checksum] ^= 1;
+            stored.resize(stored.len() + padding, 0);
+            assert!(unpack(Compression::Gzip, &stored, 7).is_err(), "{padding}");
         }
     }
 

@@ -8,7 +8,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use rustix::mount::MountFlags;
-use towline_contract::lanes::{LayerItem, LayerReader};
+use towline_contract::lanes::{EntryPath, LayerItem, LayerReader};
 use towline_contract::manifest::{Kind, Manifest};
 use towline_contract::trust::Verified;
 
@@ -16,8 +16,8 @@ use super::PlaceError;
 use super::layer::{LayerSink, Placer};
 use super::root::Mounting;
 
-/// Where a kernel layer has its kernel: a plain file beside the image.
-const KERNEL_PREFIX: &[u8] = b"boot/vmlinuz-";
+/// Where a kernel layer has its kernel: a plain file beside the image, with the release behind it.
+const KERNEL_PREFIX: &str = "boot/vmlinuz-";
 
 /// A chain for another kernel in the making.
 pub struct KexecPlacing {
@@ -82,13 +82,15 @@ impl KexecPlacing {
         };
         let stored = File::create(&path).map_err(write)?;
         self.layers.push(path.clone());
-        let kernel = (manifest.kind == Kind::Kernel).then(|| self.dir.join("vmlinuz"));
+        let release = manifest.kernel_release.as_ref();
+        let release = release.filter(|_| manifest.kind == Kind::Kernel);
         let placer = Keeper {
             layer,
             path,
             stored,
             bytes: 0,
-            kernel,
+            kernel_entry: release.map(|it| format!("{KERNEL_PREFIX}{it}")),
+            kernel: self.dir.join("vmlinuz"),
             kernel_file: None,
         };
         LayerSink::new(manifest, &self.replaceable, Box::new(placer))
@@ -102,7 +104,7 @@ impl KexecPlacing {
         let kernel = self.dir.join("vmlinuz");
         if !kernel.exists() {
             return Err(PlaceError::Incomplete(
-                "the chain has no kernel layer with boot/vmlinuz-RELEASE".into(),
+                "no kernel layer of the chain has boot/vmlinuz- with the release it names".into(),
             ));
         }
         Ok(KexecChain {
@@ -118,7 +120,10 @@ struct Keeper {
     path: PathBuf,
     stored: File,
     bytes: u64,
-    kernel: Option<PathBuf>,
+    /// Name of the entry that is the kernel, in a kernel layer.
+    kernel_entry: Option<String>,
+    /// Where it goes.
+    kernel: PathBuf,
     kernel_file: Option<File>,
 }
 
@@ -142,20 +147,22 @@ impl Placer for Keeper {
     }
 
     fn item(&mut self, item: LayerItem<'_>, _: &LayerReader) -> Result<(), PlaceError> {
-        match (item, &self.kernel) {
-            (LayerItem::FileStart { path, .. }, Some(kernel))
-                if path.as_bytes().starts_with(KERNEL_PREFIX) =>
-            {
-                let file = File::create(kernel);
+        let is_kernel = |path: &EntryPath| {
+            let entry = self.kernel_entry.as_ref();
+            entry.is_some_and(|it| it.as_bytes() == path.as_bytes())
+        };
+        match item {
+            LayerItem::FileStart { path, .. } if is_kernel(&path) => {
+                let file = File::create(&self.kernel);
                 self.kernel_file = Some(file.map_err(|cause| self.failed(cause))?);
             }
-            (LayerItem::FileData(bytes), _) => {
+            LayerItem::FileData(bytes) => {
                 if let Some(file) = &mut self.kernel_file {
                     let written = file.write_all(bytes);
                     written.map_err(|cause| self.failed(cause))?;
                 }
             }
-            (LayerItem::FileEnd, _) => self.kernel_file = None,
+            LayerItem::FileEnd => self.kernel_file = None,
             _ => {}
         }
         Ok(())

@@ -103,6 +103,11 @@ impl Root {
             }
             let name = image.path.rsplit('/').next().unwrap_or(&image.path);
             let path = self.dir.join("images").join(name);
+            if self.images.contains(&path) {
+                return Err(PlaceError::Incomplete(format!(
+                    "layer {layer} brings a second image {name}"
+                )));
+            }
             self.images.push(path.clone());
             Box::new(ImagePlacer {
                 layer,
