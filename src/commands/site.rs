@@ -37,6 +37,7 @@ pub(crate) fn failure(error: SiteError) -> Failure {
             Failure::new(Exit::Usage, error).next("correct the line and run the command again")
         }
         SiteError::Catalogue(error) => catalogue_failure(error),
+        SiteError::Key(error) => catalogue_failure(error.into()),
         _ => Failure::new(Exit::Internal, error),
     }
 }

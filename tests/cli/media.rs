@@ -151,7 +151,7 @@ fn settings_that_could_not_work_are_refused_before_the_image_is_touched() {
     let folder = folder.path();
     refused(
         folder,
-        &["stamp", "towline.iso", "--server", "http://a.example"],
+        &["stamp", "towline.iso", "--server", "ftp://a.example"],
         2,
         "https",
     );
