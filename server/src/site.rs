@@ -146,8 +146,8 @@ impl Site {
         if !file.exists() {
             return Err(SiteError::NotASite(file.into()));
         }
-        let dir = file.parent().filter(|dir| !dir.as_os_str().is_empty());
-        let dir = dir.unwrap_or(Path::new(".")).to_owned();
+        // Of a plain file name this is empty, which names files here without a `./` before them.
+        let dir = file.parent().unwrap_or(Path::new("")).to_owned();
         let config = Config::read(file)?;
         let store = Store::open(&dir.join(&config.store))?;
         Ok(Self { dir, config, store })

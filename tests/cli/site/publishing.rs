@@ -1,0 +1,139 @@
+//! A site is made, layers are published, listed, retired, and refused.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use serde_json::Value;
+use towline_contract::Digest;
+use towline_contract::manifest::{Compression, Kind};
+use towline_harness::layer::layer;
+
+use super::{World, chain, host, towline};
+
+#[test]
+fn a_site_is_made_once_with_its_secrets_for_the_owner_alone() {
+    let world = World::new();
+    let mode = |name: &str| {
+        let path = world.site().join(name);
+        fs::metadata(path).unwrap().permissions().mode() & 0o777
+    };
+    assert_eq!(mode("keys"), 0o700);
+    for name in [
+        "root-1",
+        "root-2",
+        "root-3",
+        "targets",
+        "plan",
+        "snapshot",
+        "timestamp",
+    ] {
+        assert_eq!(mode(&format!("keys/{name}.key")), 0o600, "{name}");
+    }
+    assert_eq!(mode("ca/ca.key"), 0o600);
+    assert!(world.site().join("recipes/base-debian.toml").exists());
+
+    let key = fs::read(world.site().join("keys/plan.key")).unwrap();
+    let again = towline(world.folder.path(), &["init", "site"]);
+    assert_eq!(again.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&again.stderr).contains("exists already"));
+    assert_eq!(
+        fs::read(world.site().join("keys/plan.key")).unwrap(),
+        key,
+        "the keys are the first ones"
+    );
+}
+
+#[test]
+fn commands_outside_of_a_site_say_how_to_get_one() {
+    let folder = tempfile::tempdir().unwrap();
+    for command in [&["serve"][..], &["catalogue", "list"], &["publish", "x"]] {
+        let output = towline(folder.path(), command);
+        assert_eq!(output.status.code(), Some(2), "{command:?}");
+        let talk = String::from_utf8_lossy(&output.stderr);
+        assert!(talk.contains("towline init"), "{talk}");
+    }
+}
+
+#[test]
+fn layers_are_published_listed_and_retired() {
+    let world = World::new();
+    let path = world.written("host", &host());
+    let target = "host/example/1/amd64";
+    let published = world.succeeds(&["publish", &path]);
+    assert_eq!(published.trim(), format!("published {target}"));
+    let before = world.timestamp();
+    let again = world.succeeds(&["publish", &path]);
+    assert_eq!(again.trim(), format!("unchanged {target}"));
+    assert_eq!(
+        world.timestamp(),
+        before,
+        "publishing again signs nothing new"
+    );
+
+    let list: Value =
+        serde_json::from_str(&world.succeeds(&["catalogue", "list", "--json"])).unwrap();
+    assert_eq!(list[0]["target"], target);
+    assert_eq!(list[0]["digest"], host().manifest.digest.to_string());
+
+    world.refuses(
+        &["catalogue", "retire", "agent/example", "1"],
+        1,
+        &["catalogue list"],
+    );
+    world.succeeds(&["catalogue", "retire", "host/example", "1"]);
+    assert_eq!(
+        world.succeeds(&["catalogue", "list", "--json"]).trim(),
+        "[]"
+    );
+}
+
+#[test]
+fn a_layer_with_one_flipped_bit_is_not_published() {
+    let world = World::new();
+    let mut broken = host();
+    broken.stored[20] ^= 1;
+    let path = world.written("host", &broken);
+    let (is, says) = (Digest::of(&broken.stored), broken.manifest.digest);
+    let before = world.timestamp();
+    world.refuses(
+        &["publish", &path],
+        3,
+        &[&is.to_string(), &says.to_string(), "next:"],
+    );
+    assert_eq!(world.timestamp(), before);
+}
+
+#[test]
+fn a_host_layer_that_brings_a_program_is_not_published() {
+    let world = World::new();
+    let files = [("usr/bin/bash", 0o755, &b"#!"[..])];
+    let evil = layer(Kind::Host, "example", Compression::Zstd, &files);
+    let path = world.written("host", &evil);
+    world.refuses(&["publish", &path], 3, &["usr"]);
+}
+
+#[test]
+fn another_layer_under_a_published_version_is_refused() {
+    let world = World::new();
+    let first = world.written("first", &host());
+    world.succeeds(&["publish", &first]);
+    let files = [("etc/hostname", 0o644, &b"other\n"[..])];
+    let other = layer(Kind::Host, "example", Compression::Zstd, &files);
+    let second = world.written("second", &other);
+    let digests = [
+        host().manifest.digest.to_string(),
+        other.manifest.digest.to_string(),
+    ];
+    world.refuses(&["publish", &second], 2, &[&digests[0], &digests[1]]);
+}
+
+#[test]
+fn a_chain_that_lacks_a_library_is_refused_and_names_it() {
+    let world = World::new();
+    let [_, base, mut host] = chain();
+    host.manifest.requires.libraries = vec!["libgone.so.1".into()];
+    let paths = [world.written("base", &base), world.written("host", &host)];
+    let publish = ["publish", &paths[0], &paths[1]];
+    world.refuses(&publish, 1, &["libgone.so.1", "--accept-missing"]);
+    world.succeeds(&[&publish[..], &["--accept-missing"]].concat());
+}
