@@ -76,13 +76,19 @@ fn inside(test: &str) -> Option<String> {
 }
 
 fn ip(arguments: &str) {
-    let status = Command::new("ip").args(arguments.split(' ')).status().unwrap();
+    let status = Command::new("ip")
+        .args(arguments.split(' '))
+        .status()
+        .unwrap();
     assert!(status.success(), "ip {arguments}");
 }
 
 fn said(command: &str) -> String {
     let mut words = command.split(' ');
-    let output = Command::new(words.next().unwrap()).args(words).output().unwrap();
+    let output = Command::new(words.next().unwrap())
+        .args(words)
+        .output()
+        .unwrap();
     String::from_utf8(output.stdout).unwrap()
 }
 
@@ -93,10 +99,17 @@ impl Dhcp {
     fn serve(namespace: &str, end: u32) -> Self {
         let dnsmasq = Command::new("ip")
             .args(["netns", "exec", namespace, "dnsmasq"])
-            .args(["--no-daemon", "--conf-file=/dev/null", "--port=0", "--leasefile-ro"])
+            .args([
+                "--no-daemon",
+                "--conf-file=/dev/null",
+                "--port=0",
+                "--leasefile-ro",
+            ])
             .args(["--dhcp-authoritative", "--no-ping", "--bind-interfaces"])
             .arg(format!("--interface=s{end}"))
-            .arg(format!("--dhcp-range=192.0.{end}.50,192.0.{end}.60,255.255.255.0,1h"))
+            .arg(format!(
+                "--dhcp-range=192.0.{end}.50,192.0.{end}.60,255.255.255.0,1h"
+            ))
             .arg(format!("--dhcp-option=option:dns-server,192.0.{end}.53"))
             .args(["--dhcp-option=option:mtu,1400", "--domain=example.org"])
             .stderr(Stdio::null())
@@ -141,9 +154,15 @@ fn a_lease_gives_address_route_mtu_and_resolver() {
     let network = bring_up(&stamp::Network::default()).unwrap();
     assert!(network.states().iter().any(|it| it.is_ready()));
     let link = said("ip -4 addr show dev c0");
-    assert!(link.contains("inet 192.0.0.5") && link.contains("mtu 1400"), "{link}");
+    assert!(
+        link.contains("inet 192.0.0.5") && link.contains("mtu 1400"),
+        "{link}"
+    );
     let routes = said("ip -4 route");
-    assert!(routes.contains("default via 192.0.0.1 dev c0 metric 100"), "{routes}");
+    assert!(
+        routes.contains("default via 192.0.0.1 dev c0 metric 100"),
+        "{routes}"
+    );
     let resolver = fs::read_to_string("/etc/resolv.conf").unwrap();
     assert_eq!(resolver, "search example.org\nnameserver 192.0.0.53\n");
 }
@@ -158,7 +177,11 @@ fn a_card_that_nobody_answers_does_not_hold_up_the_other() {
     let started = Instant::now();
     let network = bring_up(&stamp::Network::default()).unwrap();
     assert!(started.elapsed() < Duration::from_secs(15));
-    let ready: Vec<_> = network.states().into_iter().filter(|it| it.is_ready()).collect();
+    let ready: Vec<_> = network
+        .states()
+        .into_iter()
+        .filter(|it| it.is_ready())
+        .collect();
     assert_eq!(ready.len(), 1);
     assert_eq!(ready[0].interface.name, "c1");
 }
@@ -182,7 +205,12 @@ fn a_switch_port_that_opens_late_is_waited_for() {
     })
     .unwrap();
     assert!(started.elapsed() < Duration::from_secs(45));
-    assert!(network.states().iter().any(|it| it.is_ready() && it.interface.name == "c1"));
+    assert!(
+        network
+            .states()
+            .iter()
+            .any(|it| it.is_ready() && it.interface.name == "c1")
+    );
 }
 
 #[test]
@@ -226,18 +254,25 @@ fn asking_again_as_the_rescue_system_does_keeps_the_address() {
 #[test]
 #[ignore = "needs root, ip netns and dnsmasq"]
 fn quiescing_takes_every_card_down_before_another_kernel_starts() {
-    let Some(server) = inside("quiescing_takes_every_card_down_before_another_kernel_starts") else {
+    let Some(server) = inside("quiescing_takes_every_card_down_before_another_kernel_starts")
+    else {
         return;
     };
     let _dhcp = Dhcp::serve(&server, 0);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     runtime.block_on(async {
         let settings = stamp::Network::default();
-        let network = network::bring_up(&settings, Arc::new(Silent), &mut || {}).await.unwrap();
+        let network = network::bring_up(&settings, Arc::new(Silent), &mut || {})
+            .await
+            .unwrap();
         network.quiesce().await;
     });
     for card in ["c0", "c1"] {
-        let flags = fs::read_to_string(Path::new("/sys/class/net").join(card).join("flags")).unwrap();
+        let flags =
+            fs::read_to_string(Path::new("/sys/class/net").join(card).join("flags")).unwrap();
         let flags = u32::from_str_radix(flags.trim().trim_start_matches("0x"), 16).unwrap();
         assert_eq!(flags & 1, 0, "{card} is up");
     }

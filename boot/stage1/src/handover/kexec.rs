@@ -21,7 +21,7 @@ use crate::place::KexecChain;
 
 /// Loads kernel and initramfs; they lie in memory three times meanwhile.
 pub(super) fn load(
-    chain: KexecChain,
+    chain: &KexecChain,
     command_line: &str,
     note: &[u8],
     log: &[u8],

@@ -120,7 +120,7 @@ pub async fn start(
             chain,
             command_line,
         } => {
-            kexec::load(chain, &command_line, &note_bytes(note), log.as_bytes())?;
+            kexec::load(&chain, &command_line, &note_bytes(note), log.as_bytes())?;
             if let Some(network) = network.take() {
                 network.quiesce().await;
             }

@@ -1,14 +1,15 @@
-//! Gives an interface its address, routes and MTU, through rtnetlink. Every change can be made again without harm: leases
-//! are renewed, and the rescue system repeats what stage 1 did.
+//! Gives an interface its address, routes and MTU. Every change can be made again without harm: leases are renewed, and
+//! the rescue system repeats what stage 1 did.
 
 use std::fs;
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::net::{IpAddr, Ipv4Addr};
 
-use rtnetlink::packet_route::route::{RouteMessage, RouteScope};
-use rtnetlink::{Handle, LinkUnspec, RouteMessageBuilder};
-
 use super::interfaces::Interface;
+use super::netlink::{Netlink, Route};
+
+/// `IFF_UP` (netdevice(7)).
+const IFF_UP: u32 = 1;
 
 /// What one interface is given.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,59 +33,60 @@ pub struct Configuration {
 const MTU_BYTES_MIN: u16 = 576;
 
 /// Brings an interface up, so that it can find a link.
-pub(super) async fn up(handle: &Handle, index: u32) -> Result<(), rtnetlink::Error> {
-    let message = LinkUnspec::new_with_index(index).up().build();
-    handle.link().set(message).execute().await
+pub(super) fn up(interface: &str) -> io::Result<()> {
+    change_flags(interface, |flags| flags | IFF_UP)
 }
 
 /// Takes an interface down: it stops DMA, which must not go on into another kernel.
-pub(super) async fn down(handle: &Handle, index: u32) -> Result<(), rtnetlink::Error> {
-    let message = LinkUnspec::new_with_index(index).down().build();
-    handle.link().set(message).execute().await
+pub(super) fn down(interface: &str) -> io::Result<()> {
+    change_flags(interface, |flags| flags & !IFF_UP)
+}
+
+fn change_flags(interface: &str, change: impl Fn(u32) -> u32) -> io::Result<()> {
+    let path = format!("/sys/class/net/{interface}/flags");
+    let text = fs::read_to_string(&path)?;
+    let flags = u32::from_str_radix(text.trim().trim_start_matches("0x"), 16);
+    fs::write(
+        &path,
+        format!("{:#x}", change(flags.map_err(io::Error::other)?)),
+    )
 }
 
 /// Applies a configuration. `metric` orders the default routes of several interfaces; the lowest is used.
-pub(super) async fn apply(
-    handle: &Handle,
+pub(super) fn apply(
+    netlink: &mut Netlink,
     interface: &Interface,
     configuration: &Configuration,
     metric: u32,
-) -> Result<(), rtnetlink::Error> {
-    let index = interface.index;
+) -> io::Result<()> {
     if let Some(mtu) = configuration.mtu.filter(|mtu| *mtu >= MTU_BYTES_MIN) {
-        let message = LinkUnspec::new_with_index(index)
-            .mtu(u32::from(mtu))
-            .build();
         // A card that cannot do this MTU works with its own.
-        let _ = handle.link().set(message).execute().await;
+        let _ = fs::write(
+            format!("/sys/class/net/{}/mtu", interface.name),
+            mtu.to_string(),
+        );
     }
     if let Some((address, length)) = configuration.address {
-        let add = handle.address().add(index, IpAddr::V4(address), length);
-        add.replace().execute().await?;
+        netlink.add_address(interface.index, address, length)?;
     }
     for route in routes(configuration) {
-        let route = route_message(index, route, metric);
-        handle.route().add(route).replace().execute().await?;
+        netlink.add_route(interface.index, route, metric)?;
     }
     Ok(())
 }
 
 /// Removes the routes of a configuration, as far as they are there.
-pub(super) async fn forget_routes(
-    handle: &Handle,
+pub(super) fn forget_routes(
+    netlink: &mut Netlink,
     interface: &Interface,
     configuration: &Configuration,
     metric: u32,
 ) {
     for route in routes(configuration) {
-        let route = route_message(interface.index, route, metric);
         // One that is gone already is what is wanted.
-        let _ = handle.route().del(route).execute().await;
+        let _ = netlink.remove_route(interface.index, route, metric);
     }
 }
-
-/// Destination, prefix length and gateway.
-type Route = (Ipv4Addr, u8, Ipv4Addr);
 
 fn routes(configuration: &Configuration) -> impl Iterator<Item = Route> {
     let default = configuration
@@ -93,21 +95,8 @@ fn routes(configuration: &Configuration) -> impl Iterator<Item = Route> {
     configuration.routes.iter().copied().chain(default)
 }
 
-fn route_message(index: u32, (destination, length, gateway): Route, metric: u32) -> RouteMessage {
-    let route = RouteMessageBuilder::<Ipv4Addr>::new()
-        .destination_prefix(destination, length)
-        .output_interface(index)
-        .priority(metric);
-    match gateway.is_unspecified() {
-        // On the link itself (RFC 3442).
-        true => route.scope(RouteScope::Link).build(),
-        // Clouds give a gateway outside of the address's /32.
-        false => route.gateway(gateway).onlink().build(),
-    }
-}
-
 /// Writes `/etc/resolv.conf`; glibc reads at most three name servers of it.
-pub(super) fn write_resolver(name_servers: &[IpAddr], domain: Option<&str>) -> std::io::Result<()> {
+pub(super) fn write_resolver(name_servers: &[IpAddr], domain: Option<&str>) -> io::Result<()> {
     let text = resolver_text(name_servers, domain);
     fs::create_dir_all("/etc")?;
     // A base may ship a link to a resolver that does not run here.

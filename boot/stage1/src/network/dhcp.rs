@@ -38,10 +38,10 @@ pub(super) async fn keep_lease(
         };
         // An error ends this client, not the asking: no offer in time, a refused or an expired lease.
         while let Ok(state) = client.run().await {
-            if let DhcpV4State::Done(lease) = state {
-                if !found(configuration(&lease)) {
-                    return;
-                }
+            if let DhcpV4State::Done(lease) = state
+                && !found(configuration(&lease))
+            {
+                return;
             }
         }
         tokio::time::sleep(PAUSE).await;

@@ -7,6 +7,7 @@ pub mod address;
 mod configure;
 mod dhcp;
 mod interfaces;
+mod netlink;
 mod watcher;
 
 use std::sync::Arc;
@@ -35,7 +36,7 @@ const TICK: Duration = Duration::from_secs(2);
 #[derive(Debug, thiserror::Error)]
 pub enum NetworkError {
     /// The kernel's interface for this does not work.
-    #[error("the kernel's network interface (rtnetlink) does not work")]
+    #[error("the kernel's network does not let itself be configured")]
     Netlink(#[source] std::io::Error),
     /// There is no interface at all.
     #[error("there is no network card that this medium has a driver for")]
@@ -155,14 +156,8 @@ impl Network {
 ///
 /// # Errors
 /// The kernel does not let it.
-pub async fn loopback_up() -> Result<(), NetworkError> {
-    /// The first interface of every network namespace.
-    const LOOPBACK: u32 = 1;
-    let (connection, handle, _) = rtnetlink::new_connection().map_err(NetworkError::Netlink)?;
-    let connection = tokio::spawn(connection);
-    let up = configure::up(&handle, LOOPBACK).await;
-    connection.abort();
-    up.map_err(|error| NetworkError::Netlink(std::io::Error::other(error)))
+pub fn loopback_up() -> Result<(), NetworkError> {
+    configure::up("lo").map_err(NetworkError::Netlink)
 }
 
 fn no_address(states: &[Status]) -> NetworkError {

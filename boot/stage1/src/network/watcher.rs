@@ -5,7 +5,6 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rtnetlink::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use towline_contract::stamp;
@@ -13,6 +12,7 @@ use towline_contract::stamp;
 use super::address::parse_cidr;
 use super::configure::{self, Configuration};
 use super::interfaces::{Interface, interfaces};
+use super::netlink::Netlink;
 use super::{NetworkError, dhcp};
 use crate::progress::Progress;
 
@@ -88,8 +88,7 @@ pub(super) enum Request {
 type Found = (u32, Configuration);
 
 pub(super) struct Watcher {
-    handle: Handle,
-    connection: JoinHandle<()>,
+    netlink: Netlink,
     fixed: Option<Configuration>,
     /// Name or MAC address of the interface for the static address.
     wanted: Option<String>,
@@ -117,12 +116,6 @@ impl Drop for Link {
     }
 }
 
-impl Drop for Watcher {
-    fn drop(&mut self) {
-        self.connection.abort();
-    }
-}
-
 type Parts = (Watcher, mpsc::Sender<Request>, watch::Receiver<Vec<Status>>);
 
 impl Watcher {
@@ -131,12 +124,11 @@ impl Watcher {
         progress: Arc<dyn Progress>,
     ) -> Result<Parts, NetworkError> {
         let (fixed, name_servers) = fixed(settings)?;
-        let (connection, handle, _) = rtnetlink::new_connection().map_err(NetworkError::Netlink)?;
+        let netlink = Netlink::open().map_err(NetworkError::Netlink)?;
         let (ask, requests) = mpsc::channel(4);
         let (states, seen) = watch::channel(Vec::new());
         let watcher = Self {
-            handle,
-            connection: tokio::spawn(connection),
+            netlink,
             fixed,
             wanted: settings.interface.clone(),
             name_servers,
@@ -155,12 +147,12 @@ impl Watcher {
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                _ = look.tick() => self.look().await,
-                Some((index, configuration)) = self.found.1.recv() => self.apply(index, configuration).await,
+                _ = look.tick() => self.look(),
+                Some((index, configuration)) = self.found.1.recv() => self.apply(index, configuration),
                 request = self.requests.recv() => match request {
-                    Some(Request::PreferNext) => self.prefer_next().await,
+                    Some(Request::PreferNext) => self.prefer_next(),
                     Some(Request::Quiesce(done)) => {
-                        self.quiesce().await;
+                        self.quiesce();
                         // Whoever asked may have given up waiting.
                         let _ = done.send(());
                         return;
@@ -172,22 +164,22 @@ impl Watcher {
     }
 
     /// Takes notice of interfaces that came, went, or changed.
-    async fn look(&mut self) {
+    fn look(&mut self) {
         let now = interfaces();
         self.links
             .retain(|index, _| now.iter().any(|it| it.index == *index));
         for interface in now {
             let index = interface.index;
             if !self.links.contains_key(&index) {
-                self.start(interface.clone()).await;
+                self.start(interface.clone());
             }
-            self.follow(&interface).await;
+            self.follow(&interface);
         }
         self.publish();
     }
 
-    async fn start(&mut self, interface: Interface) {
-        let state = match configure::up(&self.handle, interface.index).await {
+    fn start(&mut self, interface: Interface) {
+        let state = match configure::up(&interface.name) {
             Ok(()) => LinkState::NoLink,
             Err(error) => LinkState::Failed(format!("cannot be brought up: {error}")),
         };
@@ -205,14 +197,14 @@ impl Watcher {
     }
 
     /// Moves one interface from one state to the next.
-    async fn follow(&mut self, interface: &Interface) {
+    fn follow(&mut self, interface: &Interface) {
         let Some(link) = self.links.get_mut(&interface.index) else {
             return;
         };
         let lost = link.status.interface.carrier && !interface.carrier;
         link.status.interface = interface.clone();
         match (&link.status.state, interface.carrier) {
-            (LinkState::NoLink, true) => self.ask(interface).await,
+            (LinkState::NoLink, true) => self.ask(interface),
             (LinkState::Asking | LinkState::Unused, false) => {
                 link.lease = None;
                 self.set(interface.index, LinkState::NoLink);
@@ -227,7 +219,7 @@ impl Watcher {
     }
 
     /// There is a link: gives it the static address, or asks for one.
-    async fn ask(&mut self, interface: &Interface) {
+    fn ask(&mut self, interface: &Interface) {
         let index = interface.index;
         let Some(fixed) = &self.fixed else {
             let (found, interface) = (self.found.0.clone(), interface.clone());
@@ -244,12 +236,12 @@ impl Watcher {
             None => !self.links.values().any(|it| it.status.is_ready()),
         };
         match wanted {
-            true => self.apply(index, fixed.clone()).await,
+            true => self.apply(index, fixed.clone()),
             false => self.set(index, LinkState::Unused),
         }
     }
 
-    async fn apply(&mut self, index: u32, configuration: Configuration) {
+    fn apply(&mut self, index: u32, configuration: Configuration) {
         let ready = self
             .links
             .values()
@@ -261,7 +253,7 @@ impl Watcher {
         let offset = u32::try_from(ready).unwrap_or(0);
         let metric = *link.metric.get_or_insert(METRIC + offset);
         let interface = link.status.interface.clone();
-        match configure::apply(&self.handle, &interface, &configuration, metric).await {
+        match configure::apply(&mut self.netlink, &interface, &configuration, metric) {
             Ok(()) => self.set(index, LinkState::Ready(configuration)),
             Err(error) => self.set(
                 index,
@@ -289,7 +281,7 @@ impl Watcher {
     }
 
     /// Gives the next interface the lowest metric.
-    async fn prefer_next(&mut self) {
+    fn prefer_next(&mut self) {
         let ready: Vec<u32> = self
             .links
             .iter()
@@ -317,17 +309,16 @@ impl Watcher {
             }
             // A route that is gone already needs no deleting; one that cannot be added is seen when it is used.
             if let Some(old) = old {
-                configure::forget_routes(&self.handle, &interface, &configuration, old).await;
+                configure::forget_routes(&mut self.netlink, &interface, &configuration, old);
             }
-            let _ = configure::apply(&self.handle, &interface, &configuration, metric).await;
+            let _ = configure::apply(&mut self.netlink, &interface, &configuration, metric);
         }
     }
 
-    async fn quiesce(&mut self) {
-        for (index, link) in std::mem::take(&mut self.links) {
-            drop(link);
+    fn quiesce(&mut self) {
+        for link in std::mem::take(&mut self.links).into_values() {
             // The kernel that follows resets the card if this one cannot.
-            let _ = configure::down(&self.handle, index).await;
+            let _ = configure::down(&link.status.interface.name);
         }
     }
 

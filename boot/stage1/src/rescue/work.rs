@@ -110,7 +110,7 @@ fn load_drivers(console: &Console) {
 async fn bring_up_network(console: &Arc<Console>, note: Option<&HandOverNote>) -> Option<Network> {
     console.step(format_args!("bringing up the network"));
     let settings = note.map_or_else(stamp::Network::default, |it| it.network.clone());
-    if let Err(error) = network::loopback_up().await {
+    if let Err(error) = network::loopback_up() {
         console.warn(format_args!("loopback: {}", joined(&error)));
     }
     match network::bring_up(&settings, console.clone(), &mut || {}).await {
