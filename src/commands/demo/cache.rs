@@ -14,8 +14,12 @@ use super::steps::{self, Steps, arguments};
 use crate::exit::{Exit, Failure};
 
 /// The recipes of the demonstration and whether stage 1 goes into the layer.
-const RECIPES: &[(&str, bool)] =
-    &[("kernel-debian", false), ("base-debian", true), ("agent-restic", false), ("host-example", false)];
+const RECIPES: &[(&str, bool)] = &[
+    ("kernel-debian", false),
+    ("base-debian", true),
+    ("agent-restic", false),
+    ("host-example", false),
+];
 
 /// What was built.
 pub(super) struct Built {
@@ -35,10 +39,15 @@ impl Cache {
     /// Opens the cache in `dir` and finds stage 1.
     pub(super) fn open(dir: &Path, stage1: Option<PathBuf>) -> Result<Self, Failure> {
         let stage1 = match stage1 {
-            Some(path) => path.canonicalize().with_context(|| format!("cannot open {}", path.display()))?,
+            Some(path) => path
+                .canonicalize()
+                .with_context(|| format!("cannot open {}", path.display()))?,
             None => crate::commands::media::find_stage1()?,
         };
-        Ok(Self { dir: dir.to_owned(), stage1 })
+        Ok(Self {
+            dir: dir.to_owned(),
+            stage1,
+        })
     }
 
     /// Builds what is not there or not valid any more.
@@ -46,7 +55,8 @@ impl Cache {
         let recipes = self.dir.join("recipes");
         for (name, bytes) in towline_initramfs::ready_recipes() {
             let path = recipes.join(name);
-            fs::create_dir_all(path.parent().unwrap_or(&recipes)).context("cannot make the recipes' folder")?;
+            fs::create_dir_all(path.parent().unwrap_or(&recipes))
+                .context("cannot make the recipes' folder")?;
             fs::write(&path, bytes).with_context(|| format!("cannot write {}", path.display()))?;
         }
         let mut layers = Vec::new();
@@ -57,7 +67,13 @@ impl Cache {
         Ok(Built { layers, medium })
     }
 
-    fn layer(&self, steps: &mut Steps, recipes: &Path, name: &str, with_stage1: bool) -> Result<PathBuf, Failure> {
+    fn layer(
+        &self,
+        steps: &mut Steps,
+        recipes: &Path,
+        name: &str,
+        with_stage1: bool,
+    ) -> Result<PathBuf, Failure> {
         let what = format!("build layer {name}");
         let recipe = recipes.join(format!("{name}.toml"));
         let out = self.dir.join("layers").join(name);
@@ -90,7 +106,10 @@ impl Cache {
         }
         steps.step("build the medium", || {
             start_afresh(&out)?;
-            steps::run(&self.dir, &arguments([&"media", &"build", &"-o", &image, &"--stage1", &self.stage1]))?;
+            steps::run(
+                &self.dir,
+                &arguments([&"media", &"build", &"-o", &image, &"--stage1", &self.stage1]),
+            )?;
             finish(&out, inputs)
         })?;
         Ok(image)
@@ -100,8 +119,12 @@ impl Cache {
     fn inputs(&self, recipe: &Path, with_stage1: bool) -> Result<Digest, Failure> {
         let program = std::env::current_exe().context("cannot find this program's own file")?;
         let mut hasher = Hasher::default();
-        for path in [recipe, &program].into_iter().chain(with_stage1.then_some(self.stage1.as_path())) {
-            let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        for path in [recipe, &program]
+            .into_iter()
+            .chain(with_stage1.then_some(self.stage1.as_path()))
+        {
+            let bytes =
+                fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
             hasher.update(Digest::of(&bytes).as_bytes());
         }
         hasher.update(package_lists().as_bytes());
@@ -118,7 +141,12 @@ fn package_lists() -> String {
         .filter(|entry| entry.file_name().to_string_lossy().ends_with("Release"))
         .filter_map(|entry| {
             let metadata = entry.metadata().ok()?;
-            Some(format!("{:?} {} {:?}\n", entry.file_name(), metadata.len(), metadata.modified().ok()))
+            Some(format!(
+                "{:?} {} {:?}\n",
+                entry.file_name(),
+                metadata.len(),
+                metadata.modified().ok()
+            ))
         })
         .collect();
     lists.sort();
@@ -148,11 +176,17 @@ fn the_layer(out: &Path) -> Result<PathBuf, Failure> {
     let mut layers: Vec<_> = entries
         .flatten()
         .map(|entry| entry.path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "layer"))
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "layer")
+        })
         .collect();
     match (layers.pop(), layers.is_empty()) {
         (Some(layer), true) => Ok(layer),
-        _ => Err(Failure::new(Exit::Internal, anyhow!("{} should hold one layer", out.display()))
-            .next(format!("remove {} and run again", out.display()))),
+        _ => Err(Failure::new(
+            Exit::Internal,
+            anyhow!("{} should hold one layer", out.display()),
+        )
+        .next(format!("remove {} and run again", out.display()))),
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, anyhow};
 use serde::Deserialize;
 use towline_contract::event::{CheckResult, Event, What};
+use towline_contract::plan::HandOver;
 use towline_machine::{Machine, MachineError, Start};
 
 use super::site::Site;
@@ -33,7 +34,12 @@ pub(super) struct Report {
 }
 
 /// Boots the machine from `medium` and waits for its rescue system.
-pub(super) fn recover(steps: &mut Steps, args: &DemoArgs, medium: &Path, site: &Site) -> Result<Report, Failure> {
+pub(super) fn recover(
+    steps: &mut Steps,
+    args: &DemoArgs,
+    medium: &Path,
+    site: &Site,
+) -> Result<Report, Failure> {
     let log = site.console_log();
     let machine = Machine {
         firmware: match args.firmware {
@@ -45,19 +51,33 @@ pub(super) fn recover(steps: &mut Steps, args: &DemoArgs, medium: &Path, site: &
         ..Machine::new(Start::Cd(medium.to_owned()), log.clone())
     };
     let failed = |error: MachineError| {
-        Failure::new(Exit::No, error).next(format!("read the whole console in {} (kept with --keep)", log.display()))
+        Failure::new(Exit::No, error).next(format!(
+            "read the whole console in {} (kept with --keep)",
+            log.display()
+        ))
     };
-    let how = if args.handover == How::Kexec { ", kexec" } else { "" };
-    let mut running = steps.step("switch the machine on: firmware, boot loader, kernel", || {
-        let mut running = machine.start().map_err(failed)?;
-        running.wait_until("stage 1's first line", STAGE1_MAX, |line| echo(args, line)).map_err(failed)?;
-        Ok(running)
-    })?;
+    let how = if args.handover == How::Kexec {
+        ", kexec"
+    } else {
+        ""
+    };
+    let mut running = steps.step(
+        "switch the machine on: firmware, boot loader, kernel",
+        || {
+            let mut running = machine.start().map_err(failed)?;
+            running
+                .wait_until("stage 1's first line", STAGE1_MAX, |line| echo(args, line))
+                .map_err(failed)?;
+            Ok(running)
+        },
+    )?;
     steps.step(&format!("stage 1 and the rescue system{how}"), || {
         let ready = |line: &str| echo(args, line) && line.contains(READY);
-        running.wait_until("that its rescue system is ready", RESCUE_MAX, ready).map_err(failed)
+        running
+            .wait_until("that its rescue system is ready", RESCUE_MAX, ready)
+            .map_err(failed)
     })?;
-    report(&site.events())
+    report(&site.events(), args.handover.into())
 }
 
 /// Shows a line of the machine's console; true for those of Towline itself.
@@ -70,34 +90,76 @@ fn echo(args: &DemoArgs, line: &str) -> bool {
 }
 
 /// The rescue system's report among the events that the server received.
-fn report(events: &Path) -> Result<Report, Failure> {
+fn report(events: &Path, wanted: HandOver) -> Result<Report, Failure> {
     #[derive(Deserialize)]
     struct Line {
         event: Event,
     }
-    let text = fs::read_to_string(events).with_context(|| format!("cannot read {}", events.display()))?;
-    for line in text.lines().rev() {
-        let line: Line = serde_json::from_str(line).with_context(|| format!("a line of {}", events.display()))?;
-        if let What::RescueReady { checks, memory_used_kib } = line.event.what {
-            return Ok(Report { checks, memory_used_kib });
+    let text =
+        fs::read_to_string(events).with_context(|| format!("cannot read {}", events.display()))?;
+    let mut ready = None;
+    let mut handed_over = None;
+    for line in text.lines() {
+        let line: Line = serde_json::from_str(line)
+            .with_context(|| format!("a line of {}", events.display()))?;
+        match line.event.what {
+            What::RescueReady {
+                checks,
+                memory_used_kib,
+            } => {
+                ready = Some(Report {
+                    checks,
+                    memory_used_kib,
+                })
+            }
+            What::HandOver { how } => handed_over = Some(how),
+            _ => {}
         }
     }
-    Err(Failure::new(Exit::No, anyhow!("the rescue system is up, but its report did not reach the server"))
-        .next("read serve.log in the site (kept with --keep)"))
+    if handed_over.is_some_and(|how| how != wanted) {
+        return Err(Failure::new(
+            Exit::No,
+            anyhow!("the machine did not hand over as it was told ({wanted:?})"),
+        ));
+    }
+    if let Some(report) = ready {
+        return Ok(report);
+    }
+    Err(Failure::new(
+        Exit::No,
+        anyhow!("the rescue system is up, but its report did not reach the server"),
+    )
+    .next("read serve.log in the site (kept with --keep)"))
 }
 
 impl Report {
     /// Prints every check; true when all passed and there was one for each layer but the kernel's.
     pub(super) fn print(&self) -> bool {
-        println!("\nseen from inside the rescue system ({} MiB of memory in use):", self.memory_used_kib / 1024);
+        println!(
+            "\nseen from inside the rescue system ({} MiB of memory in use):",
+            self.memory_used_kib / 1024
+        );
         for check in &self.checks {
             let mark = if check.passed { "ok    " } else { "FAILED" };
-            println!("  {mark} {:<34} {}: {}", check.layer, check.name, check.output);
+            println!(
+                "  {mark} {:<34} {}: {}",
+                check.layer, check.name, check.output
+            );
         }
-        let proven = |kind: &str| self.checks.iter().any(|check| check.passed && check.layer.starts_with(kind));
-        let missing: Vec<_> = ["base/", "agent/", "host/"].into_iter().filter(|kind| !proven(kind)).collect();
+        let proven = |kind: &str| {
+            self.checks
+                .iter()
+                .any(|check| check.passed && check.layer.starts_with(kind))
+        };
+        let missing: Vec<_> = ["base/", "agent/", "host/"]
+            .into_iter()
+            .filter(|kind| !proven(kind))
+            .collect();
         if !missing.is_empty() {
-            println!("  FAILED nothing proves that these layers are there: {}", missing.join(" "));
+            println!(
+                "  FAILED nothing proves that these layers are there: {}",
+                missing.join(" ")
+            );
         }
         missing.is_empty() && self.checks.iter().all(|check| check.passed)
     }

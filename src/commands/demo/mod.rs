@@ -84,7 +84,7 @@ pub(crate) fn run(args: &DemoArgs) -> Outcome {
         println!("layers and medium are in {}", dir.display());
         return Ok(());
     }
-    let site = Site::create(&dir.join("site"), args.keep)?;
+    let site = Site::create(&dir.join("site"), args.keep, args.handover.into())?;
     site.publish(&mut steps, &built.layers)?;
     let server = site.serve(&mut steps)?;
     let medium = site.stamp(&mut steps, &built.medium, server.port())?;
@@ -98,22 +98,33 @@ pub(crate) fn run(args: &DemoArgs) -> Outcome {
         println!("the rescue system is ready: every layer is there and works");
         return Ok(());
     }
-    Err(Failure::new(Exit::No, anyhow::anyhow!("a check inside the rescue system failed"))
-        .next("look at the console log named above, or run again with --verbose --keep"))
+    Err(Failure::new(
+        Exit::No,
+        anyhow::anyhow!("a check inside the rescue system failed"),
+    )
+    .next("look at the console log named above, or run again with --verbose --keep"))
 }
 
 /// The folder that everything goes into, made if need be.
 fn folder(args: &DemoArgs) -> Result<PathBuf, Failure> {
-    let dir = match (&args.dir, std::env::var_os("XDG_CACHE_HOME"), std::env::var_os("HOME")) {
+    let dir = match (
+        &args.dir,
+        std::env::var_os("XDG_CACHE_HOME"),
+        std::env::var_os("HOME"),
+    ) {
         (Some(dir), _, _) => dir.clone(),
         (None, Some(cache), _) => PathBuf::from(cache).join("towline/demo"),
         (None, None, Some(home)) => PathBuf::from(home).join(".cache/towline/demo"),
         (None, None, None) => {
-            return Err(Failure::new(Exit::Usage, anyhow::anyhow!("no home directory is known"))
-                .next("say where to work: towline demo --dir DIR"));
+            return Err(
+                Failure::new(Exit::Usage, anyhow::anyhow!("no home directory is known"))
+                    .next("say where to work: towline demo --dir DIR"),
+            );
         }
     };
     std::fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
-    let dir = dir.canonicalize().with_context(|| format!("cannot open {}", dir.display()))?;
+    let dir = dir
+        .canonicalize()
+        .with_context(|| format!("cannot open {}", dir.display()))?;
     Ok(dir)
 }

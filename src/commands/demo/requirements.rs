@@ -24,16 +24,28 @@ const HOST_MEMORY_MIB: u64 = 512;
 
 /// Checks programs, firmware and memory.
 pub(super) fn check(args: &DemoArgs) -> Outcome {
-    let missing: Vec<_> = PROGRAMS.iter().filter(|(program, _)| !found(program)).collect();
+    let missing: Vec<_> = PROGRAMS
+        .iter()
+        .filter(|(program, _)| !found(program))
+        .collect();
     if !missing.is_empty() {
         let programs: Vec<_> = missing.iter().map(|(program, _)| *program).collect();
         let packages: Vec<_> = missing.iter().map(|(_, package)| *package).collect();
-        return Err(Failure::new(Exit::Usage, anyhow!("not found on this machine: {}", programs.join(", ")))
-            .next(format!("apt-get install --no-install-recommends {}", packages.join(" "))));
+        return Err(Failure::new(
+            Exit::Usage,
+            anyhow!("not found on this machine: {}", programs.join(", ")),
+        )
+        .next(format!(
+            "apt-get install --no-install-recommends {}",
+            packages.join(" ")
+        )));
     }
     if args.firmware != Firmware::Bios && !Path::new("/usr/share/OVMF/OVMF_CODE_4M.fd").exists() {
-        return Err(Failure::new(Exit::Usage, anyhow!("no UEFI firmware for QEMU on this machine"))
-            .next("apt-get install ovmf"));
+        return Err(Failure::new(
+            Exit::Usage,
+            anyhow!("no UEFI firmware for QEMU on this machine"),
+        )
+        .next("apt-get install ovmf"));
     }
     if args.build_only {
         return Ok(());
@@ -42,7 +54,10 @@ pub(super) fn check(args: &DemoArgs) -> Outcome {
     match available_mib() {
         Some(available) if available < need => Err(Failure::new(
             Exit::Usage,
-            anyhow!("{available} MiB of memory are available, and a machine of {} MiB needs {need}", args.memory),
+            anyhow!(
+                "{available} MiB of memory are available, and a machine of {} MiB needs {need}",
+                args.memory
+            ),
         )
         .next("close programs, or give the machine less: towline demo --memory 512")),
         _ => Ok(()),
@@ -60,6 +75,12 @@ fn found(program: &str) -> bool {
 /// `MemAvailable` of proc(5), in MiB.
 fn available_mib() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    line.trim().strip_suffix(" kB")?.parse::<u64>().ok().map(|kib| kib / 1024)
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    line.trim()
+        .strip_suffix(" kB")?
+        .parse::<u64>()
+        .ok()
+        .map(|kib| kib / 1024)
 }

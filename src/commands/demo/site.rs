@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use rustix::process::{Pid, Signal, kill_process};
+use towline_contract::plan::HandOver;
 
 use super::steps::{self, Steps, arguments};
 use crate::exit::{Exit, Failure};
@@ -22,30 +23,66 @@ const GUEST_SEES: &str = "10.0.2.2";
 pub(super) struct Site {
     dir: PathBuf,
     keep: bool,
+    hand_over: HandOver,
 }
 
 impl Site {
     /// Makes a new site in `dir`; one left there by an earlier run is removed.
-    pub(super) fn create(dir: &Path, keep: bool) -> Result<Self, Failure> {
+    pub(super) fn create(dir: &Path, keep: bool, hand_over: HandOver) -> Result<Self, Failure> {
         if dir.exists() {
-            fs::remove_dir_all(dir).with_context(|| format!("cannot remove the old site {}", dir.display()))?;
+            fs::remove_dir_all(dir)
+                .with_context(|| format!("cannot remove the old site {}", dir.display()))?;
         }
-        Ok(Self { dir: dir.to_owned(), keep })
+        Ok(Self {
+            dir: dir.to_owned(),
+            keep,
+            hand_over,
+        })
     }
 
     /// Creates the site and publishes the layers.
     pub(super) fn publish(&self, steps: &mut Steps, layers: &[PathBuf]) -> Result<(), Failure> {
-        steps.step("create a site: keys, certificate authority, catalogue", || {
-            let parent = self.dir.parent().unwrap_or(&self.dir);
-            let name = ["--server-name", GUEST_SEES, "--listen", "127.0.0.1:0"];
-            steps::run(parent, &arguments([&"init", &self.dir, &name[0], &name[1], &name[2], &name[3]]))
-        })?;
-        steps.step("publish the layers: check the chain, sign the catalogue", || {
-            let mut command = arguments([&"publish"]);
-            command.extend(layers.iter().map(|layer| layer.clone().into_os_string()));
-            print!("{}", steps::run(&self.dir, &command)?);
-            Ok(())
-        })
+        steps.step(
+            "create a site: keys, certificate authority, catalogue",
+            || {
+                let parent = self.dir.parent().unwrap_or(&self.dir);
+                let name = ["--server-name", GUEST_SEES, "--listen", "127.0.0.1:0"];
+                steps::run(
+                    parent,
+                    &arguments([&"init", &self.dir, &name[0], &name[1], &name[2], &name[3]]),
+                )?;
+                self.choose_hand_over()
+            },
+        )?;
+        steps.step(
+            "publish the layers: check the chain, sign the catalogue",
+            || {
+                let mut command = arguments([&"publish"]);
+                command.extend(layers.iter().map(|layer| layer.clone().into_os_string()));
+                print!("{}", steps::run(&self.dir, &command)?);
+                Ok(())
+            },
+        )
+    }
+
+    /// Says in the configuration that machines start the layers' own kernel, when that is asked for.
+    fn choose_hand_over(&self) -> Result<(), Failure> {
+        if self.hand_over == HandOver::InPlace {
+            return Ok(());
+        }
+        let config = self.dir.join("towline.toml");
+        let failed = || format!("cannot change {}", config.display());
+        let text = fs::read_to_string(&config).with_context(failed)?;
+        let changed = text.replace("hand_over = \"auto\"", "hand_over = \"kexec\"");
+        if changed == text {
+            return Err(Failure::new(
+                Exit::Internal,
+                anyhow!("{} does not say how to hand over", config.display()),
+            ));
+        }
+        eprintln!("    # towline.toml: hand_over = \"kexec\"");
+        fs::write(&config, changed).with_context(failed)?;
+        Ok(())
     }
 
     /// Starts the server and waits until it listens.
@@ -54,10 +91,16 @@ impl Site {
     }
 
     /// Copies the medium and stamps the copy with this site.
-    pub(super) fn stamp(&self, steps: &mut Steps, medium: &Path, port: u16) -> Result<PathBuf, Failure> {
+    pub(super) fn stamp(
+        &self,
+        steps: &mut Steps,
+        medium: &Path,
+        port: u16,
+    ) -> Result<PathBuf, Failure> {
         let stamped = self.dir.join("towline.iso");
         steps.step("stamp the medium with this site", || {
-            fs::copy(medium, &stamped).with_context(|| format!("cannot copy {}", medium.display()))?;
+            fs::copy(medium, &stamped)
+                .with_context(|| format!("cannot copy {}", medium.display()))?;
             let server = format!("https://{GUEST_SEES}:{port}");
             let command = arguments([
                 &"media",
@@ -123,8 +166,10 @@ impl Server {
                 server.port = port;
                 Ok(server)
             }
-            Err(_) => Err(Failure::new(Exit::Internal, anyhow!("the server did not start"))
-                .next(format!("read {}", dir.join("serve.log").display()))),
+            Err(_) => Err(
+                Failure::new(Exit::Internal, anyhow!("the server did not start"))
+                    .next(format!("read {}", dir.join("serve.log").display())),
+            ),
         }
     }
 
@@ -151,7 +196,10 @@ fn follow(log: impl BufRead, file: &Path, ready: &std::sync::mpsc::Sender<u16>) 
         if let Some(copy) = &mut copy {
             let _ = std::io::Write::write_all(copy, format!("{line}\n").as_bytes());
         }
-        if let Some(port) = line.split_once("listening on https://").and_then(|(_, rest)| port_of(rest)) {
+        if let Some(port) = line
+            .split_once("listening on https://")
+            .and_then(|(_, rest)| port_of(rest))
+        {
             let _ = ready.send(port);
         }
     }

@@ -17,11 +17,18 @@ pub(super) struct Steps {
 
 impl Steps {
     pub(super) fn new() -> Self {
-        Self { started: Instant::now(), done: Vec::new() }
+        Self {
+            started: Instant::now(),
+            done: Vec::new(),
+        }
     }
 
     /// Does `work` as one step called `what`.
-    pub(super) fn step<T>(&mut self, what: &str, work: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
+    pub(super) fn step<T>(
+        &mut self,
+        what: &str,
+        work: impl FnOnce() -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
         eprintln!("==> {what}");
         let start = Instant::now();
         let result = work()?;
@@ -34,7 +41,8 @@ impl Steps {
     /// Remembers a step that needed no work.
     pub(super) fn reused(&mut self, what: &str) {
         eprintln!("==> {what}: unchanged, used again");
-        self.done.push((format!("{what} (used again)"), Duration::ZERO));
+        self.done
+            .push((format!("{what} (used again)"), Duration::ZERO));
     }
 
     /// Prints the table of steps and the whole time.
@@ -43,22 +51,33 @@ impl Steps {
         for (what, took) in &self.done {
             println!("{:>9.1}  {what}", took.as_secs_f32());
         }
-        println!("{:>9.1}  all together", self.started.elapsed().as_secs_f32());
+        println!(
+            "{:>9.1}  all together",
+            self.started.elapsed().as_secs_f32()
+        );
     }
 }
 
 /// Arguments from anything like a path or string.
 pub(super) fn arguments<const N: usize>(list: [&dyn AsRef<std::ffi::OsStr>; N]) -> Vec<OsString> {
-    list.iter().map(|argument| std::ffi::OsStr::to_owned((*argument).as_ref())).collect()
+    list.iter()
+        .map(|argument| std::ffi::OsStr::to_owned((*argument).as_ref()))
+        .collect()
 }
 
 /// This program, as a command with `arguments`, shown to the reader.
 pub(super) fn towline(dir: &Path, arguments: &[OsString]) -> Result<Command, Failure> {
     let program = std::env::current_exe().context("cannot find this program's own file")?;
-    let shown: Vec<_> = arguments.iter().map(|argument| argument.to_string_lossy()).collect();
+    let shown: Vec<_> = arguments
+        .iter()
+        .map(|argument| argument.to_string_lossy())
+        .collect();
     eprintln!("    $ towline {}", shown.join(" "));
     let mut command = Command::new(program);
-    command.args(arguments).current_dir(dir).stdin(Stdio::null());
+    command
+        .args(arguments)
+        .current_dir(dir)
+        .stdin(Stdio::null());
     Ok(command)
 }
 
@@ -71,7 +90,11 @@ pub(super) fn run(dir: &Path, arguments: &[OsString]) -> Result<String, Failure>
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
-    let name: Vec<_> = arguments.iter().take(2).map(|a| a.to_string_lossy()).collect();
+    let name: Vec<_> = arguments
+        .iter()
+        .take(2)
+        .map(|a| a.to_string_lossy())
+        .collect();
     let exit = match output.status.code() {
         Some(1) => Exit::No,
         Some(2) => Exit::Usage,
@@ -80,5 +103,8 @@ pub(super) fn run(dir: &Path, arguments: &[OsString]) -> Result<String, Failure>
         Some(5) => Exit::Refused,
         _ => Exit::Internal,
     };
-    Err(Failure::new(exit, anyhow!("`towline {}` ended with {}", name.join(" "), output.status)))
+    Err(Failure::new(
+        exit,
+        anyhow!("`towline {}` ended with {}", name.join(" "), output.status),
+    ))
 }
