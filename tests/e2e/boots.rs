@@ -14,7 +14,9 @@ fn boots_to_the_rescue_system(name: &str, firmware: Firmware, usb: bool) {
     }
     let mut running = machine.start().expect("QEMU");
     if firmware == Firmware::SecureBoot {
-        running.wait_for("Secure boot enabled", BOOT).expect("the kernel sees Secure Boot enforced");
+        running
+            .wait_for("Secure boot enabled", BOOT)
+            .expect("the kernel sees Secure Boot enforced");
     }
     expect_rescue(&mut running, &site);
 }
@@ -23,10 +25,20 @@ fn boots_to_the_rescue_system(name: &str, firmware: Firmware, usb: bool) {
 fn starts_stage_1(name: &str, firmware: Firmware, usb: bool) {
     let site = Site::serving(&built().layers);
     let image = site.https_medium();
-    let start = if usb { Start::Usb(image.clone()) } else { Start::Cd(image.clone()) };
-    let machine = Machine { firmware, start, ..site.machine(name, image) };
+    let start = if usb {
+        Start::Usb(image.clone())
+    } else {
+        Start::Cd(image.clone())
+    };
+    let machine = Machine {
+        firmware,
+        start,
+        ..site.machine(name, image)
+    };
     let mut running = machine.start().expect("QEMU");
-    running.wait_for("towline: ", BOOT).expect("stage 1's first line");
+    running
+        .wait_for("towline: ", BOOT)
+        .expect("stage 1's first line");
 }
 
 #[test]

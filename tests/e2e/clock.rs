@@ -2,16 +2,25 @@
 
 use towline_machine::Machine;
 
-use crate::world::{RESCUE, READY, Site, built};
+use crate::world::{READY, RESCUE, Site, built};
 
 fn boots_with_clock_at(name: &str, rtc: &str, year: &str) {
     let site = Site::serving(&built().layers);
-    let machine = Machine { rtc: Some(rtc.into()), ..site.machine(name, site.https_medium()) };
+    let machine = Machine {
+        rtc: Some(rtc.into()),
+        ..site.machine(name, site.https_medium())
+    };
     let mut running = machine.start().expect("QEMU");
     running.wait_for(READY, RESCUE).expect("the rescue system");
-    let corrected = running.seen().iter().find(|line| line.contains("towline: ") && line.contains("clock"));
+    let corrected = running
+        .seen()
+        .iter()
+        .find(|line| line.contains("towline: ") && line.contains("clock"));
     let corrected = corrected.expect("a line on the corrected clock");
-    assert!(corrected.contains(year), "the clock's first time is shown: {corrected}");
+    assert!(
+        corrected.contains(year),
+        "the clock's first time is shown: {corrected}"
+    );
 }
 
 #[test]

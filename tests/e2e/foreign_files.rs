@@ -9,14 +9,31 @@ use crate::world::{RESCUE, Site, built};
 #[test]
 #[ignore = "boots QEMU: make test"]
 fn a_host_layer_that_carries_bash_is_refused() {
-    let layers: Vec<_> = built().layers.iter().filter(|path| !path.to_string_lossy().contains("host-")).cloned().collect();
+    let layers: Vec<_> = built()
+        .layers
+        .iter()
+        .filter(|path| !path.to_string_lossy().contains("host-"))
+        .cloned()
+        .collect();
     let site = Site::serving(&layers);
-    let files: &[(&str, u32, &[u8])] =
-        &[("etc/hostname", 0o644, b"example\n"), ("usr/bin/bash", 0o755, b"#!/bin/sh\n")];
-    add(&site.dir(), &[layer(Kind::Host, "example", Compression::Zstd, files)]);
-    let mut running = site.machine("foreign-files", site.https_medium()).start().expect("QEMU");
+    let files: &[(&str, u32, &[u8])] = &[
+        ("etc/hostname", 0o644, b"example\n"),
+        ("usr/bin/bash", 0o755, b"#!/bin/sh\n"),
+    ];
+    add(
+        &site.dir(),
+        &[layer(Kind::Host, "example", Compression::Zstd, files)],
+    );
+    let mut running = site
+        .machine("foreign-files", site.https_medium())
+        .start()
+        .expect("QEMU");
     let named = |line: &str| line.contains("usr/bin/bash") && line.contains("host/example");
-    running.wait_until("layer and entry that break the rule", RESCUE, named).expect("it names both");
-    running.wait_for("[r]", RESCUE).expect("the person is asked what to do");
+    running
+        .wait_until("layer and entry that break the rule", RESCUE, named)
+        .expect("it names both");
+    running
+        .wait_for("[r]", RESCUE)
+        .expect("the person is asked what to do");
     assert!(!site.events().contains("rescue-ready"));
 }

@@ -13,7 +13,8 @@ const REQUEST: &str = r#"{"nonce":"000000000000000000000000000000000000000000000
 
 /// A plan of the server at `port`, signed for [`REQUEST`].
 fn plan_of(port: u16) -> Vec<u8> {
-    let mut stream = TcpStream::connect(SocketAddr::from(([127, 0, 0, 1], port))).expect("the server");
+    let mut stream =
+        TcpStream::connect(SocketAddr::from(([127, 0, 0, 1], port))).expect("the server");
     let length = REQUEST.len();
     write!(
         stream,
@@ -22,8 +23,15 @@ fn plan_of(port: u16) -> Vec<u8> {
     .expect("a request");
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).expect("an answer");
-    let body = answer.windows(4).position(|w| w == b"\r\n\r\n").expect("a body");
-    assert!(answer.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&answer));
+    let body = answer
+        .windows(4)
+        .position(|w| w == b"\r\n\r\n")
+        .expect("a body");
+    assert!(
+        answer.starts_with(b"HTTP/1.1 200"),
+        "{}",
+        String::from_utf8_lossy(&answer)
+    );
     answer.split_off(body + 4)
 }
 
@@ -32,19 +40,37 @@ fn refuses(name: &str, site: &Site, plan: Vec<u8>, said: &str) {
     let upstream = SocketAddr::from(([127, 0, 0, 1], site.http));
     let proxy = Proxy::start(
         upstream,
-        Box::new(move |path, _| if path == "/v1/plan" { Fault::Replace(plan.clone()) } else { Fault::None }),
+        Box::new(move |path, _| {
+            if path == "/v1/plan" {
+                Fault::Replace(plan.clone())
+            } else {
+                Fault::None
+            }
+        }),
     );
     let image = site.medium(&[format!("http://10.0.2.2:{}", proxy.address.port())], &[]);
     let mut running = site.machine(name, image).start().expect("QEMU");
-    running.wait_for(said, RESCUE).expect("it says why the plan is refused");
-    running.wait_for("[r]", RESCUE).expect("the person is asked what to do");
-    assert!(!running.seen().iter().any(|line| line.contains("rescue system ready")));
+    running
+        .wait_for(said, RESCUE)
+        .expect("it says why the plan is refused");
+    running
+        .wait_for("[r]", RESCUE)
+        .expect("the person is asked what to do");
+    assert!(
+        !running
+            .seen()
+            .iter()
+            .any(|line| line.contains("rescue system ready"))
+    );
 }
 
 #[test]
 #[ignore = "boots QEMU: make test"]
 fn a_plan_with_a_strangers_signature_is_refused() {
-    let (site, stranger) = (Site::serving(&built().layers), Site::serving(&built().layers));
+    let (site, stranger) = (
+        Site::serving(&built().layers),
+        Site::serving(&built().layers),
+    );
     refuses("stranger", &site, plan_of(stranger.http), "signature");
 }
 

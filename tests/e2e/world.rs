@@ -34,15 +34,27 @@ fn root() -> &'static Path {
 /// The released program.
 pub(crate) fn towline() -> PathBuf {
     let program = root().join("target/release/towline");
-    assert!(program.exists(), "{} is missing: run make build", program.display());
+    assert!(
+        program.exists(),
+        "{} is missing: run make build",
+        program.display()
+    );
     program
 }
 
 /// Runs `towline` in `dir`; fails the test when it fails.
 pub(crate) fn run(dir: &Path, arguments: &[&str]) -> String {
-    let output = Command::new(towline()).args(arguments).current_dir(dir).output().expect("towline runs");
+    let output = Command::new(towline())
+        .args(arguments)
+        .current_dir(dir)
+        .output()
+        .expect("towline runs");
     let talk = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "towline {arguments:?}: {}\n{talk}", output.status);
+    assert!(
+        output.status.success(),
+        "towline {arguments:?}: {}\n{talk}",
+        output.status
+    );
     String::from_utf8(output.stdout).expect("UTF-8")
 }
 
@@ -52,14 +64,31 @@ pub(crate) fn built() -> &'static Built {
     BUILT.get_or_init(|| {
         let dir = root().join("target/demo");
         fs::create_dir_all(&dir).expect("target/demo");
-        run(root(), &["demo", "--build-only", "--dir", dir.to_str().expect("UTF-8")]);
+        run(
+            root(),
+            &[
+                "demo",
+                "--build-only",
+                "--dir",
+                dir.to_str().expect("UTF-8"),
+            ],
+        );
         let layer = |name: &str| {
             let files = fs::read_dir(dir.join("layers").join(name)).expect("a built layer");
             let mut layers = files.map(|file| file.expect("entry").path());
-            layers.find(|path| path.extension().is_some_and(|e| e == "layer")).expect("one layer")
+            layers
+                .find(|path| path.extension().is_some_and(|e| e == "layer"))
+                .expect("one layer")
         };
         Built {
-            layers: ["kernel-debian", "base-debian", "agent-restic", "host-example"].map(layer).into(),
+            layers: [
+                "kernel-debian",
+                "base-debian",
+                "agent-restic",
+                "host-example",
+            ]
+            .map(layer)
+            .into(),
             medium: dir.join("medium/towline.iso"),
         }
     })
@@ -77,18 +106,43 @@ pub(crate) struct Site {
 impl Site {
     /// A site with these layers published, served on free ports.
     pub(crate) fn serving(layers: &[PathBuf]) -> Self {
-        let folder = tempfile::Builder::new().prefix("towline-e2e-").tempdir().expect("a folder");
+        let folder = tempfile::Builder::new()
+            .prefix("towline-e2e-")
+            .tempdir()
+            .expect("a folder");
         let (https, http) = (free_port(), free_port());
         let listen = format!("127.0.0.1:{https}");
         let dir = folder.path().join("site");
         let dir_text = dir.to_str().expect("UTF-8");
-        run(folder.path(), &["init", dir_text, "--server-name", "10.0.2.2", "--listen", &listen]);
+        run(
+            folder.path(),
+            &[
+                "init",
+                dir_text,
+                "--server-name",
+                "10.0.2.2",
+                "--listen",
+                &listen,
+            ],
+        );
         let config = dir.join("towline.toml");
         let text = fs::read_to_string(&config).expect("towline.toml");
-        fs::write(&config, format!("http_listen = \"127.0.0.1:{http}\"\n{text}")).expect("towline.toml");
-        let layers: Vec<&str> = layers.iter().map(|layer| layer.to_str().expect("UTF-8")).collect();
+        fs::write(
+            &config,
+            format!("http_listen = \"127.0.0.1:{http}\"\n{text}"),
+        )
+        .expect("towline.toml");
+        let layers: Vec<&str> = layers
+            .iter()
+            .map(|layer| layer.to_str().expect("UTF-8"))
+            .collect();
         run(&dir, &[&["publish"], layers.as_slice()].concat());
-        let site = Self { folder, server: Mutex::new(None), https, http };
+        let site = Self {
+            folder,
+            server: Mutex::new(None),
+            https,
+            http,
+        };
         site.start();
         site
     }
@@ -117,7 +171,8 @@ impl Site {
                 }
             }
         });
-        wait.recv_timeout(Duration::from_secs(30)).expect("the server listens");
+        wait.recv_timeout(Duration::from_secs(30))
+            .expect("the server listens");
         *self.server.lock().expect("lock") = Some(child);
     }
 
@@ -137,7 +192,14 @@ impl Site {
         for server in servers {
             arguments.extend(["--server", server]);
         }
-        arguments.extend(["--root", "store/metadata/1.root.json", "--ca", "ca/ca.pem", "--host", "example"]);
+        arguments.extend([
+            "--root",
+            "store/metadata/1.root.json",
+            "--ca",
+            "ca/ca.pem",
+            "--host",
+            "example",
+        ]);
         arguments.extend(more);
         run(&self.dir(), &arguments);
         image
@@ -182,7 +244,10 @@ impl Drop for Site {
 pub(crate) fn expect_rescue(machine: &mut Running, site: &Site) {
     machine.wait_for(READY, RESCUE).expect("the rescue system");
     let events = site.events();
-    let report = events.lines().rfind(|line| line.contains("rescue-ready")).expect("a report");
+    let report = events
+        .lines()
+        .rfind(|line| line.contains("rescue-ready"))
+        .expect("a report");
     for layer in ["base/", "agent/restic/", "host/example/"] {
         assert!(report.contains(layer), "no check of {layer} in {report}");
     }
