@@ -92,7 +92,7 @@ fn fields(section: &[u8]) -> ModInfo {
                 info.soft.extend(names.map(str::to_owned));
             }
             Some(("alias", name)) if !name.contains(['*', ':']) => {
-                info.aliases.push(name.to_owned())
+                info.aliases.push(name.to_owned());
             }
             _ => {}
         }

@@ -184,8 +184,14 @@ fn stamp(args: &StampArgs) -> Outcome {
         Some("no --server is stamped: the machine will ask for one at its console")
     } else if settings.root.is_none() {
         Some("no --root is stamped: the machine can verify nothing and will not boot a chain")
-    } else if settings.servers.iter().any(|url| url.starts_with("http://")) {
-        Some("others can read along on http://; what is booted is verified all the same, and no secret is sent")
+    } else if settings
+        .servers
+        .iter()
+        .any(|url| url.starts_with("http://"))
+    {
+        Some(
+            "others can read along on http://; what is booted is verified all the same, and no secret is sent",
+        )
     } else {
         None
     };

@@ -12,7 +12,13 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("towline-server", &["towline-contract", "towline-initramfs"]),
     (
         "towline",
-        &["towline-contract", "towline-initramfs", "towline-machine", "towline-media", "towline-server"],
+        &[
+            "towline-contract",
+            "towline-initramfs",
+            "towline-machine",
+            "towline-media",
+            "towline-server",
+        ],
     ),
 ];
 
@@ -22,7 +28,11 @@ fn cargo(arguments: &[&str]) -> String {
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()
         .expect("cargo runs");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     String::from_utf8(output.stdout).expect("cargo prints UTF-8")
 }
 
@@ -33,17 +43,27 @@ fn dependencies_between_the_crates_point_one_way() {
     let allowed: BTreeMap<_, _> = ALLOWED.iter().copied().collect();
     let mut seen = 0;
     for package in metadata["packages"].as_array().unwrap() {
-        let Some(allowed) = allowed.get(package["name"].as_str().unwrap()) else { continue };
+        let Some(allowed) = allowed.get(package["name"].as_str().unwrap()) else {
+            continue;
+        };
         seen += 1;
         for dependency in package["dependencies"].as_array().unwrap() {
             let name = dependency["name"].as_str().unwrap();
             let shipped = dependency["kind"].is_null();
             if shipped && name.starts_with("towline") {
-                assert!(allowed.contains(&name), "{} must not depend on {name}", package["name"]);
+                assert!(
+                    allowed.contains(&name),
+                    "{} must not depend on {name}",
+                    package["name"]
+                );
             }
         }
     }
-    assert_eq!(seen, ALLOWED.len(), "every crate of the list is in the workspace");
+    assert_eq!(
+        seen,
+        ALLOWED.len(),
+        "every crate of the list is in the workspace"
+    );
 }
 
 #[test]
@@ -57,9 +77,14 @@ fn pid_1_links_the_listed_crates_and_no_others() {
         "--format={p}",
         "--target=x86_64-unknown-linux-gnu",
     ]);
-    let linked: BTreeSet<&str> = tree.lines().filter_map(|line| line.split(' ').next()).collect();
-    let listed: BTreeSet<&str> =
-        include_str!("../fixtures/stage1-crates.txt").lines().filter(|l| !l.starts_with('#')).collect();
+    let linked: BTreeSet<&str> = tree
+        .lines()
+        .filter_map(|line| line.split(' ').next())
+        .collect();
+    let listed: BTreeSet<&str> = include_str!("../fixtures/stage1-crates.txt")
+        .lines()
+        .filter(|l| !l.starts_with('#'))
+        .collect();
     let added: Vec<_> = linked.difference(&listed).collect();
     let gone: Vec<_> = listed.difference(&linked).collect();
     assert!(

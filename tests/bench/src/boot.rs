@@ -147,8 +147,9 @@ fn attempt(workshop: &Workshop, way: &Way, memory_mib: u32) -> Result<f64> {
         ..Machine::new(way.start.clone(), log)
     };
     let mut running: Running = machine.start()?;
-    let said =
-        |line: &str| line.contains(MARKER) || line.contains("What next?") || line.contains("Kernel panic");
+    let said = |line: &str| {
+        line.contains(MARKER) || line.contains("What next?") || line.contains("Kernel panic")
+    };
     let line = running.wait_until("the payload's init", BOOT_MAX, said)?;
     anyhow::ensure!(line.contains(MARKER), "{line}");
     running.cpu_seconds().context("QEMU's CPU time")
