@@ -24,13 +24,13 @@ pub(crate) struct InitArgs {
     #[arg(long = "server-name", value_name = "NAME")]
     server_names: Vec<String>,
     /// Address to serve HTTPS on
-    #[arg(long, default_value = "0.0.0.0:8443")]
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "0.0.0.0:8443")]
     listen: SocketAddr,
     /// Number of root keys
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=16))]
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=16))]
     root_keys: u8,
     /// How many root keys must sign
-    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=16))]
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=16))]
     root_threshold: u8,
 }
 

@@ -135,3 +135,64 @@ async fn converse(
         _ = ended.changed() => {}
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::fixture;
+
+    /// How long the server keeps up with a client that sends `text` and then nothing; time passes by itself.
+    async fn patience_with(text: &[u8]) -> (Duration, Vec<u8>) {
+        let folder = tempfile::tempdir().unwrap();
+        let now = "2026-11-23T22:00:00Z".parse().unwrap();
+        let site = fixture::site(&folder.path().join("site"), now);
+        let (_ending, ended) = watch::channel(());
+        let shared = Shared {
+            state: Arc::new(State::open(site, Arc::new(move || now)).unwrap()),
+            places: Arc::new(Semaphore::new(1)),
+            ended,
+        };
+        let (mut client, server) = tokio::io::duplex(4096);
+        client.write_all(text).await.unwrap();
+        let start = Instant::now();
+        converse(server, ([127, 0, 0, 1], 1).into(), shared).await;
+        let took = start.elapsed();
+        let mut answer = Vec::new();
+        client.read_to_end(&mut answer).await.unwrap();
+        (took, answer)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn clients_that_send_nothing_are_let_go() {
+        for text in [&b""[..], b"GET /v1/plan HTTP/1.1\r\nHost: a\r\nX-Slow: "] {
+            let (took, _) = patience_with(text).await;
+            assert!(took <= HEADERS_MAX + Duration::from_secs(1), "{took:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_with_nothing_more_to_ask_is_closed() {
+        let (took, answer) = patience_with(b"GET /nothing HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        assert!(answer.starts_with(b"HTTP/1.1 404"));
+        assert!(took <= HEADERS_MAX + Duration::from_secs(1), "{took:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_does_not_come_is_not_waited_for_long() {
+        let text = b"POST /v1/plan HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n{";
+        let (took, answer) = patience_with(text).await;
+        assert!(answer.starts_with(b"HTTP/1.1 408"));
+        assert!(took <= Duration::from_secs(60), "{took:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn more_headers_than_a_client_needs_are_refused() {
+        let many = "X-Many: 1\r\n".repeat(HEADERS_COUNT_MAX + 1);
+        let text = format!("GET /nothing HTTP/1.1\r\nHost: a\r\n{many}\r\n");
+        let (_, answer) = patience_with(text.as_bytes()).await;
+        assert!(answer.starts_with(b"HTTP/1.1 431"));
+    }
+}
