@@ -44,7 +44,7 @@ fn one_medium_starts_six_ways_with_its_stamp() {
         folder.path().join("again.iso"),
     );
     let built = build::build(&init, &target.join("packages"), &image, &|line| {
-        println!("{line}")
+        println!("{line}");
     })
     .unwrap();
     build::build(&init, &target.join("packages"), &again, &|_| {}).unwrap();

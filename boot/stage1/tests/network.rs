@@ -2,6 +2,8 @@
 //!
 //! Each test starts itself again inside a fresh namespace; what it does there touches nothing of this machine.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
 use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};

@@ -110,7 +110,7 @@ fn report(events: &Path, wanted: HandOver) -> Result<Report, Failure> {
                 ready = Some(Report {
                     checks,
                     memory_used_kib,
-                })
+                });
             }
             What::HandOver { how } => handed_over = Some(how),
             _ => {}

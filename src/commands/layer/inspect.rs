@@ -48,7 +48,7 @@ pub(super) fn run(args: &InspectArgs) -> Outcome {
     if args.entries {
         println!();
         list(&args.layer, |entry, target| {
-            println!("{}", line(entry, target))
+            println!("{}", line(entry, target));
         })?;
     }
     Ok(())
