@@ -1,5 +1,7 @@
 //! `towline media stamp`, `show` and `clear` on a small image that has a stamp area, and what they refuse.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
