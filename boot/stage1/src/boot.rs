@@ -386,6 +386,7 @@ impl Work<'_> {
         let started = Instant::now();
         let target = manifest.target_name();
         self.console.step(format_args!("fetching {target}"));
+        self.console.transfer(&target, 0, manifest.stored_bytes);
         self.mirrors
             .layer(manifest, &mut |chunk| sink.chunk(chunk), self.console)
             .await?;

@@ -6,6 +6,9 @@ use std::time::Duration;
 /// Time between two lines of one transfer.
 const BETWEEN_LINES: Duration = Duration::from_secs(5);
 
+/// A transfer that took less has no rate worth reading.
+const SHORT: Duration = Duration::from_millis(100);
+
 /// One transfer.
 #[derive(Debug)]
 pub(crate) struct Meter {
@@ -75,14 +78,11 @@ impl Meter {
 
     fn end_line(&self, done: u64, now: Duration) -> String {
         let took = now.saturating_sub(self.started);
-        let rate = rate(done.saturating_sub(self.start_bytes), took);
-        format!(
-            "{}: {} in {:.1} s, {}/s",
-            self.what,
-            Size(done),
-            took.as_secs_f64(),
-            Size(rate)
-        )
+        if took < SHORT {
+            return format!("{}: {}", self.what, Size(done));
+        }
+        let (rate, took) = (rate(done.saturating_sub(self.start_bytes), took), took.as_secs_f64());
+        format!("{}: {} in {took:.1} s, {}/s", self.what, Size(done), Size(rate))
     }
 }
 
@@ -159,6 +159,8 @@ mod tests {
         assert_eq!(line, "host: 2.0 KiB in 0.5 s, 4.0 KiB/s");
         assert_eq!(meter.report(2048, 2048, at(9)), None);
         assert!(!meter.is_of("host", 0));
+        let mut quick = Meter::new("host", 0, at(0));
+        assert_eq!(quick.report(10, 10, at(0)).unwrap(), "host: 10 B");
     }
 
     #[test]
