@@ -15,6 +15,9 @@ use exit::{Failure, Outcome};
 #[derive(Parser)]
 #[command(name = "towline", version, max_term_width = 80)]
 struct Cli {
+    /// Say nothing but results and failures
+    #[arg(short, long, global = true)]
+    quiet: bool,
     #[command(subcommand)]
     command: Command,
 }
@@ -34,7 +37,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    match run(cli.command) {
+    match run(cli.command, cli.quiet) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             print_failure(&failure);
@@ -43,14 +46,14 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(command: Command) -> Outcome {
+fn run(command: Command, quiet: bool) -> Outcome {
     match command {
         Command::Init(args) => commands::init::run(&args),
         Command::Publish(args) => commands::publish::run(&args),
         Command::Catalogue(args) => commands::catalogue::run(&args),
         Command::Serve(args) => commands::serve::run(&args),
         Command::Media(args) => commands::media::run(args),
-        Command::Layer(args) => commands::layer::run(&args),
+        Command::Layer(args) => commands::layer::run(&args, quiet),
         Command::Demo(args) => commands::demo::run(&args),
     }
 }

@@ -10,8 +10,10 @@ use std::time::Instant;
 use clap::{Args, Subcommand};
 use serde_json::json;
 use towline_contract::manifest::Manifest;
+use towline_initramfs::apt::AptError;
 use towline_initramfs::assemble::SourceError;
 use towline_initramfs::build::{self, BuildError, Built, Options};
+use towline_initramfs::libraries::LibraryError;
 use towline_initramfs::recipe::{Recipe, RecipeError};
 
 use crate::exit::{Exit, Failure, Outcome};
@@ -51,9 +53,10 @@ struct BuildArgs {
     json: bool,
 }
 
-pub(crate) fn run(args: &LayerArgs) -> Outcome {
+/// Runs the command; `quiet` leaves out what is said along the way.
+pub(crate) fn run(args: &LayerArgs, quiet: bool) -> Outcome {
     match &args.command {
-        LayerCommand::Build(args) => run_build(args),
+        LayerCommand::Build(args) => run_build(args, quiet),
         LayerCommand::Inspect(args) => inspect::run(args),
         LayerCommand::Verify(args) => verify::run(args),
     }
@@ -64,7 +67,7 @@ fn setting(text: &str) -> Result<(String, String), String> {
     Ok((name.to_owned(), value.to_owned()))
 }
 
-fn run_build(args: &BuildArgs) -> Outcome {
+fn run_build(args: &BuildArgs, quiet: bool) -> Outcome {
     let started = Instant::now();
     let settings: BTreeMap<_, _> = args.settings.iter().cloned().map(absolute).collect();
     let recipe = Recipe::read(&args.recipe, &settings).map_err(recipe_failure)?;
@@ -72,7 +75,11 @@ fn run_build(args: &BuildArgs) -> Outcome {
         out: args.out.clone(),
         cache: cache(args.cache.as_deref())?,
     };
-    let mut talk = |what: &str| eprintln!("towline: {what}");
+    let mut talk = |what: &str| {
+        if !quiet {
+            eprintln!("towline: {what}");
+        }
+    };
     let built = build::build(&recipe, &options, &mut talk).map_err(build_failure)?;
     print(&built, started.elapsed().as_secs_f64(), args.json);
     Ok(())
@@ -109,25 +116,45 @@ fn recipe_failure(error: RecipeError) -> Failure {
 
 fn build_failure(error: BuildError) -> Failure {
     let (exit, next) = match &error {
-        BuildError::Source { cause, .. } => match cause.as_ref() {
-            SourceError::Apt(_) => (Exit::NotReachable, None),
-            SourceError::Library(_) => (
-                Exit::No,
-                Some("add the packages that have them to the recipe"),
-            ),
-            _ => (Exit::Usage, None),
-        },
+        BuildError::Source { cause, .. } => source_failure(cause),
         BuildError::Missing(_) => (
             Exit::No,
-            Some("add the packages that have them, or exclude the files that need them"),
+            "add the packages that have them, or exclude the files that need them",
         ),
-        BuildError::Recipe { .. } | BuildError::Manifest(_) => (Exit::Usage, None),
-        _ => (Exit::Internal, None),
+        BuildError::Recipe { .. } | BuildError::Manifest(_) => (Exit::Usage, ""),
+        _ => (Exit::Internal, ""),
     };
     let failure = Failure::new(exit, error);
-    match next {
-        Some(next) => failure.next(next),
-        None => failure,
+    if next.is_empty() {
+        failure
+    } else {
+        failure.next(next)
+    }
+}
+
+fn source_failure(error: &SourceError) -> (Exit, &'static str) {
+    match error {
+        SourceError::Apt(AptError::NoLists) => {
+            (Exit::Usage, "run `apt-get update` as root, then try again")
+        }
+        SourceError::Apt(AptError::Download { .. }) => (
+            Exit::NotReachable,
+            "check the network; when the archive has newer versions, run `apt-get update` as root",
+        ),
+        SourceError::Apt(AptError::Digest { .. }) => {
+            (Exit::NotTrusted, "try again, or use another mirror")
+        }
+        SourceError::Apt(AptError::File { .. }) => {
+            (Exit::Internal, "choose another folder with --cache")
+        }
+        SourceError::Apt(AptError::Unresolved { .. }) => (
+            Exit::Usage,
+            "check the names; with old package lists, run `apt-get update` as root",
+        ),
+        SourceError::Library(LibraryError::Missing(_)) => {
+            (Exit::No, "add the packages that have them to the recipe")
+        }
+        _ => (Exit::Usage, ""),
     }
 }
 

@@ -12,17 +12,17 @@ const SECTION_BYTES_MAX: u64 = 16 << 20;
 
 /// What a module says of itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct ModInfo {
+pub(super) struct ModInfo {
     /// Modules that must be loaded before.
-    pub(crate) depends: Vec<String>,
+    pub(super) depends: Vec<String>,
     /// Modules or aliases of soft dependencies, `pre` and `post`.
-    pub(crate) soft: Vec<String>,
+    pub(super) soft: Vec<String>,
     /// Aliases without wildcards: what soft dependencies may name.
-    pub(crate) aliases: Vec<String>,
+    pub(super) aliases: Vec<String>,
 }
 
 /// Reads what the module at `path` says. A compressed one is unpacked in memory.
-pub(crate) fn read(path: &str, content: &Content) -> io::Result<ModInfo> {
+pub(super) fn read(path: &str, content: &Content) -> io::Result<ModInfo> {
     let mut unpacked = Vec::new();
     let reader = || content.reader().map(io::BufReader::new);
     match path.rsplit('.').next() {

@@ -3,11 +3,12 @@
 //! What a module needs is in its `.modinfo` section; `depmod` (kmod) writes the indexes of the selection. The medium and
 //! the kernel layer use the same functions, so that they fit.
 
+mod indexes;
+mod modinfo;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use towline_contract::manifest::Package;
@@ -15,8 +16,8 @@ use towline_contract::manifest::Package;
 use crate::content::{Content, Spool};
 use crate::deb::{self, DebError};
 use crate::filter::{Filter, glob_set};
-use crate::modinfo::{self, ModInfo};
 use crate::tree::{Meta, Node, Tree, TreeError};
+use modinfo::ModInfo;
 
 /// Why a kernel's modules cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -269,7 +270,6 @@ impl Kernel {
     /// # Errors
     /// `depmod` fails, or a module cannot be read.
     pub fn modules(&self, names: &BTreeSet<String>) -> Result<Tree, KernelError> {
-        let base = format!("usr/lib/modules/{}", self.release);
         let meta = |mode| Meta {
             mtime: Some(self.time),
             ..Meta::root(mode)
@@ -278,69 +278,37 @@ impl Kernel {
         for name in names {
             if let Some(module) = self.modules.get(name) {
                 let content = (*module.content).clone();
-                tree.file(
-                    format!("{base}/{}", module.path).as_bytes(),
-                    meta(0o644),
-                    content,
-                )?;
+                tree.file(self.path(&module.path).as_bytes(), meta(0o644), content)?;
             }
         }
         for (name, content) in self.indexes(names)? {
-            tree.file(format!("{base}/{name}").as_bytes(), meta(0o644), content)?;
+            tree.file(self.path(&name).as_bytes(), meta(0o644), content)?;
         }
         Ok(tree)
     }
 
-    /// Lets `depmod` write the indexes of these modules.
+    /// The path in a layer of something in the directory of the kernel's modules.
+    #[must_use]
+    pub fn path(&self, name: &str) -> String {
+        format!("usr/lib/modules/{}/{name}", self.release)
+    }
+
+    /// The paths in a layer of the modules of `names`.
+    pub fn paths<'a>(&'a self, names: &'a BTreeSet<String>) -> impl Iterator<Item = String> + 'a {
+        let modules = names.iter().filter_map(|name| self.modules.get(name));
+        modules.map(|module| self.path(&module.path))
+    }
+
+    /// The indexes of these modules.
     fn indexes(&self, names: &BTreeSet<String>) -> Result<BTreeMap<String, Content>, KernelError> {
-        let root = tempfile::tempdir().map_err(KernelError::Temporary)?;
-        let dir = root.path().join("lib/modules").join(&self.release);
-        let put = |path: &str, content: &Content| -> io::Result<()> {
-            let path = dir.join(path);
-            fs::create_dir_all(path.parent().unwrap_or(&dir))?;
-            let mut file = fs::File::create(path)?;
-            io::copy(&mut content.reader()?, &mut file).map(drop)
-        };
         let modules = names.iter().filter_map(|name| self.modules.get(name));
         let modules = modules.map(|module| (module.path.as_str(), &*module.content));
         let lists = self
             .lists
             .iter()
             .map(|(path, content)| (path.as_str(), &**content));
-        for (path, content) in modules.chain(lists) {
-            put(path, content).map_err(KernelError::Temporary)?;
-        }
-        depmod(root.path(), &self.release)?;
-        let mut indexes = BTreeMap::new();
-        for entry in fs::read_dir(&dir).map_err(KernelError::Temporary)? {
-            let entry = entry.map_err(KernelError::Temporary)?;
-            let name = entry.file_name().to_string_lossy().into_owned();
-            if entry.path().is_file() && name.starts_with("modules.") {
-                let bytes = fs::read(entry.path()).map_err(KernelError::Temporary)?;
-                indexes.insert(name, Content::from_bytes(bytes));
-            }
-        }
-        Ok(indexes)
+        indexes::by_depmod(&self.release, modules.chain(lists))
     }
-}
-
-fn depmod(root: &Path, release: &str) -> Result<(), KernelError> {
-    let path = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/sbin";
-    let output = Command::new("depmod")
-        .arg("-b")
-        .arg(root)
-        .arg(release)
-        .env("PATH", path)
-        .env("LC_ALL", "C")
-        .stdin(Stdio::null())
-        .output()
-        .map_err(|cause| KernelError::Depmod(cause.to_string()))?;
-    if output.status.success() {
-        return Ok(());
-    }
-    Err(KernelError::Depmod(
-        String::from_utf8_lossy(&output.stderr).trim().to_owned(),
-    ))
 }
 
 /// The regular files of `tree` whose path begins with `prefix`, by the rest of it.
@@ -355,7 +323,7 @@ fn files<'a>(tree: &'a Tree, prefix: &'a str) -> impl Iterator<Item = (&'a str, 
 }
 
 /// `e1000e` of `kernel/drivers/…/e1000e.ko.xz`; the kernel takes `-` for `_`.
-pub(crate) fn module_name(path: &str) -> Option<String> {
+fn module_name(path: &str) -> Option<String> {
     let file = path.rsplit('/').next()?;
     let name = &file[..file.find(".ko")?];
     Some(name.replace('-', "_"))

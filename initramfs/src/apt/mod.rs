@@ -2,16 +2,27 @@
 //!
 //! The closure is that of an empty machine, whatever is installed here, and needs no root: apt gets an empty status file
 //! and our own folder for downloads. Packages to be left out are shown to it as installed, so that what only they need
-//! stays out too. Every file, downloaded now or found in the folder, is checked against the SHA-256 in the signed lists.
+//! stays out too. Every file, downloaded now or found in the folder, is checked against the SHA-256 in the signed lists:
+//! apt itself takes a file of the right name and size as it is.
+
+mod status;
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use tempfile::NamedTempFile;
 use towline_contract::Digest;
 use towline_contract::digest::Hasher;
+
+/// Folder below the cache that stays empty: apt does not list the addresses of files that its folder has already.
+const NOTHING: &str = "nothing";
+
+/// Where apt keeps the archive's package lists.
+const LISTS: &str = "/var/lib/apt/lists";
 
 /// Why packages cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -26,14 +37,30 @@ pub enum AptError {
         cause: io::Error,
     },
     /// The lists of what the archive has are missing.
-    #[error("this machine has no package lists: run `apt-get update` (as root), then try again")]
+    #[error("this machine has no package lists in {LISTS}")]
     NoLists,
     /// apt does not know a package, or cannot resolve.
-    #[error("apt cannot provide {packages}: {talk}")]
-    Refused {
+    #[error("apt cannot resolve {packages}: {talk}")]
+    Unresolved {
         /// What was asked for.
         packages: String,
         /// Its errors, one line.
+        talk: String,
+    },
+    /// A package that is no kernel and does not depend on exactly one.
+    #[error("{package} depends on {found} kernel packages, and should on one")]
+    NoKernel {
+        /// The package.
+        package: String,
+        /// How many.
+        found: usize,
+    },
+    /// The archive cannot be reached, or no longer has what the lists name.
+    #[error("cannot download {files} packages: {talk}")]
+    Download {
+        /// How many were missing here.
+        files: usize,
+        /// apt's errors, one line.
         talk: String,
     },
     /// A package that the archive lists without a SHA-256.
@@ -44,8 +71,8 @@ pub enum AptError {
     Digest {
         /// The file.
         file: String,
-        /// Its digest; none when it is missing.
-        found: String,
+        /// Its digest.
+        found: Digest,
         /// The digest in the list.
         wanted: Digest,
     },
@@ -60,9 +87,6 @@ pub enum AptError {
     },
 }
 
-/// Folder below the cache that stays empty: apt does not list what a folder has already.
-const NOTHING: &str = "nothing";
-
 /// A folder of downloaded packages, shared by all builds of a user.
 #[derive(Debug)]
 pub struct Apt {
@@ -76,22 +100,26 @@ struct Download {
     digest: Digest,
 }
 
+impl Download {
+    fn package(&self) -> &str {
+        self.file.split('_').next().unwrap_or_default()
+    }
+}
+
 impl Apt {
     /// Uses `cache` for downloads; it is made if need be.
     ///
     /// # Errors
     /// The folder cannot be made.
     pub fn new(cache: &Path) -> Result<Self, AptError> {
-        let partial = cache.join("partial");
-        let nothing = cache.join(NOTHING).join("partial");
-        let file = |path: &Path| {
-            let path = path.to_owned();
-            move |cause| AptError::File { path, cause }
-        };
-        fs::create_dir_all(&partial).map_err(file(&partial))?;
-        fs::create_dir_all(&nothing).map_err(file(&nothing))?;
-        // apt reads our settings from arguments; a relative path would mean one below its own folders.
-        let cache = cache.canonicalize().map_err(file(cache))?;
+        for dir in [cache.join("partial"), cache.join(NOTHING).join("partial")] {
+            fs::create_dir_all(&dir).map_err(|cause| AptError::File { path: dir, cause })?;
+        }
+        // For apt, a relative path is one below its own folders.
+        let cache = cache.canonicalize().map_err(|cause| AptError::File {
+            path: cache.to_owned(),
+            cause,
+        })?;
         Ok(Self { cache })
     }
 
@@ -118,8 +146,12 @@ impl Apt {
     pub fn only(&self, packages: &[String]) -> Result<Vec<PathBuf>, AptError> {
         let _lock = self.lock()?;
         let nothing = self.pretend_installed(&[])?;
-        let names = self.dependencies(packages, &nothing)?;
-        let status = self.pretend_installed(&names)?;
+        let closure = self.resolve(packages, &nothing)?;
+        let names = closure
+            .iter()
+            .map(Download::package)
+            .filter(|name| !packages.iter().any(|p| p == name));
+        let status = self.pretend_installed(&names.map(str::to_owned).collect::<Vec<_>>())?;
         let downloads = self.resolve(packages, &status)?;
         self.fetch(&downloads, packages, &status)
     }
@@ -129,75 +161,26 @@ impl Apt {
     /// # Errors
     /// See [`AptError`]; also when there is none, or more than one.
     pub fn kernel(&self, package: &str) -> Result<PathBuf, AptError> {
-        let packages = [package.to_owned()];
         let nothing = self.pretend_installed(&[])?;
-        let listing = self.resolve(&packages, &nothing)?;
-        let is_kernel = |download: &&Download| {
-            let name = download.file.strip_prefix("linux-image-");
-            name.is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+        let closure = self.resolve(&[package.to_owned()], &nothing)?;
+        let is_kernel = |name: &&str| {
+            let version = name.strip_prefix("linux-image-");
+            version.is_some_and(|version| version.starts_with(|c: char| c.is_ascii_digit()))
         };
-        let kernels: Vec<_> = listing.iter().filter(is_kernel).collect();
-        let [kernel] = kernels.as_slice() else {
-            return Err(AptError::Refused {
-                packages: package.to_owned(),
-                talk: format!(
-                    "it depends on {} kernel packages, and should on one",
-                    kernels.len()
-                ),
-            });
-        };
-        let name = kernel.file.split('_').next().unwrap_or_default().to_owned();
-        let files = self.only(&[name])?;
-        files
-            .into_iter()
-            .next()
-            .ok_or_else(|| AptError::NoDigest(package.to_owned()))
-    }
-
-    /// Names of all packages that `packages` need, less themselves.
-    fn dependencies(
-        &self,
-        packages: &[String],
-        status: &tempfile::NamedTempFile,
-    ) -> Result<Vec<String>, AptError> {
-        let listing = self.resolve(packages, status)?;
-        let names = listing
+        let kernels: Vec<_> = closure
             .iter()
-            .filter_map(|download| download.file.split('_').next());
-        Ok(names
-            .filter(|name| !packages.iter().any(|package| package == name))
-            .map(str::to_owned)
-            .collect())
-    }
-
-    fn fetch(
-        &self,
-        downloads: &BTreeSet<Download>,
-        packages: &[String],
-        status: &tempfile::NamedTempFile,
-    ) -> Result<Vec<PathBuf>, AptError> {
-        let missing: Vec<_> = downloads
-            .iter()
-            .filter(|download| !self.has(download))
+            .map(Download::package)
+            .filter(is_kernel)
             .collect();
-        if !missing.is_empty() {
-            for download in &missing {
-                let _ = fs::remove_file(self.cache.join(&download.file)); // of another version with the same name
-            }
-            self.run(
-                "apt-get",
-                status,
-                &["--quiet", "--yes", "--download-only", "install", "--"],
-                packages,
-            )?;
-        }
-        for download in missing {
-            self.check(download)?;
-        }
-        Ok(downloads
-            .iter()
-            .map(|download| self.cache.join(&download.file))
-            .collect())
+        let no_kernel = || AptError::NoKernel {
+            package: package.to_owned(),
+            found: kernels.len(),
+        };
+        let [kernel] = kernels.as_slice() else {
+            return Err(no_kernel());
+        };
+        let files = self.only(&[(*kernel).to_owned()])?;
+        files.into_iter().next().ok_or_else(no_kernel)
     }
 
     /// Keeps other builds out of the folder: apt's own locks are for root.
@@ -207,78 +190,97 @@ impl Apt {
         lock.map_err(|cause| AptError::File { path, cause })
     }
 
-    /// A status file in which `without` are installed, in the versions that would be.
-    fn pretend_installed(&self, without: &[String]) -> Result<tempfile::NamedTempFile, AptError> {
-        let file = |cause| AptError::File {
+    /// A status file in which `packages` are installed, in the versions that would be.
+    fn pretend_installed(&self, packages: &[String]) -> Result<NamedTempFile, AptError> {
+        let failed = |cause| AptError::File {
             path: self.cache.clone(),
             cause,
         };
-        let mut status = tempfile::NamedTempFile::new_in(&self.cache).map_err(file)?;
-        if !without.is_empty() {
-            let records = self.run(
+        let mut file = NamedTempFile::new_in(&self.cache).map_err(failed)?;
+        if !packages.is_empty() {
+            let shown = self.run(
                 "apt-cache",
-                &status,
+                &file,
                 &["show", "--no-all-versions", "--"],
-                without,
-            )?;
-            let text: String = records.split("\n\n").filter_map(status_record).collect();
-            io::Write::write_all(&mut status, text.as_bytes()).map_err(file)?;
+                packages,
+            );
+            let shown = shown?.map_err(|talk| unresolved(packages, talk))?;
+            file.write_all(status::file(&shown).as_bytes())
+                .map_err(failed)?;
         }
-        Ok(status)
+        Ok(file)
     }
 
     fn resolve(
         &self,
         packages: &[String],
-        status: &tempfile::NamedTempFile,
+        status: &NamedTempFile,
     ) -> Result<BTreeSet<Download>, AptError> {
         let arguments = ["-qq", "--yes", "--print-uris", "install", "--"];
         let listing = self.run("apt-get", status, &arguments, packages)?;
+        let listing = listing.map_err(|talk| unresolved(packages, talk))?;
         let lines = listing.lines().filter(|line| line.starts_with('\''));
         lines
             .map(|line| parse_uri(line).ok_or_else(|| AptError::NoDigest(line.to_owned())))
             .collect()
     }
 
-    fn has(&self, download: &Download) -> bool {
-        digest_of(&self.cache.join(&download.file)).is_ok_and(|found| found == download.digest)
-    }
-
-    fn check(&self, download: &Download) -> Result<(), AptError> {
-        match digest_of(&self.cache.join(&download.file)) {
-            Ok(found) if found == download.digest => Ok(()),
-            found => Err(AptError::Digest {
-                file: download.file.clone(),
-                found: found.map_or_else(
-                    |cause| format!("none ({cause})"),
-                    |digest| digest.to_string(),
-                ),
-                wanted: download.digest,
-            }),
+    /// Makes sure that the folder has all of `downloads`, as the signed lists describe them; gives their paths.
+    fn fetch(
+        &self,
+        downloads: &BTreeSet<Download>,
+        packages: &[String],
+        status: &NamedTempFile,
+    ) -> Result<Vec<PathBuf>, AptError> {
+        let path = |download: &Download| self.cache.join(&download.file);
+        let has = |download: &Download| {
+            digest_of(&path(download)).is_ok_and(|found| found == download.digest)
+        };
+        let missing: Vec<_> = downloads.iter().filter(|download| !has(download)).collect();
+        if !missing.is_empty() {
+            for download in &missing {
+                let _ = fs::remove_file(path(download)); // a damaged one, which apt would take for good
+            }
+            let arguments = ["--quiet", "--yes", "--download-only", "install", "--"];
+            let files = missing.len();
+            self.run("apt-get", status, &arguments, packages)?
+                .map_err(|talk| AptError::Download { files, talk })?;
         }
+        for download in missing {
+            let found = digest_of(&path(download)).map_err(|cause| AptError::File {
+                path: path(download),
+                cause,
+            })?;
+            if found != download.digest {
+                return Err(AptError::Digest {
+                    file: download.file.clone(),
+                    found,
+                    wanted: download.digest,
+                });
+            }
+        }
+        Ok(downloads.iter().map(path).collect())
     }
 
-    /// Runs one of apt's programs with our settings; gives what it printed.
+    /// Runs one of apt's programs with our settings; gives what it printed, or its errors.
     fn run(
         &self,
         program: &'static str,
-        status: &tempfile::NamedTempFile,
+        status: &NamedTempFile,
         arguments: &[&str],
         packages: &[String],
-    ) -> Result<String, AptError> {
-        let mut option = std::ffi::OsString::from("Dir::State::status=");
-        option.push(status.path());
-        let mut archives = std::ffi::OsString::from("Dir::Cache::archives=");
-        archives.push(if arguments.contains(&"--print-uris") {
+    ) -> Result<Result<String, String>, AptError> {
+        let listing = arguments.contains(&"--print-uris");
+        let archives = if listing {
             self.cache.join(NOTHING)
         } else {
             self.cache.clone()
-        });
+        };
         let output = Command::new(program)
             .arg("-o")
-            .arg(option)
+            .arg(option("Dir::State::status=", status.path()))
             .arg("-o")
-            .arg(archives)
+            .arg(option("Dir::Cache::archives=", &archives))
             .args(["-o", "Debug::NoLocking=true"])
             .args(["-o", "APT::Install-Recommends=false"])
             .args(["-o", "APT::Install-Suggests=false"])
@@ -293,7 +295,7 @@ impl Apt {
             .output()
             .map_err(|cause| AptError::NoApt { program, cause })?;
         if output.status.success() {
-            return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+            return Ok(Ok(String::from_utf8_lossy(&output.stdout).into_owned()));
         }
         if !has_lists() {
             return Err(AptError::NoLists);
@@ -303,38 +305,25 @@ impl Apt {
             .lines()
             .filter_map(|line| line.strip_prefix("E: "))
             .collect();
-        Err(AptError::Refused {
-            packages: packages.join(" "),
-            talk: if errors.is_empty() {
-                talk.trim().to_owned()
-            } else {
-                errors.join("; ")
-            },
-        })
+        Ok(Err(if errors.is_empty() {
+            talk.trim().to_owned()
+        } else {
+            errors.join("; ")
+        }))
     }
 }
 
-/// A package's record, as dpkg's status file would have it: installed, in a version just above the archive's, so that apt
-/// sees no reason to touch it, but also as a provider of that very version.
-fn status_record(record: &str) -> Option<String> {
-    let field = |name: &str| {
-        record
-            .lines()
-            .find_map(|line| line.strip_prefix(name))
-            .map(str::trim)
-    };
-    let (name, version) = (field("Package:")?, field("Version:")?);
-    let provides = field("Provides:").map_or(String::new(), |more| format!(", {more}"));
-    let mut text =
-        format!("Package: {name}\nStatus: install ok installed\nVersion: {version}+installed\n");
-    for more in ["Architecture:", "Multi-Arch:"] {
-        text += &field(more).map_or(String::new(), |value| format!("{more} {value}\n"));
+fn option(name: &str, path: &Path) -> OsString {
+    let mut option = OsString::from(name);
+    option.push(path);
+    option
+}
+
+fn unresolved(packages: &[String], talk: String) -> AptError {
+    AptError::Unresolved {
+        packages: packages.join(" "),
+        talk,
     }
-    Some(
-        text + &format!(
-            "Provides: {name} (= {version}){provides}\nMaintainer: none\nDescription: none\n\n"
-        ),
-    )
 }
 
 /// File name and digest of `'URI' FILE BYTES SHA256:DIGEST`.
@@ -364,7 +353,25 @@ fn digest_of(path: &Path) -> io::Result<Digest> {
 
 /// Whether this machine has package lists at all.
 fn has_lists() -> bool {
-    let is_list = |name: std::ffi::OsString| name.to_string_lossy().contains("_Packages");
-    fs::read_dir("/var/lib/apt/lists")
+    let is_list = |name: OsString| name.to_string_lossy().contains("_Packages");
+    fs::read_dir(LISTS)
         .is_ok_and(|entries| entries.flatten().any(|entry| is_list(entry.file_name())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listed_file_needs_a_sha256_and_a_plain_name() {
+        let digest = Digest::of(b"");
+        let line = format!("'http://a/b.deb' b_1%3a2_amd64.deb 10 SHA256:{digest}");
+        let wanted = Download {
+            file: "b_1%3a2_amd64.deb".into(),
+            digest,
+        };
+        assert_eq!(parse_uri(&line), Some(wanted));
+        assert_eq!(parse_uri("'http://a/b.deb' b.deb 10 MD5Sum:aa"), None);
+        assert_eq!(parse_uri(&line.replace(" b_1", " ../b_1")), None);
+    }
 }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use towline_contract::newc::mode;
 
-use crate::assemble::SourceError;
+use super::SourceError;
 use crate::content::Content;
 use crate::filter::Filter;
 use crate::tree::{Entry, Meta, Node, Tree};
@@ -20,7 +20,7 @@ use crate::tree::{Entry, Meta, Node, Tree};
 ///
 /// # Errors
 /// A folder that cannot be read, or an entry that does not fit.
-pub(crate) fn add(
+pub(super) fn add(
     from: &Path,
     to: &str,
     filter: &Filter,
@@ -69,7 +69,7 @@ pub(crate) fn add(
 }
 
 /// Permission bits that do not depend on the umask: 0755 for directories and what its owner may execute, else 0644.
-pub(crate) fn plain_mode(metadata: &Metadata) -> u32 {
+pub(super) fn plain_mode(metadata: &Metadata) -> u32 {
     if metadata.is_dir() || metadata.mode() & 0o100 != 0 {
         0o755
     } else {

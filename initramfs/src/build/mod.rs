@@ -2,15 +2,15 @@
 //!
 //! Both appear whole or not at all: they are written under temporary names, synced, and renamed; the manifest last.
 
+mod describe;
+mod scratch;
+
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
-use towline_contract::Timestamp;
 use towline_contract::handover::IMAGES_DIR;
-use towline_contract::manifest::{
-    Compression, Image, Kind, MANIFEST_FORMAT, Manifest, ManifestError,
-};
+use towline_contract::manifest::{Compression, Image, Kind, Manifest, ManifestError};
 
 use crate::assemble::{Assembler, Assembly, SourceError};
 use crate::content::Content;
@@ -19,7 +19,8 @@ use crate::image::{self, ImageError};
 use crate::libraries::{self, Findings, LibraryError, Missing};
 use crate::recipe::{Form, Recipe};
 use crate::tree::{Meta, Tree, TreeError};
-use crate::write::{self, Stored, WriteError};
+use crate::write::{self, WriteError};
+use scratch::Scratch;
 
 /// Why a layer cannot be built.
 #[derive(Debug, thiserror::Error)]
@@ -48,7 +49,7 @@ pub enum BuildError {
         what: String,
     },
     /// Something that the layer needs is nowhere.
-    #[error("the layer lacks {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    #[error("the layer lacks {}", libraries::list(.0))]
     Missing(Vec<Missing>),
     /// A file of the layer cannot be understood.
     #[error(transparent)]
@@ -105,7 +106,9 @@ pub fn build(
     options: &Options,
     talk: &mut dyn FnMut(&str),
 ) -> Result<Built, BuildError> {
-    std::fs::create_dir_all(&options.out).map_err(|cause| output(&options.out, cause))?;
+    let out = &options.out;
+    std::fs::create_dir_all(out).map_err(|cause| output(out, cause))?;
+    let scratch = Scratch::new(out).map_err(|cause| output(out, cause))?;
     let assembly = assemble(recipe, &options.cache, talk)?;
     let findings = libraries::survey(&assembly.tree, &assembly.private)?;
     refuse_missing(recipe, &findings)?;
@@ -114,26 +117,21 @@ pub fn build(
         Some(time) => u32::try_from(time.as_second()).unwrap_or(0),
         None => assembly.time,
     };
-    let scratch = tempfile::Builder::new()
-        .prefix(".towline-")
-        .tempdir_in(&options.out);
-    let scratch = scratch.map_err(|cause| output(&options.out, cause))?;
     talk(match recipe.form {
         Form::Image => "making the image",
         Form::Files => "writing the archive",
     });
     let packed = pack(recipe, assembly, time, scratch.path())?;
-    let mut file =
-        NamedTempFile::new_in(scratch.path()).map_err(|cause| output(&options.out, cause))?;
+    let file = NamedTempFile::new_in(scratch.path()).map_err(|cause| output(out, cause))?;
     let stored = write::write(
         &packed.tree,
         time,
         packed.compression,
         recipe.level,
-        file.as_file_mut(),
+        file.as_file(),
     )?;
-    let manifest = manifest(recipe, packed, findings, &stored, time)?;
-    publish(file, manifest, &options.out)
+    let manifest = describe::manifest(recipe, packed, findings, &stored, time)?;
+    publish(file, manifest, out, scratch.path())
 }
 
 fn output(path: &Path, cause: io::Error) -> BuildError {
@@ -244,65 +242,13 @@ fn pack(
     })
 }
 
-fn manifest(
-    recipe: &Recipe,
-    packed: Packed,
-    findings: Findings,
-    stored: &Stored,
-    time: u32,
-) -> Result<Manifest, BuildError> {
-    let manifest = Manifest {
-        format: MANIFEST_FORMAT,
-        kind: recipe.kind,
-        name: recipe.name.clone(),
-        version: version(recipe, &packed.assembly, time)?,
-        architecture: recipe.architecture.clone(),
-        created: Timestamp::from_second(time.into()).unwrap_or(Timestamp::UNIX_EPOCH),
-        digest: stored.digest,
-        stored_bytes: stored.stored_bytes,
-        unpacked_bytes: stored.unpacked_bytes,
-        entries: stored.entries,
-        compression: packed.compression,
-        chunks: stored.chunks.clone(),
-        placement: recipe.placement,
-        image: packed.image,
-        kernel_release: packed.assembly.kernel_release,
-        provides: findings.provides,
-        requires: findings.requires,
-        replaceable: recipe.replaceable.clone(),
-        packages: packed.assembly.packages.into_keys().collect(),
-        checks: recipe.checks.clone(),
-    };
-    // What is written must be what every reader takes.
-    Ok(Manifest::parse(&manifest.to_bytes())?)
-}
-
-/// The recipe's version with its placeholders filled.
-fn version(recipe: &Recipe, assembly: &Assembly, time: u32) -> Result<String, BuildError> {
-    let date = Timestamp::from_second(time.into())
-        .unwrap_or(Timestamp::UNIX_EPOCH)
-        .to_string();
-    let mut version = recipe
-        .version
-        .replace("${date}", &date[..10].replace('-', ""));
-    for package in assembly.packages.keys() {
-        version = version.replace(&format!("${{package.{}}}", package.name), &package.version);
-    }
-    for (name, value) in &assembly.placeholders {
-        version = version.replace(&format!("${{{name}}}"), value);
-    }
-    if let Some((_, rest)) = version.split_once("${") {
-        let name = rest.split('}').next().unwrap_or_default();
-        return Err(BuildError::Recipe {
-            recipe: recipe.path.clone(),
-            what: format!("the version uses ${{{name}}}, which has no value"),
-        });
-    }
-    Ok(version)
-}
-
 /// Gives the layer and the manifest their names.
-fn publish(file: NamedTempFile, manifest: Manifest, out: &Path) -> Result<Built, BuildError> {
+fn publish(
+    file: NamedTempFile,
+    manifest: Manifest,
+    out: &Path,
+    scratch: &Path,
+) -> Result<Built, BuildError> {
     let name = format!(
         "{}-{}-{}-{}",
         manifest.kind, manifest.name, manifest.version, manifest.architecture
@@ -313,7 +259,7 @@ fn publish(file: NamedTempFile, manifest: Manifest, out: &Path) -> Result<Built,
         let path = path.to_owned();
         move |cause| output(&path, cause)
     };
-    let mut document = NamedTempFile::new_in(out).map_err(failed(out))?;
+    let mut document = NamedTempFile::new_in(scratch).map_err(failed(out))?;
     document
         .write_all(&manifest.to_bytes())
         .map_err(failed(&manifest_file))?;

@@ -4,10 +4,14 @@
 //! through the links that the tree already has, so Debian's `lib/udev/…` goes to `usr/lib/udev/…` once
 //! `lib -> usr/lib` is there. (The kernel would replace the link by a directory, and no program would start.)
 
+mod path;
+
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use crate::content::Content;
+pub use path::display;
+use path::{components, normalise, parents};
 
 /// Most symbolic links followed for one path: Linux's own limit (path_resolution(7)).
 const LINKS_FOLLOWED_MAX: usize = 40;
@@ -105,15 +109,6 @@ pub enum TreeError {
         /// What it names.
         target: String,
     },
-}
-
-/// A path for people.
-#[must_use]
-pub fn display(path: &[u8]) -> String {
-    match std::str::from_utf8(path) {
-        Ok(text) if !text.chars().any(char::is_control) => text.to_owned(),
-        _ => path.escape_ascii().to_string(),
-    }
 }
 
 /// The tree.
@@ -383,23 +378,4 @@ impl Node {
             Self::Special { .. } => "a device node, fifo or socket",
         }
     }
-}
-
-/// The parts of a path that are names or `..`.
-fn components(path: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
-    path.split(|b| *b == b'/')
-        .filter(|part| !part.is_empty() && *part != b".")
-}
-
-/// `path` relative to the root, without empty parts and `.`; none when it has `..` or a NUL.
-fn normalise(path: &[u8]) -> Option<Vec<u8>> {
-    let parts: Vec<_> = components(path).collect();
-    let bad = path.contains(&0) || parts.contains(&b"..".as_slice());
-    (!bad).then(|| parts.join(b"/".as_slice()))
-}
-
-/// The directories that lead to `path`, outermost first.
-fn parents(path: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let slashes = path.iter().enumerate().filter(|(_, byte)| **byte == b'/');
-    slashes.map(|(at, _)| &path[..at])
 }

@@ -1,0 +1,87 @@
+//! Sources that are in the recipe itself, or plain files of this machine.
+
+use std::fs;
+
+use crate::content::Content;
+use crate::filter::Filter;
+use crate::recipe::{DirectoriesSource, DirectorySource, FileContent, FileSource, LinksSource};
+use crate::tree::{Meta, Node};
+
+use super::{Assembler, SourceError, directory};
+
+impl Assembler<'_> {
+    pub(super) fn directory(&mut self, source: &DirectorySource) -> Result<(), SourceError> {
+        let from = self.recipe.beside(&source.path);
+        let filter = Filter::new(&source.include, &source.exclude)?;
+        let to = source.to.trim_matches('/');
+        let newest = directory::add(
+            &from,
+            to,
+            &filter,
+            source.keep_modes,
+            &mut self.assembly.tree,
+        )?;
+        self.note_time(newest);
+        Ok(())
+    }
+
+    pub(super) fn file(&mut self, source: &FileSource) -> Result<(), SourceError> {
+        let (mut bytes, permissions) = match &source.content {
+            FileContent::Text(text) => (text.clone().into_bytes(), 0o644),
+            FileContent::From(path) => self.file_of_machine(path)?,
+            FileContent::Copy(path) => self.file_of_layer(path)?,
+        };
+        bytes.extend_from_slice(source.append.as_bytes());
+        let meta = Meta::root(source.mode.unwrap_or(permissions));
+        self.assembly
+            .tree
+            .file(source.path.as_bytes(), meta, Content::from_bytes(bytes))?;
+        Ok(())
+    }
+
+    fn file_of_machine(&mut self, path: &str) -> Result<(Vec<u8>, u32), SourceError> {
+        let path = self.recipe.beside(path);
+        let read = |cause| SourceError::Read {
+            path: path.clone(),
+            cause,
+        };
+        let metadata = path.metadata().map_err(read)?;
+        Ok((
+            fs::read(&path).map_err(read)?,
+            directory::plain_mode(&metadata),
+        ))
+    }
+
+    fn file_of_layer(&self, path: &str) -> Result<(Vec<u8>, u32), SourceError> {
+        let found = self.assembly.tree.find(path.as_bytes());
+        let Some((content, mode)) = found.and_then(|(_, entry)| match &entry.node {
+            Node::File(content) => Some((content, entry.meta.mode)),
+            _ => None,
+        }) else {
+            return Err(SourceError::NoFile(path.to_owned()));
+        };
+        let bytes = content.read().map_err(|cause| SourceError::Read {
+            path: path.into(),
+            cause,
+        })?;
+        Ok((bytes, mode))
+    }
+
+    pub(super) fn links(&mut self, source: &LinksSource) -> Result<(), SourceError> {
+        for (path, target) in &source.links {
+            self.assembly
+                .tree
+                .symlink(path.as_bytes(), Meta::root(0o777), target.as_bytes())?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn directories(&mut self, source: &DirectoriesSource) -> Result<(), SourceError> {
+        for path in &source.paths {
+            self.assembly
+                .tree
+                .directory(path.as_bytes(), Meta::root(source.mode.unwrap_or(0o755)))?;
+        }
+        Ok(())
+    }
+}

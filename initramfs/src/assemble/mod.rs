@@ -1,0 +1,176 @@
+//! From a recipe's sources to one tree.
+
+mod directory;
+mod entries;
+mod packages;
+mod programs;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use towline_contract::manifest::Package;
+
+use crate::apt::{Apt, AptError};
+use crate::content::Spool;
+use crate::deb::DebError;
+use crate::filter::Filter;
+use crate::kernel::KernelError;
+use crate::libraries::LibraryError;
+use crate::recipe::{AptSource, Recipe, Source};
+use crate::tree::{Tree, TreeError};
+
+/// What went wrong with one source.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// Packages cannot be had.
+    #[error(transparent)]
+    Apt(#[from] AptError),
+    /// A package cannot be unpacked.
+    #[error(transparent)]
+    Deb(#[from] DebError),
+    /// A kernel cannot be used.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+    /// Programs or libraries are missing.
+    #[error(transparent)]
+    Library(#[from] LibraryError),
+    /// An entry does not fit.
+    #[error(transparent)]
+    Tree(#[from] TreeError),
+    /// A glob that is not valid.
+    #[error(transparent)]
+    Glob(#[from] globset::Error),
+    /// A file or folder of this machine.
+    #[error("cannot read {path}")]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        cause: io::Error,
+    },
+    /// A file of the layer that is not there.
+    #[error("the layer has no file {0} at this point")]
+    NoFile(String),
+    /// A package without what it is there for.
+    #[error("package {package} has no {what}")]
+    Lacks {
+        /// The package.
+        package: String,
+        /// What is missing.
+        what: String,
+    },
+}
+
+/// All sources of a recipe together.
+#[derive(Debug, Default)]
+pub struct Assembly {
+    /// The tree.
+    pub tree: Tree,
+    /// What lies beside the image.
+    pub plain: Tree,
+    /// Packages, and the paths in the tree that came from each.
+    pub packages: BTreeMap<Package, BTreeSet<Vec<u8>>>,
+    /// Kernel release.
+    pub kernel_release: Option<String>,
+    /// Directories of programs that have their own libraries.
+    pub private: Vec<String>,
+    /// Newest time of the sources, in seconds since 1970.
+    pub time: u32,
+    /// Values for the placeholders of the recipe's version, beside those of the packages.
+    pub placeholders: BTreeMap<String, String>,
+}
+
+/// Adds sources to an [`Assembly`].
+pub struct Assembler<'a> {
+    recipe: &'a Recipe,
+    cache: &'a Path,
+    spool: Spool,
+    filter: Filter,
+    talk: &'a mut dyn FnMut(&str),
+    assembly: Assembly,
+}
+
+impl<'a> Assembler<'a> {
+    /// An empty assembly for `recipe`. Packages are kept in `cache`; `talk` hears what is going on.
+    ///
+    /// # Errors
+    /// No temporary file can be made, or a glob of the recipe is not valid.
+    pub fn new(
+        recipe: &'a Recipe,
+        cache: &'a Path,
+        talk: &'a mut dyn FnMut(&str),
+    ) -> Result<Self, SourceError> {
+        let spool = Spool::new().map_err(|cause| SourceError::Read {
+            path: std::env::temp_dir(),
+            cause,
+        })?;
+        Ok(Self {
+            recipe,
+            cache,
+            spool,
+            filter: Filter::new(&recipe.include, &recipe.exclude)?,
+            talk,
+            assembly: Assembly::default(),
+        })
+    }
+
+    /// Adds one source.
+    ///
+    /// # Errors
+    /// See [`SourceError`].
+    pub fn add(&mut self, source: &Source) -> Result<(), SourceError> {
+        match source {
+            Source::Apt(source) => {
+                (self.talk)(&format!("resolving {} packages", source.packages.len()));
+                let files = self.apt()?.closure(&source.packages, &source.without)?;
+                self.packages(&files, source)
+            }
+            Source::Deb(source) => {
+                let files: Vec<_> = source
+                    .files
+                    .iter()
+                    .map(|file| self.recipe.beside(file))
+                    .collect();
+                let rules = AptSource {
+                    exclude: source.exclude.clone(),
+                    include: source.include.clone(),
+                    programs: source.programs.clone(),
+                    dlopen: source.dlopen.clone(),
+                    private: source.private.clone(),
+                    ..AptSource::default()
+                };
+                self.packages(&files, &rules)
+            }
+            Source::Kernel(source) => self.kernel(source),
+            Source::Directory(source) => self.directory(source),
+            Source::Program(source) => self.programs_of_machine(source),
+            Source::Certificates(source) => self.certificates(source),
+            Source::File(source) => self.file(source),
+            Source::Links(source) => self.links(source),
+            Source::Directories(source) => self.directories(source),
+        }
+    }
+
+    /// The assembly, with what the recipe leaves out left out.
+    #[must_use]
+    pub fn finish(self) -> Assembly {
+        let mut assembly = self.assembly;
+        assembly.tree.retain(|path, _| self.filter.keeps(path));
+        let (tree, plain) = (&assembly.tree, &assembly.plain);
+        let is_there = |path: &Vec<u8>| tree.get(path).or_else(|| plain.get(path)).is_some();
+        assembly
+            .packages
+            .retain(|_, paths| paths.iter().any(is_there));
+        assembly
+    }
+
+    fn apt(&self) -> Result<Apt, AptError> {
+        Apt::new(self.cache)
+    }
+
+    fn note_time(&mut self, time: u32) {
+        self.assembly.time = self.assembly.time.max(time);
+    }
+}

@@ -1,0 +1,214 @@
+//! Sources that are packages: whole ones, programs out of them, kernels, certificates.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use crate::content::Content;
+use crate::deb;
+use crate::filter::Filter;
+use crate::kernel::{Kernel, Selection};
+use crate::recipe::{AptSource, CertificatesSource, KernelSource};
+use crate::tree::{Meta, Node, Tree, TreeError, display};
+
+use super::programs::Wanted;
+use super::{Assembler, SourceError};
+
+impl Assembler<'_> {
+    /// Adds the files of packages, or only the programs that the rules name.
+    pub(super) fn packages(
+        &mut self,
+        files: &[PathBuf],
+        rules: &AptSource,
+    ) -> Result<(), SourceError> {
+        if !rules.programs.is_empty() {
+            return self.programs_of_packages(files, rules);
+        }
+        let filter = Filter::new(&rules.include, &rules.exclude)?;
+        (self.talk)(&format!("unpacking {} packages", files.len()));
+        for file in files {
+            let mut paths = BTreeSet::new();
+            let mut added = |path| {
+                paths.insert(path);
+            };
+            let package = deb::unpack(
+                file,
+                &filter,
+                &mut self.spool,
+                &mut self.assembly.tree,
+                &mut added,
+            )?;
+            self.assembly.packages.insert(package, paths);
+        }
+        self.note_time(self.assembly.tree.newest().unwrap_or(0));
+        Ok(())
+    }
+
+    /// Adds programs and their libraries out of packages, which are unpacked aside.
+    fn programs_of_packages(
+        &mut self,
+        files: &[PathBuf],
+        rules: &AptSource,
+    ) -> Result<(), SourceError> {
+        let mut tree = merged_usr()?;
+        let mut packages = BTreeMap::new();
+        for file in files {
+            let mut paths = BTreeSet::new();
+            let mut added = |path| {
+                paths.insert(path);
+            };
+            let package = deb::unpack(
+                file,
+                &Filter::default(),
+                &mut self.spool,
+                &mut tree,
+                &mut added,
+            )?;
+            packages.insert(package, paths);
+        }
+        let wanted = Wanted {
+            programs: &rules.programs,
+            dlopen: &rules.dlopen,
+            private: rules.private.as_deref(),
+        };
+        let mut taken = self.take_programs(&tree, &wanted)?;
+        let filter = Filter::only(&rules.include, &rules.exclude)?;
+        for (path, entry) in tree.iter().filter(|(path, _)| filter.keeps(path)) {
+            if !matches!(entry.node, Node::Directory { .. }) {
+                let place = self.assembly.tree.insert(path, entry.clone())?;
+                taken.insert(path.to_vec(), place);
+            }
+        }
+        for (package, paths) in packages {
+            let places: BTreeSet<_> = paths
+                .iter()
+                .filter_map(|path| taken.get(path).cloned())
+                .collect();
+            if !places.is_empty() {
+                self.assembly.packages.insert(package, places);
+            }
+        }
+        self.note_time(tree.newest().unwrap_or(0));
+        Ok(())
+    }
+
+    /// Adds a kernel's modules, and beside the image the kernel itself and what must be loaded before.
+    pub(super) fn kernel(&mut self, source: &KernelSource) -> Result<(), SourceError> {
+        let file = match (&source.file, &source.package) {
+            (Some(file), _) => self.recipe.beside(file),
+            (None, package) => self.apt()?.kernel(package.as_deref().unwrap_or_default())?,
+        };
+        let kernel = Kernel::open(&file, &mut self.spool)?;
+        let selection = Selection {
+            modules: source.modules.clone(),
+            without: source.without.clone(),
+        };
+        let plain = kernel.select(&Selection {
+            modules: source.plain.clone(),
+            without: vec![],
+        })?;
+        let mut names = kernel.select(&selection)?;
+        names.extend(plain.iter().cloned());
+        (self.talk)(&format!(
+            "kernel {}: {} modules",
+            kernel.release,
+            names.len()
+        ));
+
+        let tree = kernel.modules(&names)?;
+        let image = format!("boot/vmlinuz-{}", kernel.release);
+        let meta = Meta {
+            mtime: Some(kernel.time),
+            ..Meta::root(0o644)
+        };
+        let image = self
+            .assembly
+            .plain
+            .file(image.as_bytes(), meta, kernel.image().clone())?;
+        for path in kernel.paths(&plain) {
+            // The index is the whole one: unpacked over the image, it must not hide what only the image has.
+            for path in [path, kernel.path("modules.dep")] {
+                if let Some(entry) = tree.get(path.as_bytes()) {
+                    self.assembly.plain.insert(path.as_bytes(), entry.clone())?;
+                }
+            }
+        }
+        self.assembly.tree.merge(tree)?;
+        self.note_time(kernel.time);
+        let values = [
+            ("kernel.version", &kernel.package.version),
+            ("kernel.release", &kernel.release),
+        ];
+        self.assembly
+            .placeholders
+            .extend(values.map(|(name, value)| (name.to_owned(), value.clone())));
+        self.assembly
+            .packages
+            .insert(kernel.package, BTreeSet::from([image]));
+        self.assembly.kernel_release = Some(kernel.release);
+        Ok(())
+    }
+
+    /// Adds one file with all certificates of a package, in the order of their names, as `update-ca-certificates` does.
+    pub(super) fn certificates(&mut self, source: &CertificatesSource) -> Result<(), SourceError> {
+        let files = self.apt()?.only(std::slice::from_ref(&source.package))?;
+        let wanted = Filter::only(&["usr/share/ca-certificates/**/*.crt".to_owned()], &[])?;
+        let (mut tree, mut packages) = (Tree::new(), Vec::new());
+        for file in &files {
+            packages.push(deb::unpack(
+                file,
+                &wanted,
+                &mut self.spool,
+                &mut tree,
+                &mut |_| {},
+            )?);
+        }
+        let mut bundle = Vec::new();
+        for (path, entry) in tree.iter() {
+            let Node::File(content) = &entry.node else {
+                continue;
+            };
+            let read = |cause| SourceError::Read {
+                path: display(path).into(),
+                cause,
+            };
+            bundle.extend(content.read().map_err(read)?);
+            if bundle.last() != Some(&b'\n') {
+                bundle.push(b'\n');
+            }
+        }
+        if bundle.is_empty() {
+            let (package, what) = (source.package.clone(), "certificates".into());
+            return Err(SourceError::Lacks { package, what });
+        }
+        let meta = Meta {
+            mtime: tree.newest(),
+            ..Meta::root(0o644)
+        };
+        self.note_time(tree.newest().unwrap_or(0));
+        let path =
+            self.assembly
+                .tree
+                .file(source.path.as_bytes(), meta, Content::from_bytes(bundle))?;
+        for package in packages {
+            self.assembly
+                .packages
+                .entry(package)
+                .or_default()
+                .insert(path.clone());
+        }
+        Ok(())
+    }
+}
+
+/// A tree with the links of a merged `/usr`, as every Debian since 12 has them.
+fn merged_usr() -> Result<Tree, TreeError> {
+    let mut tree = Tree::new();
+    for dir in ["bin", "sbin", "lib", "lib64"] {
+        tree.symlink(
+            dir.as_bytes(),
+            Meta::root(0o777),
+            format!("usr/{dir}").as_bytes(),
+        )?;
+    }
+    Ok(tree)
+}

@@ -1,0 +1,67 @@
+//! What a finished layer's manifest says.
+
+use towline_contract::Timestamp;
+use towline_contract::manifest::{MANIFEST_FORMAT, Manifest};
+
+use super::{BuildError, Packed};
+use crate::assemble::Assembly;
+use crate::libraries::Findings;
+use crate::recipe::{Recipe, unfilled};
+use crate::write::Stored;
+
+/// The manifest of a layer that was written.
+pub(super) fn manifest(
+    recipe: &Recipe,
+    packed: Packed,
+    findings: Findings,
+    stored: &Stored,
+    time: u32,
+) -> Result<Manifest, BuildError> {
+    let manifest = Manifest {
+        format: MANIFEST_FORMAT,
+        kind: recipe.kind,
+        name: recipe.name.clone(),
+        version: version(recipe, &packed.assembly, time)?,
+        architecture: recipe.architecture.clone(),
+        created: Timestamp::from_second(time.into()).unwrap_or(Timestamp::UNIX_EPOCH),
+        digest: stored.digest,
+        stored_bytes: stored.stored_bytes,
+        unpacked_bytes: stored.unpacked_bytes,
+        entries: stored.entries,
+        compression: packed.compression,
+        chunks: stored.chunks.clone(),
+        placement: recipe.placement,
+        image: packed.image,
+        kernel_release: packed.assembly.kernel_release,
+        provides: findings.provides,
+        requires: findings.requires,
+        replaceable: recipe.replaceable.clone(),
+        packages: packed.assembly.packages.into_keys().collect(),
+        checks: recipe.checks.clone(),
+    };
+    // What is written must be what every reader takes.
+    Ok(Manifest::parse(&manifest.to_bytes())?)
+}
+
+/// The recipe's version with its placeholders filled.
+fn version(recipe: &Recipe, assembly: &Assembly, time: u32) -> Result<String, BuildError> {
+    let date = Timestamp::from_second(time.into())
+        .unwrap_or(Timestamp::UNIX_EPOCH)
+        .to_string();
+    let mut version = recipe
+        .version
+        .replace("${date}", &date[..10].replace('-', ""));
+    for package in assembly.packages.keys() {
+        version = version.replace(&format!("${{package.{}}}", package.name), &package.version);
+    }
+    for (name, value) in &assembly.placeholders {
+        version = version.replace(&format!("${{{name}}}"), value);
+    }
+    match unfilled(&version) {
+        None => Ok(version),
+        Some(name) => Err(BuildError::Recipe {
+            recipe: recipe.path.clone(),
+            what: format!("the version uses ${{{name}}}, which has no value"),
+        }),
+    }
+}

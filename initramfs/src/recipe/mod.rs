@@ -1,0 +1,290 @@
+//! Recipes: TOML files that say what a layer is made of. `docs/how-to/recipes.md` explains each field.
+//!
+//! Parsing opens nothing but the recipe; unknown fields are refused with the line they are near.
+
+mod sources;
+mod variables;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use toml::Spanned;
+use towline_contract::Timestamp;
+use towline_contract::manifest::{Check, Compression, Kind, Placement};
+
+pub use sources::*;
+use variables::Variables;
+pub(crate) use variables::unfilled;
+
+/// Compression level when the recipe names none: small, and still minutes rather than hours for a kernel's modules.
+const LEVEL: i32 = 15;
+
+/// Highest level of zstd, and of gzip.
+const LEVEL_MAX: (i32, i32) = (22, 9);
+
+/// Why a recipe cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum RecipeError {
+    /// The file cannot be read.
+    #[error("cannot read recipe {path}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        cause: io::Error,
+    },
+    /// Not TOML, or a field that is missing, unknown or of another type.
+    #[error("recipe {path}, line {line}: {what}")]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// Line, counted from 1.
+        line: usize,
+        /// What is wrong.
+        what: String,
+    },
+    /// A source with a missing, unknown or wrong field.
+    #[error("recipe {path}, line {line}: source {number}: {what}")]
+    Source {
+        /// The file.
+        path: PathBuf,
+        /// Line where the source begins, counted from 1.
+        line: usize,
+        /// Number of the source, counted from 1.
+        number: usize,
+        /// What is wrong.
+        what: String,
+    },
+}
+
+/// How the entries are packed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Form {
+    /// As entries of the archive.
+    Files,
+    /// As one squashfs in the archive.
+    Image,
+}
+
+/// What a layer is made of and how.
+#[derive(Clone, Debug)]
+pub struct Recipe {
+    /// The file it was read from.
+    pub path: PathBuf,
+    /// What the layer is for.
+    pub kind: Kind,
+    /// Name of the layer.
+    pub name: String,
+    /// Version, with placeholders that the build fills: `${date}`, `${package.NAME}`, `${kernel.version}`.
+    pub version: String,
+    /// Debian's name of the architecture.
+    pub architecture: String,
+    /// Form of the layer.
+    pub form: Form,
+    /// How the archive is compressed; an archive around an image is not.
+    pub compression: Compression,
+    /// Compression level, of zstd (1–22) or gzip (1–9).
+    pub level: i32,
+    /// Where the layer goes.
+    pub placement: Placement,
+    /// The time of entries that have none of their own, and of the layer.
+    pub time: Option<Timestamp>,
+    /// What of the sources' files stays out, by globs.
+    pub exclude: Vec<String>,
+    /// What stays in although `exclude` matches it.
+    pub include: Vec<String>,
+    /// Globs of entries that stay beside the image, as plain entries.
+    pub plain: Vec<String>,
+    /// Globs of libraries, and paths of interpreters, that come from an earlier layer.
+    pub from_earlier_layers: Vec<String>,
+    /// Files that later layers may replace.
+    pub replaceable: Vec<String>,
+    /// The sources, in order.
+    pub sources: Vec<NumberedSource>,
+    /// Commands that show the layer works.
+    pub checks: Vec<Check>,
+}
+
+/// A source and where the recipe has it.
+#[derive(Clone, Debug)]
+pub struct NumberedSource {
+    /// Number, counted from 1.
+    pub number: usize,
+    /// Line where it begins, counted from 1.
+    pub line: usize,
+    /// The source.
+    pub source: Source,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct Raw {
+    kind: Kind,
+    name: Spanned<String>,
+    version: String,
+    architecture: Option<String>,
+    form: Option<Form>,
+    compression: Option<Compression>,
+    level: Option<Spanned<i32>>,
+    placement: Option<Placement>,
+    time: Option<Spanned<String>>,
+    #[serde(default)]
+    exclude: Vec<String>,
+    #[serde(default)]
+    include: Vec<String>,
+    #[serde(default)]
+    plain: Vec<String>,
+    #[serde(default)]
+    from_earlier_layers: Vec<String>,
+    #[serde(default)]
+    replaceable: Vec<String>,
+    #[serde(default)]
+    source: Vec<Spanned<toml::Table>>,
+    #[serde(default)]
+    check: Vec<Check>,
+}
+
+impl Recipe {
+    /// Reads the recipe at `path`. `settings` are the values of its variables.
+    ///
+    /// # Errors
+    /// See [`RecipeError`].
+    pub fn read(path: &Path, settings: &BTreeMap<String, String>) -> Result<Self, RecipeError> {
+        let text = fs::read_to_string(path).map_err(|cause| RecipeError::Read {
+            path: path.to_owned(),
+            cause,
+        })?;
+        Self::parse(path, &text, settings)
+    }
+
+    /// The recipe in `text`, as if read from `path`.
+    ///
+    /// # Errors
+    /// See [`RecipeError`].
+    pub fn parse(
+        path: &Path,
+        text: &str,
+        settings: &BTreeMap<String, String>,
+    ) -> Result<Self, RecipeError> {
+        let at = Place { path, text };
+        let raw: Raw = toml::from_str(text).map_err(|cause| {
+            at.error(cause.span().map_or(0, |span| span.start), cause.message())
+        })?;
+        let variables = Variables(settings);
+        let form = raw.form.unwrap_or(match raw.kind {
+            Kind::Kernel | Kind::Base => Form::Image,
+            _ => Form::Files,
+        });
+        let compression = raw.compression.unwrap_or(Compression::Zstd);
+        let architecture = raw.architecture.unwrap_or_else(|| match raw.kind {
+            Kind::Host | Kind::Credentials => "all".to_owned(),
+            _ => "amd64".to_owned(),
+        });
+        let time = raw
+            .time
+            .map(|time| match time.get_ref().parse::<Timestamp>() {
+                Ok(found) => Ok(found),
+                Err(cause) => Err(at.error(time.span().start, &format!("time: {cause}"))),
+            });
+        let name = raw.name;
+        Ok(Self {
+            path: path.to_owned(),
+            kind: raw.kind,
+            name: variables
+                .fill(name.get_ref())
+                .map_err(|cause| at.error(name.span().start, &cause.to_string()))?,
+            version: variables.fill_known(&raw.version),
+            architecture,
+            form,
+            compression,
+            level: level(raw.level, form, compression, &at)?,
+            placement: raw.placement.unwrap_or(Placement::Ram),
+            time: time.transpose()?,
+            exclude: raw.exclude,
+            include: raw.include,
+            plain: raw.plain,
+            from_earlier_layers: raw.from_earlier_layers,
+            replaceable: raw.replaceable,
+            sources: sources(raw.source, variables, &at)?,
+            checks: raw.check,
+        })
+    }
+
+    /// `path` of the recipe as one of this machine.
+    #[must_use]
+    pub fn beside(&self, path: &str) -> PathBuf {
+        self.path.parent().unwrap_or(Path::new("")).join(path)
+    }
+}
+
+fn level(
+    given: Option<Spanned<i32>>,
+    form: Form,
+    compression: Compression,
+    at: &Place<'_>,
+) -> Result<i32, RecipeError> {
+    let gzip = form == Form::Files && compression == Compression::Gzip;
+    let max = if gzip { LEVEL_MAX.1 } else { LEVEL_MAX.0 };
+    match given {
+        None => Ok(LEVEL.min(max)),
+        Some(level) if (1..=max).contains(level.get_ref()) => Ok(level.into_inner()),
+        Some(level) => Err(at.error(
+            level.span().start,
+            &format!("level {} is not from 1 to {max}", level.get_ref()),
+        )),
+    }
+}
+
+fn sources(
+    tables: Vec<Spanned<toml::Table>>,
+    variables: Variables<'_>,
+    at: &Place<'_>,
+) -> Result<Vec<NumberedSource>, RecipeError> {
+    let mut sources = Vec::new();
+    for (number, table) in (1..).zip(tables) {
+        let line = at.line(table.span().start);
+        let source =
+            Source::parse(table.into_inner(), variables).map_err(|what| RecipeError::Source {
+                path: at.path.to_owned(),
+                line,
+                number,
+                what,
+            })?;
+        sources.push(NumberedSource {
+            number,
+            line,
+            source,
+        });
+    }
+    Ok(sources)
+}
+
+/// A recipe's text, to name lines of it.
+struct Place<'a> {
+    path: &'a Path,
+    text: &'a str,
+}
+
+impl Place<'_> {
+    fn line(&self, offset: usize) -> usize {
+        self.text
+            .bytes()
+            .take(offset)
+            .filter(|byte| *byte == b'\n')
+            .count()
+            + 1
+    }
+
+    fn error(&self, offset: usize, what: &str) -> RecipeError {
+        RecipeError::Syntax {
+            path: self.path.to_owned(),
+            line: self.line(offset),
+            what: what.to_owned(),
+        }
+    }
+}

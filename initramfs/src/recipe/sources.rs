@@ -1,0 +1,307 @@
+//! The kinds of sources, and their fields.
+
+use std::collections::BTreeMap;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
+
+use super::variables::Variables;
+
+/// The types, as messages list them.
+const TYPES: &str = "apt, deb, kernel, directory, program, certificates, file, links, directories";
+
+/// Where entries come from.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// Packages by name, with all they depend on.
+    Apt(AptSource),
+    /// Package files.
+    Deb(DebSource),
+    /// A kernel package and a selection of its modules.
+    Kernel(KernelSource),
+    /// A directory of this machine.
+    Directory(DirectorySource),
+    /// Programs of this machine with their libraries.
+    Program(ProgramSource),
+    /// The certificates of a package in one file.
+    Certificates(CertificatesSource),
+    /// One file.
+    File(FileSource),
+    /// Symbolic links.
+    Links(LinksSource),
+    /// Empty directories.
+    Directories(DirectoriesSource),
+}
+
+/// Which files of packages to take.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub struct AptSource {
+    /// Names of packages.
+    pub packages: Vec<String>,
+    /// Packages that count as installed: they and what only they need stay out.
+    pub without: Vec<String>,
+    /// Globs of files that stay out.
+    pub exclude: Vec<String>,
+    /// Globs of files that stay in although `exclude` matches them.
+    pub include: Vec<String>,
+    /// Take only these programs, with the libraries they need from the same packages, and what `include` matches.
+    pub programs: Vec<String>,
+    /// Libraries that the programs load while they run, by name.
+    pub dlopen: Vec<String>,
+    /// Put the programs and their libraries into this directory, where they meet no other versions; a script at the
+    /// program's own path starts it.
+    pub private: Option<String>,
+}
+
+/// Package files; other fields as in [`AptSource`].
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub struct DebSource {
+    /// Paths relative to the recipe.
+    pub files: Vec<String>,
+    /// Globs of files that stay out.
+    pub exclude: Vec<String>,
+    /// Globs of files that stay in although `exclude` matches them.
+    pub include: Vec<String>,
+    /// Take only these programs with their libraries.
+    pub programs: Vec<String>,
+    /// Libraries that the programs load while they run.
+    pub dlopen: Vec<String>,
+    /// Private directory of the programs.
+    pub private: Option<String>,
+}
+
+/// A kernel.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub struct KernelSource {
+    /// Name of a package, or of one that depends on the newest.
+    pub package: Option<String>,
+    /// A package file, relative to the recipe.
+    pub file: Option<String>,
+    /// Modules to take, by name, or by glob over the path below `kernel/`.
+    pub modules: Vec<String>,
+    /// Globs of modules that are taken only when another needs them.
+    pub without: Vec<String>,
+    /// Modules that also lie beside the image, with `modules.dep`: what must be loaded before an image can be mounted.
+    pub plain: Vec<String>,
+}
+
+/// A directory.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct DirectorySource {
+    /// Path relative to the recipe.
+    pub path: String,
+    /// Where it goes in the layer.
+    #[serde(default)]
+    pub to: String,
+    /// Globs of files that stay out, relative to the root of the layer.
+    #[serde(default)]
+    pub exclude: Vec<String>,
+    /// Globs of files that stay in although `exclude` matches them.
+    #[serde(default)]
+    pub include: Vec<String>,
+    /// Keep permission bits; without it files are 0644, or 0755 when their owner may execute them, directories 0755.
+    #[serde(default)]
+    pub keep_modes: bool,
+}
+
+/// Programs of this machine.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct ProgramSource {
+    /// Absolute paths.
+    pub programs: Vec<String>,
+    /// Libraries that they load while they run, by name.
+    #[serde(default)]
+    pub dlopen: Vec<String>,
+    /// Private directory, as in [`AptSource`].
+    #[serde(default)]
+    pub private: Option<String>,
+}
+
+/// Certificates.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct CertificatesSource {
+    /// Package that has them below `usr/share/ca-certificates`.
+    pub package: String,
+    /// The file to make.
+    pub path: String,
+}
+
+/// One file.
+#[derive(Clone, Debug)]
+pub struct FileSource {
+    /// Path in the layer.
+    pub path: String,
+    /// What is in it.
+    pub content: FileContent,
+    /// Text added at its end.
+    pub append: String,
+    /// Permission bits; none takes those of what is copied, or 0644.
+    pub mode: Option<u32>,
+}
+
+/// Where a file's content comes from.
+#[derive(Clone, Debug)]
+pub enum FileContent {
+    /// The recipe itself.
+    Text(String),
+    /// A file of this machine, relative to the recipe.
+    From(String),
+    /// A file that the layer has already.
+    Copy(String),
+}
+
+/// Symbolic links: path in the layer = what it points to.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct LinksSource {
+    /// The links.
+    pub links: BTreeMap<String, String>,
+}
+
+/// Empty directories.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct DirectoriesSource {
+    /// Paths in the layer.
+    pub paths: Vec<String>,
+    /// Permission bits; none is 0755.
+    #[serde(default, deserialize_with = "octal")]
+    pub mode: Option<u32>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct RawFile {
+    path: String,
+    content: Option<String>,
+    from: Option<String>,
+    copy: Option<String>,
+    #[serde(default)]
+    append: String,
+    #[serde(default, deserialize_with = "octal")]
+    mode: Option<u32>,
+}
+
+impl Source {
+    /// The name of its type in recipes.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Apt(_) => "apt",
+            Self::Deb(_) => "deb",
+            Self::Kernel(_) => "kernel",
+            Self::Directory(_) => "directory",
+            Self::Program(_) => "program",
+            Self::Certificates(_) => "certificates",
+            Self::File(_) => "file",
+            Self::Links(_) => "links",
+            Self::Directories(_) => "directories",
+        }
+    }
+
+    /// Reads a source's table.
+    pub(super) fn parse(mut table: toml::Table, variables: Variables<'_>) -> Result<Self, String> {
+        let kind = table
+            .remove("type")
+            .ok_or_else(|| format!("`type` is missing; it is one of {TYPES}"))?;
+        let kind = kind.as_str().ok_or("`type` must be a string")?;
+        let mut source = match kind {
+            "apt" => Self::Apt(fields(table)?),
+            "deb" => Self::Deb(fields(table)?),
+            "kernel" => Self::Kernel(fields(table)?),
+            "directory" => Self::Directory(fields(table)?),
+            "program" => Self::Program(fields(table)?),
+            "certificates" => Self::Certificates(fields(table)?),
+            "file" => Self::File(file(fields(table)?)?),
+            "links" => Self::Links(fields(table)?),
+            "directories" => Self::Directories(fields(table)?),
+            other => return Err(format!("type {other:?} is not one of {TYPES}")),
+        };
+        source.fill(variables).map_err(|cause| cause.to_string())?;
+        source.check()?;
+        Ok(source)
+    }
+
+    /// Fills variables into paths of this machine.
+    fn fill(&mut self, variables: Variables<'_>) -> Result<(), super::variables::NoValue> {
+        match self {
+            Self::Deb(source) => variables.fill_all(&mut source.files),
+            Self::Kernel(source) => variables.fill_all(&mut source.file),
+            Self::Directory(source) => variables.fill_all([&mut source.path]),
+            Self::Program(source) => variables.fill_all(&mut source.programs),
+            Self::File(FileSource {
+                content: FileContent::From(path),
+                ..
+            }) => variables.fill_all([path]),
+            _ => Ok(()),
+        }
+    }
+
+    fn check(&self) -> Result<(), String> {
+        match self {
+            Self::Apt(source) if source.packages.is_empty() => {
+                Err("`packages` is missing or empty".into())
+            }
+            Self::Apt(source) => names(source.packages.iter().chain(&source.without)),
+            Self::Deb(source) if source.files.is_empty() => {
+                Err("`files` is missing or empty".into())
+            }
+            Self::Kernel(source) if source.package.is_some() == source.file.is_some() => {
+                Err("exactly one of `package` and `file` must be there".into())
+            }
+            Self::Kernel(source) => names(&source.package),
+            Self::Certificates(source) => names([&source.package]),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn fields<T: DeserializeOwned>(table: toml::Table) -> Result<T, String> {
+    table
+        .try_into()
+        .map_err(|cause: toml::de::Error| cause.message().to_owned())
+}
+
+/// Refuses what is no name of a Debian package (Debian policy 5.6.1) before it becomes an argument of apt.
+fn names<'a>(packages: impl IntoIterator<Item = &'a String>) -> Result<(), String> {
+    let letter = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "+-.".contains(c);
+    let good = |name: &str| {
+        name.starts_with(|c: char| c.is_ascii_alphanumeric()) && name.chars().all(letter)
+    };
+    match packages.into_iter().find(|name| !good(name)) {
+        Some(name) => Err(format!("{name:?} is no name of a package")),
+        None => Ok(()),
+    }
+}
+
+fn file(raw: RawFile) -> Result<FileSource, String> {
+    let content = match (raw.content, raw.from, raw.copy) {
+        (Some(text), None, None) => FileContent::Text(text),
+        (None, Some(path), None) => FileContent::From(path),
+        (None, None, Some(path)) => FileContent::Copy(path),
+        _ => return Err("exactly one of `content`, `from` and `copy` must be there".into()),
+    };
+    Ok(FileSource {
+        path: raw.path,
+        content,
+        append: raw.append,
+        mode: raw.mode,
+    })
+}
+
+/// Permission bits as octal text, `"0644"`.
+fn octal<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    match u32::from_str_radix(&text, 8) {
+        Ok(mode @ 0..=0o7777) => Ok(Some(mode)),
+        _ => Err(serde::de::Error::custom(format!(
+            "mode {text:?} is not octal, such as \"0644\""
+        ))),
+    }
+}
