@@ -11,18 +11,21 @@ STAGE1_TARGET := x86_64-unknown-linux-gnu
 STAGE1 := target/$(STAGE1_TARGET)/stage1/towline-stage1
 TOWLINE := target/release/towline
 DEMO ?=
+# Network namespaces need root.
+AS_ROOT := $(shell [ $$(id -u) -eq 0 ] || echo sudo -E env PATH=$$PATH)
 
 demo: build
 	@$(TOWLINE) demo $(DEMO)
 
-# Everything but the booting tests runs in debug mode; those boot what `make build` made, at most two machines at a time.
+# What needs no kernel of its own first, then the boots of what `make build` made, at most two machines at a time.
 test: lint build
-	cargo test --workspace --exclude towline-stage1 --lib --bins --test cli
-	cargo test -p towline-stage1
-	cargo test --test e2e -- --include-ignored --skip nightly --test-threads=2
+	cargo test --workspace --quiet
+	$(AS_ROOT) cargo test -p towline-stage1 --test network --quiet -- --ignored
+	cargo test --test e2e -- --ignored --skip nightly --test-threads=2
 
 test-all: test
-	cargo test --test e2e -- --include-ignored nightly --test-threads=2
+	cargo test -p towline-media --test boots -- --ignored
+	tests/interop/run
 
 bench: build
 	cargo run --quiet --release -p towline-bench | tee target/benchmarks.md
