@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::io::Write as _;
 
+use backhand::compression::Compressor;
+use backhand::{FilesystemCompressor, FilesystemWriter, NodeHeader};
 use towline_contract::limits::CHUNK_BYTES;
 use towline_contract::manifest::{
     Compression, Image, Kind, MANIFEST_FORMAT, Manifest, Needs, Placement,
@@ -62,6 +64,33 @@ pub fn image_layer(
         content_bytes: squashfs.len() as u64,
     });
     layer
+}
+
+/// A squashfs of these files, and symbolic links with their targets.
+///
+/// # Panics
+/// It cannot be made.
+#[must_use]
+pub fn squashfs(files: &[(&str, &str)], links: &[(&str, &str)]) -> Vec<u8> {
+    let mut writer = FilesystemWriter::default();
+    let compressor = FilesystemCompressor::new(Compressor::Zstd, None).expect("zstd");
+    writer.set_compressor(compressor);
+    let header = NodeHeader {
+        permissions: 0o755,
+        ..NodeHeader::default()
+    };
+    for (path, content) in files {
+        let parent = std::path::Path::new(path).parent().expect("a folder");
+        writer.push_dir_all(parent, header).expect("a folder");
+        let content = std::io::Cursor::new(content.as_bytes().to_vec());
+        writer.push_file(content, path, header).expect("a file");
+    }
+    for (path, target) in links {
+        writer.push_symlink(target, path, header).expect("a link");
+    }
+    let mut image = std::io::Cursor::new(Vec::new());
+    writer.write(&mut image).expect("an image");
+    image.into_inner()
 }
 
 /// One entry of a layer.

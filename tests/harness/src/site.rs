@@ -9,7 +9,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 use towline_contract::stamp::Settings;
 use towline_contract::trust::metadata::{
-    FileRef, Snapshot, TargetFile, Timestamp as TimestampFile,
+    FileRef, Snapshot, TargetFile, Targets, Timestamp as TimestampFile,
 };
 use towline_contract::trust::{SigningKey, TIMESTAMP_FILE, sign};
 use towline_contract::{Digest, Timestamp};
@@ -127,6 +127,14 @@ impl TestSite {
 /// # Panics
 /// There is no site.
 pub fn add(dir: &Path, layers: &[Layer]) {
+    add_with(dir, layers, |_| {});
+}
+
+/// The same, after `adjust` has changed the document that is signed.
+///
+/// # Panics
+/// There is no site.
+pub fn add_with(dir: &Path, layers: &[Layer], adjust: impl FnOnce(&mut Targets)) {
     let site = Site::open(dir).expect("a site");
     let store = &site.store;
     let view = catalogue::view(store).expect("a catalogue");
@@ -148,6 +156,7 @@ pub fn add(dir: &Path, layers: &[Layer]) {
             TargetFile::of_layer(manifest, &bytes),
         );
     }
+    adjust(&mut targets);
     let version = targets.header.version;
     let bytes = sign(&targets, &[&key("targets")]).expect("targets");
     fs::write(
