@@ -128,9 +128,9 @@ fn smallest(workshop: &Workshop, way: &Way, mut fails: u32, mut boots: u32) -> R
             }
         );
         if found.is_ok() {
-            boots = middle
+            boots = middle;
         } else {
-            fails = middle
+            fails = middle;
         }
     }
     Ok(boots)

@@ -84,10 +84,10 @@ fn fill(tree: &Path) -> Result<()> {
     let mut left = BYTES.saturating_sub(size(tree)?);
     let mut sources = Vec::new();
     crate::files::walk(Path::new("/usr/lib"), &mut |path, _| {
-        sources.push(path.to_owned())
+        sources.push(path.to_owned());
     })?;
     crate::files::walk(Path::new("/usr/bin"), &mut |path, _| {
-        sources.push(path.to_owned())
+        sources.push(path.to_owned());
     })?;
     sources.sort();
     let mut piece = vec![0_u8];

@@ -81,8 +81,16 @@ impl Meter {
         if took < SHORT {
             return format!("{}: {}", self.what, Size(done));
         }
-        let (rate, took) = (rate(done.saturating_sub(self.start_bytes), took), took.as_secs_f64());
-        format!("{}: {} in {took:.1} s, {}/s", self.what, Size(done), Size(rate))
+        let (rate, took) = (
+            rate(done.saturating_sub(self.start_bytes), took),
+            took.as_secs_f64(),
+        );
+        format!(
+            "{}: {} in {took:.1} s, {}/s",
+            self.what,
+            Size(done),
+            Size(rate)
+        )
     }
 }
 
