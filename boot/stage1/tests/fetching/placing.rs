@@ -7,7 +7,7 @@ use std::path::Path;
 use towline_contract::lanes::Rule;
 use towline_contract::manifest::{Compression, Kind, Manifest};
 use towline_contract::trust::Verified;
-use towline_harness::layer::{Item, Layer, image_layer, layer, of_items, with_parents};
+use towline_harness::layer::{Item, Layer, image_layer, layer, noise, of_items, with_parents};
 use towline_stage1::place::{KexecChain, KexecPlacing, LayerSink, Mounting, PlaceError, Root};
 
 use crate::world::{CHUNK, Ready, base, kernel};
@@ -168,6 +168,40 @@ fn a_link_planted_in_the_tree_is_not_followed() {
         &layers[2],
     );
     assert!(matches!(found, Err(PlaceError::Over { .. })), "{found:?}");
+    assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_link_planted_in_the_middle_of_a_layer_is_not_followed() {
+    // The directory was a real one when its entry came: only how parents are opened is left to refuse.
+    let outside = tempfile::tempdir().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let items = vec![
+        Item::file("opt/early", 0o644, &noise(3, CHUNK + 5000)),
+        Item::file("opt/late", 0o755, b"x"),
+    ];
+    let agent = of_items(
+        Kind::Agent,
+        "restic",
+        Compression::None,
+        &with_parents(items),
+    );
+    let layers = [kernel(), base_of(vec![]), agent];
+    let ready = Ready::serving(&layers);
+    let mut root = Root::create(dir.path(), Mounting::None).unwrap();
+    for (manifest, layer) in ready.manifests.iter().zip(&layers).take(2) {
+        pour(root.layer(manifest).unwrap(), manifest, layer).unwrap();
+    }
+    let (manifest, stored) = (&ready.manifests[2], &layers[2].stored);
+    let mut sink = root.layer(manifest).unwrap();
+    let chunk = |index: usize| {
+        let bytes = stored.chunks(CHUNK).nth(index).unwrap();
+        manifest.chunk(index, bytes.to_vec()).unwrap()
+    };
+    sink.chunk(chunk(0)).unwrap();
+    fs::rename(dir.path().join("upper/opt"), dir.path().join("aside")).unwrap();
+    symlink(outside.path(), dir.path().join("upper/opt")).unwrap();
+    assert_over(&sink.chunk(chunk(1)), "opt/late", "behind a symbolic link");
     assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);
 }
 
