@@ -17,11 +17,14 @@ use towline_contract::handover::IMAGES_DIR;
 use crate::boot::IMAGE_MODULES;
 use crate::command_line::CommandLine;
 use crate::console::Console;
+use crate::failure::joined;
+use crate::handover::HandOverError;
 use crate::handover::switch_root::{become_init, enter};
-use crate::modules::Loader;
-use crate::place::{Mounting, Root, mount_images};
+use crate::modules::{Loader, ModuleError};
+use crate::mounts::MountError;
+use crate::place::{Mounting, PlaceError, Root, mount_images};
 use crate::progress::Progress as _;
-use crate::{mounts, power};
+use crate::{machine, mounts, power};
 
 /// Where the root is put together.
 const PLACE: &str = "/towline-root";
@@ -52,28 +55,52 @@ pub async fn run(console: &Console) -> Infallible {
         console.failure(&format!(
             "FAILED: the layers in this initramfs cannot be started\n  because: {}\n  \
              next: check that the boot loader loaded all of them; the machine restarts in {seconds} s",
-            crate::failure::joined(&*error)
+            joined(&error)
         ));
         tokio::time::sleep(FAILURE_WAIT).await;
         let _ = power::run(power::Command::Reboot);
     }
 }
 
-fn assemble(console: &Console) -> Result<Infallible, Box<dyn std::error::Error>> {
+/// Why the layers cannot be put together.
+#[derive(Debug, thiserror::Error)]
+enum AssembleError {
+    #[error(transparent)]
+    Mount(#[from] MountError),
+    #[error("cannot list the images in /{IMAGES_DIR}")]
+    Images(#[source] io::Error),
+    #[error("there are no modules for this kernel, {release}, to mount images with")]
+    Modules {
+        release: String,
+        #[source]
+        cause: io::Error,
+    },
+    #[error(transparent)]
+    Module(#[from] ModuleError),
+    #[error(transparent)]
+    Place(#[from] PlaceError),
+    #[error("cannot move the plain layers over the images")]
+    Move(#[source] io::Error),
+    #[error(transparent)]
+    HandOver(#[from] HandOverError),
+}
+
+fn assemble(console: &Console) -> Result<Infallible, AssembleError> {
     mounts::mount_all()?;
-    let images = images(Path::new("/").join(IMAGES_DIR).as_path())?;
+    let images = images(&Path::new("/").join(IMAGES_DIR)).map_err(AssembleError::Images)?;
+    if images.is_empty() {
+        console.step(format_args!("starting the rescue system"));
+        return Ok(become_init()?);
+    }
     console.step(format_args!(
         "starting the rescue system from {} images",
         images.len()
     ));
-    if images.is_empty() {
-        return Ok(become_init()?);
-    }
     load_modules()?;
     let state = Path::new(PLACE);
     Root::create(state, Mounting::Real)?;
     let root = mount_images(&images, state)?;
-    move_over(Path::new("/"), Path::new(""), &root)?;
+    move_over(Path::new("/"), Path::new(""), &root).map_err(AssembleError::Move)?;
     Ok(enter(&root)?)
 }
 
@@ -91,9 +118,15 @@ fn images(directory: &Path) -> io::Result<Vec<PathBuf>> {
         .collect())
 }
 
-fn load_modules() -> Result<(), Box<dyn std::error::Error>> {
-    let command_line = fs::read_to_string("/proc/cmdline")?;
-    let mut loader = Loader::open(&CommandLine::parse(&command_line)?)?;
+fn load_modules() -> Result<(), AssembleError> {
+    let missing = |cause| AssembleError::Modules {
+        release: machine::kernel_release(),
+        cause,
+    };
+    // A word that is not understood must not keep a chain from starting that is there already.
+    let command_line = fs::read_to_string("/proc/cmdline").unwrap_or_default();
+    let command_line = CommandLine::parse(&command_line).unwrap_or_default();
+    let mut loader = Loader::open(&command_line).map_err(missing)?;
     for module in IMAGE_MODULES {
         loader.load(module)?;
     }

@@ -41,7 +41,7 @@ impl Index {
     /// Reads the indexes in `directory` (`/lib/modules/RELEASE`).
     ///
     /// # Errors
-    /// `modules.dep` or `modules.alias` cannot be read. The others may be absent.
+    /// `modules.dep` cannot be read. The others may be absent: then modules are found by name only.
     pub fn read(directory: &Path) -> io::Result<Self> {
         let text = |name: &str| fs::read_to_string(directory.join(name));
         let mut index = Self {
@@ -49,7 +49,7 @@ impl Index {
             ..Self::default()
         };
         index.add_dependencies(&text("modules.dep")?);
-        index.add_aliases(&text("modules.alias")?);
+        index.add_aliases(&text("modules.alias").unwrap_or_default());
         index.add_soft_dependencies(&text("modules.softdep").unwrap_or_default());
         let builtin = text("modules.builtin").unwrap_or_default();
         index.builtin.extend(builtin.lines().map(module_name));

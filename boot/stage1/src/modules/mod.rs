@@ -24,6 +24,9 @@ pub use index::Index;
 /// `MODULE_INIT_COMPRESSED_FILE` (linux/module.h): the kernel unpacks `.ko.xz`, `.ko.gz` and `.ko.zst` itself.
 const COMPRESSED_FILE: i32 = 4;
 
+/// Where modules lie, one directory for each kernel release.
+const DIRECTORIES: [&str; 2] = ["/lib/modules", "/usr/lib/modules"];
+
 /// Most rounds of one cold-plug. A dock behind a hub behind a controller needs four.
 const ROUNDS_MAX: u32 = 20;
 
@@ -62,13 +65,15 @@ pub enum ModuleError {
 }
 
 impl Loader {
-    /// A loader for the running kernel, from `/lib/modules`.
+    /// A loader for the running kernel's modules.
     ///
     /// # Errors
     /// There is no index for this kernel.
     pub fn open(command_line: &CommandLine) -> io::Result<Self> {
         let release = crate::machine::kernel_release();
-        let index = Index::read(&Path::new("/lib/modules").join(release))?;
+        // An initramfs need not have the link from one to the other.
+        let of = |directory: &str| Index::read(&Path::new(directory).join(&release));
+        let index = of(DIRECTORIES[0]).or_else(|error| of(DIRECTORIES[1]).map_err(|_| error))?;
         Ok(Self {
             index,
             command_line: command_line.clone(),
@@ -197,7 +202,7 @@ fn is_absent_device(error: &ModuleError) -> bool {
 /// Deletes the modules of this medium, which lie in memory. Call when every driver that this boot needs is loaded.
 pub fn release_memory() -> u64 {
     let before = crate::machine::memory_kib("MemAvailable").unwrap_or(0);
-    for directory in ["/lib/modules", "/lib/firmware"] {
+    for directory in DIRECTORIES.iter().chain(&["/lib/firmware"]) {
         // What cannot be deleted stays in memory; there may be enough.
         let _ = fs::remove_dir_all(directory);
     }
