@@ -300,7 +300,7 @@ fn whatever_two_mirrors_do_the_bytes_are_right_or_there_are_none() {
     let stored = base().stored;
     let impatient = Patience {
         stall: Duration::from_millis(700),
-        progress: Duration::from_secs(5),
+        progress: Duration::from_secs(8),
         ..patience()
     };
     let config = Config {
