@@ -72,6 +72,19 @@ pub fn write(
     level: i32,
     file: &File,
 ) -> Result<Stored, WriteError> {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    write_with_threads(tree, time, compression, level, threads, file)
+}
+
+/// The same with this number of compressing threads, which does not change a byte.
+fn write_with_threads(
+    tree: &Tree,
+    time: u32,
+    compression: Compression,
+    level: i32,
+    threads: usize,
+    file: &File,
+) -> Result<Stored, WriteError> {
     let records = records(tree, time)?;
     let unpacked_bytes = archive_bytes(&records);
     let mut out = ChunkHasher::new(file);
@@ -85,8 +98,8 @@ pub fn write(
             encoder.finish().map_err(WriteError::Output)?;
         }
         Compression::Zstd => {
-            let mut encoder =
-                zstd_encoder(&mut out, level, unpacked_bytes).map_err(WriteError::Output)?;
+            let mut encoder = zstd_encoder(&mut out, level, threads, unpacked_bytes)
+                .map_err(WriteError::Output)?;
             write_archive(&records, &mut encoder)?;
             encoder.finish().map_err(WriteError::Output)?;
         }
@@ -103,11 +116,15 @@ pub fn write(
     })
 }
 
-fn zstd_encoder<W: Write>(out: W, level: i32, bytes: u64) -> io::Result<zstd::Encoder<'static, W>> {
+fn zstd_encoder<W: Write>(
+    out: W,
+    level: i32,
+    threads: usize,
+    bytes: u64,
+) -> io::Result<zstd::Encoder<'static, W>> {
     let mut encoder = zstd::Encoder::new(out, level)?;
-    let threads = std::thread::available_parallelism()
-        .map_or(1, usize::from)
-        .min(THREADS_MAX);
+    // Never 0: without threads zstd does not split its work, and gives other bytes.
+    let threads = threads.clamp(1, THREADS_MAX);
     encoder.multithread(u32::try_from(threads).unwrap_or(1))?;
     encoder.include_checksum(true)?;
     encoder.set_pledged_src_size(Some(bytes))?;
@@ -115,4 +132,30 @@ fn zstd_encoder<W: Write>(out: W, level: i32, bytes: u64) -> io::Result<zstd::En
         encoder.window_log(ZSTD_WINDOW_LOG_MAX)?;
     }
     Ok(encoder)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::content::Content;
+    use crate::tree::Meta;
+
+    #[test]
+    fn the_number_of_threads_does_not_change_a_byte() {
+        // Several of zstd's jobs of 8 MiB, neither all equal nor noise.
+        let numbers = (0..3_000_000_u64)
+            .flat_map(|n| (n * n).to_le_bytes())
+            .collect::<Vec<_>>();
+        let mut tree = Tree::new();
+        tree.file(b"numbers", Meta::root(0o644), Content::from_bytes(numbers))
+            .unwrap();
+        let written = |threads| {
+            let file = tempfile::tempfile().unwrap();
+            write_with_threads(&tree, 0, Compression::Zstd, 3, threads, &file).unwrap()
+        };
+        let one = written(1);
+        assert_eq!(one, written(2));
+        assert_eq!(one, written(7));
+        assert_eq!(one, written(0));
+    }
 }

@@ -1,0 +1,64 @@
+//! What several layers need of one another.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use towline_contract::manifest::Manifest;
+use towline_initramfs::chain;
+
+use crate::support::{Workshop, directory_recipe};
+
+/// An agent with `/bin/ls`, whose libraries must come from elsewhere, and a script.
+fn agent() -> Manifest {
+    let workshop = Workshop::new();
+    fs::create_dir_all(workshop.path("tree/usr/bin")).unwrap();
+    fs::copy(
+        Path::new("/bin/ls").canonicalize().unwrap(),
+        workshop.path("tree/usr/bin/agent"),
+    )
+    .unwrap();
+    let script = workshop.write("tree/usr/bin/agent-report", "#!/bin/sh\n");
+    fs::set_permissions(script, PermissionsExt::from_mode(0o755)).unwrap();
+    let recipe = directory_recipe("from-earlier-layers = [\"*\"]").replace("\"base\"", "\"agent\"");
+    workshop.build(&recipe).unwrap().manifest
+}
+
+/// A base with the libraries of this machine's `ls` and a shell.
+fn base() -> Manifest {
+    let recipe = "kind = \"base\"\nname = \"test\"\nversion = \"1\"\nform = \"files\"\nlevel = 1\n\
+                  [[source]]\ntype = \"links\"\nlinks = { bin = \"usr/bin\", lib = \"usr/lib\", lib64 = \"usr/lib64\" }\n\
+                  [[source]]\ntype = \"program\"\nprograms = [\"/bin/ls\", \"/bin/sh\"]\n";
+    Workshop::new().build(recipe).unwrap().manifest
+}
+
+#[test]
+fn an_agent_without_its_base_lacks_libraries_loader_and_shell() {
+    let agent = agent();
+    let report = chain::check(std::slice::from_ref(&agent));
+    assert!(!report.is_whole());
+    for need in [
+        "libc.so.6",
+        "/usr/bin/sh",
+        "/usr/lib64/ld-linux-x86-64.so.2",
+    ] {
+        assert!(
+            report
+                .unresolved
+                .contains(&(agent.target_name(), need.to_owned())),
+            "{need}: {report:?}"
+        );
+    }
+}
+
+#[test]
+fn with_its_base_it_is_whole_and_the_sum_of_memory_is_known() {
+    let (base, agent) = (base(), agent());
+    let report = chain::check(&[base.clone(), agent.clone()]);
+    assert_eq!(report.unresolved, []);
+    assert_eq!(
+        report.memory_bytes,
+        base.unpacked_bytes + agent.unpacked_bytes
+    );
+    assert_eq!(report.stored_bytes, base.stored_bytes + agent.stored_bytes);
+}

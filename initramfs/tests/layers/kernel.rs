@@ -1,0 +1,192 @@
+//! Kernel packages: made here with a C compiler's object files as modules.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::process::Command;
+
+use towline_initramfs::content::Spool;
+use towline_initramfs::kernel::{Kernel, KernelError, Selection};
+use towline_initramfs::tree::{Node, Tree};
+
+use crate::deb::{package, tarball};
+use crate::support::{Workshop, output};
+
+/// An object file with a `.modinfo` section, as a module has it.
+fn module(workshop: &Workshop, name: &str, info: &[&str]) -> Vec<u8> {
+    let fields = info
+        .iter()
+        .map(|field| format!("{field}\\0"))
+        .collect::<String>();
+    let code = format!(
+        "__attribute__((section(\".modinfo\"), used)) static const char info[] = \"license=GPL\\0name={name}\\0{fields}\";\n"
+    );
+    let source = workshop.write(&format!("{name}.c"), code);
+    let object = workshop.path(&format!("{name}.ko"));
+    output(
+        Command::new("cc")
+            .arg("-c")
+            .arg("-o")
+            .arg(&object)
+            .arg(source),
+    );
+    fs::read(object).unwrap()
+}
+
+fn kernel() -> Kernel {
+    let workshop = Workshop::new();
+    let modules: Vec<(String, Vec<u8>)> = [
+        (
+            "kernel/drivers/net/ethernet/acme/acme.ko",
+            vec!["depends=dca,i2c-algo-bit", "alias=pci:v00001af4d*"],
+        ),
+        ("kernel/drivers/net/wireless/other.ko", vec!["depends=dca"]),
+        ("kernel/drivers/dca/dca.ko", vec!["depends="]),
+        ("kernel/drivers/i2c/algos/i2c-algo-bit.ko", vec!["depends="]),
+        (
+            "kernel/fs/btrfs/btrfs.ko",
+            vec!["depends=", "softdep=pre: crypto-crc32c"],
+        ),
+        (
+            "kernel/crypto/crc32c_generic.ko",
+            vec!["depends=", "alias=crypto-crc32c"],
+        ),
+    ]
+    .into_iter()
+    .map(|(path, info)| {
+        let name = path
+            .rsplit('/')
+            .next()
+            .unwrap()
+            .trim_end_matches(".ko")
+            .replace('-', "_");
+        (
+            format!("./lib/modules/6.1.0-9-amd64/{path}"),
+            module(&workshop, &name, &info),
+        )
+    })
+    .collect();
+    let builtin = b"kernel/fs/ext9/ext9.ko\n".as_slice();
+    let mut files: Vec<(&str, &[u8])> = vec![
+        ("./boot/vmlinuz-6.1.0-9-amd64", b"MZ kernel"),
+        ("./lib/modules/6.1.0-9-amd64/modules.builtin", builtin),
+        ("./lib/modules/6.1.0-9-amd64/modules.order", b""),
+        ("./usr/share/doc/linux/copyright", b"GPL"),
+    ];
+    files.extend(
+        modules
+            .iter()
+            .map(|(path, bytes)| (path.as_str(), bytes.as_slice())),
+    );
+    let deb = workshop.write(
+        "linux.deb",
+        package(".xz", "linux-image-6.1.0-9-amd64", &tarball(&files)),
+    );
+    Kernel::open(&deb, &mut Spool::new().unwrap()).unwrap()
+}
+
+fn select(
+    kernel: &Kernel,
+    modules: &[&str],
+    without: &[&str],
+) -> Result<BTreeSet<String>, KernelError> {
+    let owned = |list: &[&str]| list.iter().map(|text| (*text).to_owned()).collect();
+    kernel.select(&Selection {
+        modules: owned(modules),
+        without: owned(without),
+    })
+}
+
+fn names(names: &[&str]) -> BTreeSet<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
+}
+
+fn text(tree: &Tree, path: &str) -> String {
+    match &tree.get(path.as_bytes()).expect(path).node {
+        Node::File(content) => String::from_utf8(content.read().unwrap()).unwrap(),
+        _ => panic!("a file"),
+    }
+}
+
+#[test]
+fn modules_come_with_all_they_depend_on() {
+    let kernel = kernel();
+    assert_eq!(kernel.release, "6.1.0-9-amd64");
+    assert_eq!(
+        select(&kernel, &["drivers/net/ethernet"], &[]).unwrap(),
+        names(&["acme", "dca", "i2c_algo_bit"])
+    );
+    assert_eq!(
+        select(&kernel, &["acme"], &[]).unwrap(),
+        names(&["acme", "dca", "i2c_algo_bit"])
+    );
+}
+
+#[test]
+fn soft_dependencies_are_followed_by_alias() {
+    assert_eq!(
+        select(&kernel(), &["btrfs"], &[]).unwrap(),
+        names(&["btrfs", "crc32c_generic"])
+    );
+}
+
+#[test]
+fn what_is_left_out_still_comes_when_something_needs_it() {
+    let kernel = kernel();
+    let selected = select(
+        &kernel,
+        &["drivers/net/**", "drivers/dca"],
+        &["drivers/net/wireless", "drivers/dca"],
+    )
+    .unwrap();
+    assert_eq!(selected, names(&["acme", "dca", "i2c_algo_bit"]));
+}
+
+#[test]
+fn a_name_that_the_kernel_does_not_have_is_refused_and_a_built_in_one_is_not() {
+    let kernel = kernel();
+    assert!(matches!(
+        select(&kernel, &["drivers/gpu"], &[]),
+        Err(KernelError::Unknown { .. })
+    ));
+    assert!(matches!(
+        select(&kernel, &["acmee"], &[]),
+        Err(KernelError::Unknown { .. })
+    ));
+    assert_eq!(select(&kernel, &["ext9"], &[]).unwrap(), names(&[]));
+}
+
+#[test]
+fn the_indexes_name_the_selected_modules_and_no_others() {
+    let kernel = kernel();
+    let tree = kernel
+        .modules(&select(&kernel, &["acme"], &[]).unwrap())
+        .unwrap();
+    let base = "usr/lib/modules/6.1.0-9-amd64";
+    let dep = text(&tree, &format!("{base}/modules.dep"));
+    let lines: BTreeSet<&str> = dep
+        .lines()
+        .filter_map(|line| line.split(':').next())
+        .collect();
+    let wanted = [
+        "kernel/drivers/dca/dca.ko",
+        "kernel/drivers/i2c/algos/i2c-algo-bit.ko",
+        "kernel/drivers/net/ethernet/acme/acme.ko",
+    ];
+    assert_eq!(lines, BTreeSet::from(wanted));
+    assert!(text(&tree, &format!("{base}/modules.alias")).contains("alias pci:v00001af4d* acme"));
+    assert!(
+        tree.get(format!("{base}/kernel/fs/btrfs/btrfs.ko").as_bytes())
+            .is_none()
+    );
+}
+
+#[test]
+fn a_package_without_a_kernel_is_refused() {
+    let workshop = Workshop::new();
+    let deb = workshop.write(
+        "x.deb",
+        package(".gz", "x", &tarball(&[("./usr/bin/x", b"x")])),
+    );
+    let refused = Kernel::open(&deb, &mut Spool::new().unwrap());
+    assert!(matches!(refused, Err(KernelError::NoKernel { .. })));
+}

@@ -1,0 +1,17 @@
+//! The layer builder from outside: what other programs read of its layers, and what it refuses.
+//!
+//! Tests whose names begin with `archive_` need the distribution's archive (network, and package lists).
+
+#![expect(clippy::unwrap_used, reason = "a helper that fails ends its test")]
+
+mod archive;
+mod building;
+mod chain;
+mod deb;
+mod kernel;
+mod libraries;
+mod reading;
+mod recipes;
+mod support;
+mod tree;
+mod verifying;

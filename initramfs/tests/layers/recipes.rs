@@ -1,0 +1,139 @@
+//! Recipes that are refused, with the line.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use towline_initramfs::ready_recipes;
+use towline_initramfs::recipe::Recipe;
+
+use crate::support::Workshop;
+
+const HEAD: &str = "kind = \"base\"\nname = \"test\"\nversion = \"1\"\n";
+
+fn refusal(recipe: &str) -> String {
+    Workshop::new()
+        .parse(recipe)
+        .expect_err("the recipe is refused")
+        .to_string()
+}
+
+#[test]
+fn an_unknown_field_is_named_with_its_line() {
+    let text = refusal(&format!("{HEAD}compresion = \"zstd\"\n"));
+    assert!(
+        text.contains("line 4: unknown field `compresion`"),
+        "{text}"
+    );
+}
+
+#[test]
+fn an_unknown_field_of_a_source_is_named_with_the_sources_line_and_number() {
+    let text = refusal(&format!(
+        "{HEAD}\n[[source]]\ntype = \"links\"\nlinks = {{}}\n\n[[source]]\ntype = \"apt\"\npackage = [\"rear\"]\n"
+    ));
+    assert!(
+        text.contains("line 9: source 2: unknown field `package`"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_kind_of_source_that_does_not_exist_is_refused_with_those_that_do() {
+    let text = refusal(&format!("{HEAD}[[source]]\ntype = \"rpm\"\n"));
+    assert!(
+        text.contains("type \"rpm\" is not one of apt, deb, kernel"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_missing_field_is_named() {
+    let text = refusal("kind = \"base\"\nname = \"test\"\n");
+    assert!(text.contains("missing field `version`"), "{text}");
+    let text = refusal(&format!("{HEAD}[[source]]\ntype = \"directory\"\n"));
+    assert!(text.contains("source 1: missing field `path`"), "{text}");
+}
+
+#[test]
+fn a_level_that_the_compression_does_not_have_is_refused() {
+    let text = refusal(&format!(
+        "{HEAD}form = \"files\"\ncompression = \"gzip\"\nlevel = 19\n"
+    ));
+    assert!(
+        text.contains("line 6: level 19 is not from 1 to 9"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_file_with_two_contents_or_none_is_refused() {
+    for contents in ["content = \"a\"\nfrom = \"b\"\n", ""] {
+        let text = refusal(&format!(
+            "{HEAD}[[source]]\ntype = \"file\"\npath = \"x\"\n{contents}"
+        ));
+        assert!(
+            text.contains("exactly one of `content`, `from` and `copy`"),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn permission_bits_that_are_not_octal_are_refused() {
+    let text = refusal(&format!(
+        "{HEAD}[[source]]\ntype = \"directories\"\npaths = [\"x\"]\nmode = \"0789\"\n"
+    ));
+    assert!(text.contains("mode \"0789\" is not octal"), "{text}");
+}
+
+#[test]
+fn an_option_of_apt_is_no_package() {
+    let text = refusal(&format!(
+        "{HEAD}[[source]]\ntype = \"apt\"\npackages = [\"--allow-unauthenticated\"]\n"
+    ));
+    assert!(text.contains("is no name of a package"), "{text}");
+}
+
+#[test]
+fn a_variable_without_a_value_is_named_with_the_option_that_gives_one() {
+    let text = refusal(&format!(
+        "{HEAD}[[source]]\ntype = \"file\"\npath = \"init\"\nfrom = \"${{stage1}}\"\n"
+    ));
+    assert!(
+        text.contains(
+            "line 4: source 1: ${stage1} has no value; give it with `--set stage1=VALUE`"
+        ),
+        "{text}"
+    );
+}
+
+#[test]
+fn shell_variables_in_the_text_of_a_file_are_left_alone() {
+    let recipe =
+        format!("{HEAD}[[source]]\ntype = \"file\"\npath = \"x\"\ncontent = \"${{HOME}}\"\n");
+    Workshop::new().parse(&recipe).unwrap();
+}
+
+#[test]
+fn the_ready_recipes_are_valid_and_find_their_files() {
+    let settings = BTreeMap::from([("stage1".to_owned(), "/bin/true".to_owned())]);
+    let files: BTreeMap<_, _> = ready_recipes().collect();
+    let mut recipes = 0;
+    for (name, bytes) in files.iter().filter(|(name, _)| name.ends_with(".toml")) {
+        let text = std::str::from_utf8(bytes).unwrap();
+        let recipe = Recipe::parse(Path::new(name), text, &settings).unwrap();
+        recipes += 1;
+        for line in text
+            .lines()
+            .filter_map(|line| line.strip_prefix("from = \""))
+        {
+            let file = line.trim_end_matches('"');
+            assert!(
+                file.starts_with("${") || files.contains_key(file),
+                "{name} uses {file}"
+            );
+        }
+        assert!(!recipe.sources.is_empty());
+    }
+    assert_eq!(recipes, 4);
+}

@@ -1,0 +1,128 @@
+//! Damaged layers, and layers that lie, are found.
+
+use std::fs;
+
+use towline_contract::lanes::Rule;
+use towline_contract::manifest::{Kind, Manifest};
+use towline_initramfs::build::Built;
+use towline_initramfs::stored::{self, StoredError};
+
+use crate::support::{Workshop, directory_recipe, noise};
+
+fn built(workshop: &Workshop) -> Built {
+    workshop.write("tree/etc/hostname", "example\n");
+    workshop.write("tree/var/large", noise(3 << 20));
+    workshop.build(&directory_recipe("")).unwrap()
+}
+
+/// Changes the stored bytes and lets the manifest say that this is right.
+fn forge(built: &Built, change: impl FnOnce(&mut Vec<u8>)) -> Manifest {
+    let mut stored = fs::read(&built.layer).unwrap();
+    change(&mut stored);
+    fs::write(&built.layer, &stored).unwrap();
+    let mut manifest = built.manifest.clone();
+    manifest.stored_bytes = stored.len() as u64;
+    manifest.digest = towline_contract::Digest::of(&stored);
+    manifest.chunks = stored
+        .chunks(1 << 20)
+        .map(towline_contract::Digest::of)
+        .collect();
+    manifest
+}
+
+#[test]
+fn what_was_built_is_whole() {
+    let workshop = Workshop::new();
+    let built = built(&workshop);
+    let manifest = stored::read_manifest(&stored::manifest_path(&built.layer)).unwrap();
+    assert_eq!(manifest, built.manifest);
+    stored::verify(&built.layer, &manifest, &[]).unwrap();
+}
+
+#[test]
+fn one_flipped_bit_is_found_and_its_chunk_named() {
+    let workshop = Workshop::new();
+    let built = built(&workshop);
+    let mut stored = fs::read(&built.layer).unwrap();
+    stored[(1 << 20) + 5] ^= 1;
+    fs::write(&built.layer, stored).unwrap();
+    match stored::verify(&built.layer, &built.manifest, &[]) {
+        Err(StoredError::Digest { chunks, .. }) => assert_eq!(chunks, [1]),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_layer_that_was_cut_off_is_found_with_both_sizes() {
+    let workshop = Workshop::new();
+    let built = built(&workshop);
+    let stored = fs::read(&built.layer).unwrap();
+    fs::write(&built.layer, &stored[..stored.len() - 4]).unwrap();
+    let error = stored::verify(&built.layer, &built.manifest, &[]).unwrap_err();
+    let (found, wanted) = (stored.len() - 4, stored.len());
+    assert!(
+        error.to_string().contains(&format!(
+            "has {found} bytes, but its manifest says {wanted}"
+        )),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_second_frame_is_refused_even_if_the_manifest_knows_it() {
+    let workshop = Workshop::new();
+    let built = built(&workshop);
+    let manifest = forge(&built, |stored| {
+        stored.extend(zstd::encode_all(&b"more"[..], 3).unwrap());
+        stored.resize(stored.len().next_multiple_of(4), 0);
+    });
+    let found = stored::verify(&built.layer, &manifest, &[]);
+    assert!(
+        matches!(found, Err(StoredError::AfterFrame { .. })),
+        "{found:?}"
+    );
+}
+
+#[test]
+fn a_manifest_that_says_fewer_entries_is_a_lie() {
+    let workshop = Workshop::new();
+    let built = built(&workshop);
+    let mut manifest = built.manifest.clone();
+    manifest.entries -= 1;
+    match stored::verify(&built.layer, &manifest, &[]) {
+        Err(StoredError::Lane(error)) => {
+            assert!(matches!(error.rule, Rule::MoreEntries(_)), "{error:?}")
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_host_layer_with_a_program_of_the_base_is_refused() {
+    let workshop = Workshop::new();
+    workshop.write("tree/usr/bin/bash", "#!/bin/sh\n");
+    let recipe = directory_recipe("").replace("\"base\"", "\"host\"");
+    let built = workshop.build(&recipe).unwrap();
+    assert_eq!(built.manifest.kind, Kind::Host);
+    match stored::verify(&built.layer, &built.manifest, &[]) {
+        Err(StoredError::Lane(error)) => {
+            assert!(matches!(error.rule, Rule::Outside(Kind::Host)), "{error:?}");
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn the_ready_host_recipe_builds_and_keeps_to_its_lane() {
+    let workshop = Workshop::new();
+    for (name, bytes) in towline_initramfs::ready_recipes() {
+        workshop.write(name, bytes);
+    }
+    let recipe = fs::read_to_string(workshop.path("host-example.toml")).unwrap();
+    let built = workshop.build(&recipe).unwrap();
+    stored::verify(&built.layer, &built.manifest, &[]).unwrap();
+    assert_eq!(
+        built.manifest.target_name(),
+        "host/example/20250601t020000z/all"
+    );
+}
