@@ -91,7 +91,7 @@ fn a_manifest_that_says_fewer_entries_is_a_lie() {
     manifest.entries -= 1;
     match stored::verify(&built.layer, &manifest, &[]) {
         Err(StoredError::Lane(error)) => {
-            assert!(matches!(error.rule, Rule::MoreEntries(_)), "{error:?}")
+            assert!(matches!(error.rule, Rule::MoreEntries(_)), "{error:?}");
         }
         other => panic!("{other:?}"),
     }

@@ -1,0 +1,124 @@
+//! `towline layer`: what it prints, and its exit codes.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use tempfile::TempDir;
+
+const RECIPE: &str = "kind = \"host\"\nname = \"web-1\"\nversion = \"${session}\"\ntime = \"2025-01-01T00:00:00Z\"\n\
+                      [[source]]\ntype = \"file\"\npath = \"etc/hostname\"\ncontent = \"web-1\\n\"\n";
+
+/// Runs `towline layer …` in `dir`.
+fn layer(dir: &Path, arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_towline"));
+    command
+        .arg("layer")
+        .args(arguments)
+        .current_dir(dir)
+        .output()
+        .expect("towline runs")
+}
+
+fn talk(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// A folder with a recipe and the layer built from it.
+fn built() -> (TempDir, String) {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    fs::write(dir.path().join("recipe.toml"), RECIPE).expect("a file");
+    let output = layer(
+        dir.path(),
+        &[
+            "build",
+            "recipe.toml",
+            "-o",
+            "out",
+            "--set",
+            "session=s1",
+            "--json",
+        ],
+    );
+    assert!(output.status.success(), "{}", talk(&output));
+    let result: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON on stdout");
+    assert_eq!(result["target"], "host/web-1/s1/all");
+    let path = result["layer"].as_str().expect("a path").to_owned();
+    (dir, path)
+}
+
+#[test]
+fn a_built_layer_is_shown_and_verified() {
+    let (dir, path) = built();
+    let shown = layer(dir.path(), &["inspect", &path, "--entries", "--json"]);
+    let shown: serde_json::Value = serde_json::from_slice(&shown.stdout).expect("JSON");
+    let names: Vec<_> = shown["entries"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|entry| entry["name"].clone())
+        .collect();
+    assert_eq!(names, ["etc", "etc/hostname"]);
+    assert_eq!(shown["manifest"]["version"], "s1");
+    let verified = layer(dir.path(), &["verify", &path]);
+    assert_eq!(verified.status.code(), Some(0), "{}", talk(&verified));
+}
+
+#[test]
+fn a_flipped_bit_ends_verify_with_3_and_both_digests() {
+    let (dir, path) = built();
+    let file = dir.path().join(&path);
+    let mut stored = fs::read(&file).expect("the layer");
+    stored[40] ^= 1;
+    fs::write(&file, stored).expect("the layer");
+    let output = layer(dir.path(), &["verify", &path]);
+    assert_eq!(output.status.code(), Some(3));
+    let manifest = fs::read_to_string(file.with_extension("manifest.json")).expect("the manifest");
+    let wanted = manifest.split("\"digest\": \"").nth(1).expect("a digest");
+    let talk = talk(&output);
+    assert!(
+        talk.contains(&wanted[..64]) && talk.contains("has SHA-256"),
+        "{talk}"
+    );
+}
+
+#[test]
+fn a_recipe_that_is_wrong_ends_build_with_2_and_the_line() {
+    let (dir, _) = built();
+    fs::write(
+        dir.path().join("bad.toml"),
+        RECIPE.replace("type =", "typ ="),
+    )
+    .expect("a file");
+    let output = layer(
+        dir.path(),
+        &["build", "bad.toml", "-o", "out", "--set", "session=s1"],
+    );
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        talk(&output).contains("bad.toml, line 5: source 1: `type` is missing"),
+        "{}",
+        talk(&output)
+    );
+    let output = layer(dir.path(), &["build", "recipe.toml", "-o", "out"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(talk(&output).contains("${session}"), "{}", talk(&output));
+}
+
+#[test]
+fn a_missing_library_ends_build_with_1() {
+    let (dir, _) = built();
+    let program = Path::new("/bin/ls").canonicalize().expect("ls");
+    let recipe = format!(
+        "kind = \"agent\"\nname = \"x\"\nversion = \"1\"\n[[source]]\ntype = \"file\"\npath = \"usr/bin/x\"\n\
+         from = {program:?}\nmode = \"0755\"\n"
+    );
+    fs::write(dir.path().join("x.toml"), recipe).expect("a file");
+    let output = layer(dir.path(), &["build", "x.toml", "-o", "out"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        talk(&output).contains("libc.so.6 (needed by usr/bin/x)"),
+        "{}",
+        talk(&output)
+    );
+}
