@@ -20,7 +20,7 @@ demo: build
 # What needs no kernel of its own first, then the boots of what `make build` made, at most two machines at a time.
 test: lint build
 	cargo test --workspace --quiet
-	$(AS_ROOT) cargo test -p towline-stage1 --test network --quiet -- --ignored
+	$(AS_ROOT) cargo test -p towline-stage1 --test network --test fetching --quiet -- --ignored
 	cargo test --test e2e -- --ignored --skip nightly --test-threads=2
 
 test-all: test

@@ -15,7 +15,7 @@ fn boots_to_the_rescue_system(name: &str, firmware: Firmware, usb: bool) {
     let mut running = machine.start().expect("QEMU");
     if firmware == Firmware::SecureBoot {
         running
-            .wait_for("Secure boot enabled", BOOT)
+            .wait_for("Kernel is locked down from EFI Secure Boot", BOOT)
             .expect("the kernel sees Secure Boot enforced");
     }
     expect_rescue(&mut running, &site);

@@ -15,7 +15,7 @@ const ENTRY: &str = r#"menuentry "{title}" {
 "#;
 
 /// `rootfstype=ramfs`: the initramfs may use all memory, not half of it.
-const OPTIONS: &str = "console=tty0 console=ttyS0,115200 rootfstype=ramfs loglevel=5";
+const OPTIONS: &str = "console=tty0 console=ttyS0,115200 rootfstype=ramfs loglevel=6";
 
 /// What the image for BIOS has built in; the signed image for UEFI can load no modules, so nothing else may be needed.
 const BIOS_MODULES: &[&str] = &[
@@ -101,7 +101,7 @@ mod tests {
             2
         );
         assert!(menu.contains(
-            "linux /boot/vmlinuz console=tty0 console=ttyS0,115200 rootfstype=ramfs loglevel=5\n"
+            "linux /boot/vmlinuz console=tty0 console=ttyS0,115200 rootfstype=ramfs loglevel=6\n"
         ));
     }
 }
