@@ -119,7 +119,8 @@ impl Boot {
         let believed = clock::believed(now, settings.floor);
         if believed != now {
             self.console.warn(format_args!(
-                "the hardware clock says {now}, before this medium was made; going on with {believed}"
+                "the hardware clock says {}, before this medium was made; going on with {believed}",
+                clock::to_second(now)
             ));
             if let Err(error) = clock::set(believed) {
                 self.console
@@ -271,7 +272,11 @@ fn correct_clock(console: &Console, planned: &Planned) {
     let (now, right) = (clock::now(), proven_now(planned));
     let seconds = now.duration_since(right).as_secs();
     if seconds.abs() > 2 {
-        console.note(format_args!("the clock is corrected from {now} to {right}"));
+        console.note(format_args!(
+            "the clock is corrected from {} to {}",
+            clock::to_second(now),
+            clock::to_second(right)
+        ));
     }
     if let Err(error) = clock::set(right) {
         console.warn(format_args!("the clock cannot be set: {error}"));

@@ -4,13 +4,16 @@
 //! a verified plan corrects it. The monotonic clock measures everything else.
 
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, Timespec, clock_gettime, clock_settime};
 use towline_contract::Timestamp;
 
 /// Most that a believed clock may differ from a note written before kexec. Starting a kernel takes minutes at most.
 const KEXEC_DRIFT_MAX: Duration = Duration::from_secs(3600);
+
+/// Most that a held time may differ before it is put back.
+const HELD_DRIFT_MAX: Duration = Duration::from_secs(2);
 
 /// The system's time now; the kernel has set it from the hardware clock.
 #[must_use]
@@ -19,6 +22,12 @@ pub fn now() -> Timestamp {
     // Nanoseconds of a second fit.
     let nanoseconds = i32::try_from(time.tv_nsec).unwrap_or(0);
     Timestamp::new(time.tv_sec, nanoseconds).unwrap_or(Timestamp::UNIX_EPOCH)
+}
+
+/// A time to the second, for people.
+#[must_use]
+pub fn to_second(time: Timestamp) -> Timestamp {
+    Timestamp::from_second(time.as_second()).unwrap_or(time)
 }
 
 /// Sets the system's time.
@@ -49,6 +58,40 @@ pub fn after_kexec(now: Timestamp, note: Timestamp, uptime: Duration) -> Timesta
     note.checked_add(uptime).unwrap_or(note)
 }
 
+/// The time at one moment, carried on by the clock that only counts, so that nothing else can move it.
+///
+/// udev's rules on Debian set the system's time from the hardware clock when they find one.
+#[derive(Clone, Copy, Debug)]
+pub struct Held {
+    time: Timestamp,
+    since: Instant,
+}
+
+impl Held {
+    /// Holds the system's time.
+    #[must_use]
+    pub fn take() -> Self {
+        Self {
+            time: now(),
+            since: Instant::now(),
+        }
+    }
+
+    /// Sets the system's time again if something has moved it; true if it was.
+    ///
+    /// # Errors
+    /// Not permitted.
+    pub fn put_back(self) -> io::Result<bool> {
+        let wanted = self.time.checked_add(self.since.elapsed());
+        let wanted = wanted.map_err(io::Error::other)?;
+        let moved = now().duration_since(wanted).unsigned_abs() > HELD_DRIFT_MAX;
+        if moved {
+            set(wanted)?;
+        }
+        Ok(moved)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -75,5 +118,10 @@ mod tests {
         }
         let right = time("2026-03-01T12:00:31Z");
         assert_eq!(after_kexec(right, note, uptime), right);
+    }
+
+    #[test]
+    fn a_time_that_nothing_has_moved_is_left_alone() {
+        assert!(!Held::take().put_back().unwrap());
     }
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::process::Command;
 
+use crate::clock::Held;
 use crate::console::Console;
 use crate::progress::Progress as _;
 
@@ -44,7 +45,8 @@ pub(super) async fn start_udev(console: &Console) {
         return console.note(format_args!("no udev in this rescue system"));
     };
     console.step(format_args!("starting udev"));
-    keep_interface_names();
+    mask_rules();
+    let time = Held::take();
     let settle = format!("--timeout={SETTLE_SECONDS}");
     for command in [
         &[daemon, "--daemon"][..],
@@ -56,14 +58,24 @@ pub(super) async fn start_udev(console: &Console) {
             console.warn(format_args!("{}: {error}", command.join(" ")));
         }
     }
+    match time.put_back() {
+        Ok(true) => console.note(format_args!("udev moved the clock; it is put back")),
+        Ok(false) => {}
+        Err(error) => console.warn(format_args!("udev moved the clock: {error}")),
+    }
 }
 
-/// A card that is in use since stage 1 cannot be renamed, and after kexec it must not be called differently either.
-fn keep_interface_names() {
-    let rules = "/run/udev/rules.d";
-    // Without it udev tries, and the kernel refuses.
-    let _ = fs::create_dir_all(rules)
-        .and_then(|()| symlink("/dev/null", format!("{rules}/80-net-setup-link.rules")));
+/// Rules of the distribution that would undo what stage 1 has done: a card that is in use cannot be renamed, and after kexec
+/// it must not be called differently either; and the hardware clock may be years off.
+const MASKED_RULES: &[&str] = &["80-net-setup-link.rules", "85-hwclock.rules"];
+
+fn mask_rules() {
+    let rules = Path::new("/run/udev/rules.d");
+    let _ = fs::create_dir_all(rules);
+    for rule in MASKED_RULES {
+        // Done before, or the kernel and the held clock undo it.
+        let _ = symlink("/dev/null", rules.join(rule));
+    }
 }
 
 /// Starts sshd if a key of somebody lies there: a rescue system without keys has no open port.

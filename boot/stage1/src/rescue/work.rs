@@ -83,7 +83,11 @@ fn correct_clock(console: &Console, note: Option<&HandOverNote>) {
     let now = clock::now();
     let right = clock::after_kexec(now, note.time, uptime());
     if right != now {
-        console.note(format_args!("the clock is corrected from {now} to {right}"));
+        console.note(format_args!(
+            "the clock is corrected from {} to {}",
+            clock::to_second(now),
+            clock::to_second(right)
+        ));
         if let Err(error) = clock::set(right) {
             console.warn(format_args!("the clock cannot be set: {error}"));
         }
