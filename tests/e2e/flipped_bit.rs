@@ -65,7 +65,7 @@ fn a_layer_that_every_mirror_falsifies_never_starts() {
         .wait_for("every mirror sent wrong bytes", RESCUE)
         .expect("it says that none is left");
     running
-        .wait_for("[r]", BOOT)
+        .wait_for("What next?", BOOT)
         .expect("the person is asked what to do");
     assert!(!site.events().contains("rescue-ready"));
 }

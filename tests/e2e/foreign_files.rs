@@ -33,7 +33,7 @@ fn a_host_layer_that_carries_bash_is_refused() {
         .wait_until("layer and entry that break the rule", RESCUE, named)
         .expect("it names both");
     running
-        .wait_for("[r]", RESCUE)
+        .wait_for("What next?", RESCUE)
         .expect("the person is asked what to do");
     assert!(!site.events().contains("rescue-ready"));
 }

@@ -54,7 +54,7 @@ fn refuses(name: &str, site: &Site, plan: Vec<u8>, said: &str) {
         .wait_for(said, RESCUE)
         .expect("it says why the plan is refused");
     running
-        .wait_for("[r]", RESCUE)
+        .wait_for("What next?", RESCUE)
         .expect("the person is asked what to do");
     assert!(
         !running
