@@ -1,7 +1,7 @@
 //! The `image` form: most of the tree as one squashfs, kept compressed in memory by the rescue system.
 //!
 //! Written by the backhand crate, block after block, so that the bytes depend on the tree alone and no program of the
-//! machine is used. Why not mksquashfs: `docs/decisions/0010-images-by-backhand.md`.
+//! machine is used. Why not mksquashfs: `docs/decisions/images-by-backhand.md`.
 
 use std::ffi::OsStr;
 use std::fs::File;

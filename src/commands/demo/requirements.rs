@@ -10,7 +10,6 @@ use crate::exit::{Exit, Failure, Outcome};
 /// Programs and the Debian packages that bring them.
 const PROGRAMS: &[(&str, &str)] = &[
     ("apt-get", "apt"),
-    ("sqfstar", "squashfs-tools"),
     ("depmod", "kmod"),
     ("xorriso", "xorriso"),
     ("mcopy", "mtools"),
