@@ -22,7 +22,7 @@ pub(crate) fn bench(workshop: &Workshop) -> Result<()> {
     fs::write(
         &recipe,
         "kind = \"base\"\nname = \"tree\"\nversion = \"1\"\nform = \"files\"\ncompression = \"zstd\"\nlevel = 3\n\
-         \n[[source]]\ntype = \"directory\"\npath = \"tree\"\nkeep_modes = true\n",
+         \n[[source]]\ntype = \"directory\"\npath = \"tree\"\nkeep-modes = true\n",
     )?;
     let out = dir.join("out");
     let (mut ours, mut peer) = (Vec::new(), Vec::new());

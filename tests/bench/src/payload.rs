@@ -50,7 +50,7 @@ pub(crate) fn make(workshop: &Workshop) -> Result<Payload> {
         fs::write(
             dir.join("payload.toml"),
             "kind = \"base\"\nname = \"payload\"\nversion = \"1\"\nform = \"image\"\nlevel = 9\n\
-             \n[[source]]\ntype = \"directory\"\npath = \"payload\"\nkeep_modes = true\n",
+             \n[[source]]\ntype = \"directory\"\npath = \"payload\"\nkeep-modes = true\n",
         )?;
         let _ = fs::remove_dir_all(dir.join("payload-layer"));
         workshop.towline(["layer", "build", "payload.toml", "-o", "payload-layer"])?;
