@@ -218,30 +218,14 @@ fn parts(workshop: &Workshop, image: &Path, name: &str) -> Result<(PathBuf, Path
         .args(["-extract", "/"])
         .arg(&dir);
     run(&mut command)?;
-    let mut kernels = Vec::new();
-    let mut initrds = Vec::new();
-    crate::files::walk(&dir, &mut |path, _| {
-        let file = path
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .to_lowercase();
-        if file.starts_with("vmlinuz") {
-            kernels.push(path.to_owned());
-        } else if file.ends_with(".cpio")
-            || file.ends_with(".cpio.zst")
-            || file.ends_with(".img") && file.contains("initrd")
-        {
-            initrds.push(path.to_owned());
-        }
-    })?;
-    initrds.sort();
+    let boot = dir.join("boot");
     let joined = workshop.dir.join(format!("initrd-{name}"));
     let mut bytes = Vec::new();
-    for initrd in &initrds {
-        bytes.extend(fs::read(initrd)?);
+    for initrd in ["stage1.img", "stamp.img"] {
+        bytes
+            .extend(fs::read(boot.join(initrd)).with_context(|| format!("the medium's {initrd}"))?);
         bytes.resize(bytes.len().next_multiple_of(4), 0);
     }
     fs::write(&joined, bytes)?;
-    Ok((kernels.pop().context("the medium has no kernel")?, joined))
+    Ok((boot.join("vmlinuz"), joined))
 }
