@@ -241,23 +241,31 @@ impl Boot {
                 )
             ),
         };
-        match menu::ask(&self.console, offer, menu::wait(self.failures)).await {
-            Choice::Retry => {}
+        let mut choice = menu::ask(&self.console, offer, menu::wait(self.failures)).await;
+        while let Choice::Shell { console } = choice {
+            if let Err(error) = shell::run(&console).await {
+                self.console.warn(format_args!("no shell: {error}"));
+            }
+            choice = menu::ask(&self.console, offer, menu::ANSWER_WAIT).await;
+        }
+        self.follow(choice).await;
+    }
+
+    async fn follow(&mut self, choice: Choice) {
+        match choice {
+            Choice::Retry | Choice::Shell { .. } => {}
             Choice::AcceptExpired => self.accept_expired = true,
             Choice::InPlace => self.hand_over = Some(HandOver::InPlace),
             Choice::Network { network, servers } => {
-                // The watcher ends with it; the next attempt starts another with the new settings.
-                self.network = None;
+                // The next attempt starts another with the new settings.
+                if let Some(old) = self.network.take() {
+                    old.forget().await;
+                }
                 if let Some(settings) = &mut self.settings {
                     settings.site.network = network;
                     if !servers.is_empty() {
                         settings.site.servers = servers;
                     }
-                }
-            }
-            Choice::Shell { console } => {
-                if let Err(error) = shell::run(&console).await {
-                    self.console.warn(format_args!("no shell: {error}"));
                 }
             }
             Choice::Reboot => {

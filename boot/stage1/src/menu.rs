@@ -13,7 +13,7 @@ const WAIT: Duration = Duration::from_secs(30);
 const WAIT_MAX: Duration = Duration::from_secs(480);
 
 /// Longest wait for an answer of somebody who has begun to answer.
-const ANSWER_WAIT: Duration = Duration::from_secs(600);
+pub(crate) const ANSWER_WAIT: Duration = Duration::from_secs(600);
 
 /// What the menu offers beyond trying again, network settings and restarting.
 #[derive(Clone, Copy, Debug, Default)]

@@ -11,6 +11,8 @@ use std::process::{Command, ExitCode};
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{ioctl_tiocsctty, setsid};
 
+use crate::console::Device;
+
 /// The name under which this program gives a console to a shell.
 pub(crate) const TERMINAL: &str = "towline-tty";
 
@@ -30,11 +32,10 @@ pub fn available() -> Option<&'static str> {
 pub async fn run(console: &str) -> io::Result<()> {
     let mut shell = tokio::process::Command::new("/proc/self/exe");
     shell.arg0(TERMINAL).arg(console).kill_on_drop(false);
-    let device = crate::console::Device::open(console)?;
-    let settings = device.settings();
+    let settings = Device::open(console)?.settings();
     let ended = shell.status().await;
-    // A shell that died in raw mode leaves a terminal that nobody can use.
-    device.restore(settings);
+    // A shell that died in raw mode leaves a terminal that nobody can use. Opened again: its end has hung it up.
+    Device::open(console)?.restore(settings);
     ended.map(|_| ())
 }
 

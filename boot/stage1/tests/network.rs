@@ -255,6 +255,44 @@ fn asking_again_as_the_rescue_system_does_keeps_the_address() {
 
 #[test]
 #[ignore = "needs root, ip netns and dnsmasq"]
+fn other_settings_from_the_menu_leave_nothing_of_the_first_ones() {
+    let Some(server) = inside("other_settings_from_the_menu_leave_nothing_of_the_first_ones")
+    else {
+        return;
+    };
+    let _dhcp = Dhcp::serve(&server, 0);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let settings = stamp::Network::default();
+        let network = network::bring_up(&settings, Arc::new(Silent), &mut || {})
+            .await
+            .unwrap();
+        network.forget().await;
+        assert_eq!(said("ip -4 -o addr show dev c0"), "");
+        let settings = stamp::Network {
+            address: Some("192.0.0.7/24".into()),
+            gateway: Some("192.0.0.1".into()),
+            interface: Some("c0".into()),
+            ..stamp::Network::default()
+        };
+        let network = network::bring_up(&settings, Arc::new(Silent), &mut || {})
+            .await
+            .unwrap();
+        let addresses = said("ip -4 -o addr show dev c0");
+        assert!(
+            addresses.lines().count() == 1 && addresses.contains("192.0.0.7/24"),
+            "{addresses}"
+        );
+        assert_eq!(said("ip -4 route show default").lines().count(), 1);
+        drop(network);
+    });
+}
+
+#[test]
+#[ignore = "needs root, ip netns and dnsmasq"]
 fn quiescing_takes_every_card_down_before_another_kernel_starts() {
     let Some(server) = inside("quiescing_takes_every_card_down_before_another_kernel_starts")
     else {

@@ -53,6 +53,21 @@ struct Output {
     device: OwnedFd,
 }
 
+impl Output {
+    /// Nothing can be said about a console that does not work, but on the others.
+    fn write(&mut self, line: &[u8]) {
+        let Err(error) = write_within(&self.device, line, WRITE_WAIT) else {
+            return;
+        };
+        // The end of a shell's session hangs its terminal up for all who had it open (tty_ioctl(4)).
+        let hung_up = error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error());
+        if let (true, Ok(device)) = (hung_up, open_device(&self.name)) {
+            self.device = device;
+            let _ = write_within(&self.device, line, WRITE_WAIT);
+        }
+    }
+}
+
 impl Console {
     /// The consoles that the kernel knows now. None is no error: a machine may have no console at all.
     #[must_use]
@@ -117,9 +132,8 @@ impl Console {
             // A full disk must not stop a recovery; the consoles have the line.
             let _ = io::Write::write_all(file, format!("{line}\n").as_bytes());
         }
-        for output in &state.outputs {
-            // Nothing can be said about a console that does not work, but on the others.
-            let _ = write_within(&output.device, format!("{line}\n").as_bytes(), WRITE_WAIT);
+        for output in &mut state.outputs {
+            output.write(format!("{line}\n").as_bytes());
         }
     }
 

@@ -88,6 +88,19 @@ pub(super) fn forget_routes(
     }
 }
 
+/// Takes all of a configuration away.
+pub(super) fn forget(
+    netlink: &mut Netlink,
+    interface: &Interface,
+    configuration: &Configuration,
+    metric: u32,
+) {
+    forget_routes(netlink, interface, configuration, metric);
+    if let Some((address, length)) = configuration.address {
+        let _ = netlink.remove_address(interface.index, address, length);
+    }
+}
+
 fn routes(configuration: &Configuration) -> impl Iterator<Item = Route> {
     let default = configuration
         .gateway

@@ -13,7 +13,7 @@ mod watcher;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use towline_contract::stamp;
 
@@ -143,10 +143,21 @@ impl Network {
         several && self.requests.send(Request::PreferNext).await.is_ok()
     }
 
+    /// Takes addresses and routes away, to make room for other settings; links stay up.
+    pub async fn forget(self) {
+        self.end(Request::Forget).await;
+    }
+
     /// Takes every interface down, so that no card writes into memory that belongs to another kernel.
     pub async fn quiesce(self) {
-        let (done, wait) = tokio::sync::oneshot::channel();
-        if self.requests.send(Request::Quiesce(done)).await.is_ok() {
+        self.end(Request::Quiesce).await;
+    }
+
+    /// Sends a request after which the watcher ends, and waits for its end.
+    async fn end(&self, request: impl FnOnce(oneshot::Sender<()>) -> Request) {
+        let (done, wait) = oneshot::channel();
+        if self.requests.send(request(done)).await.is_ok() {
+            // The watcher answers at once, or is gone.
             let _ = tokio::time::timeout(Duration::from_secs(10), wait).await;
         }
     }

@@ -24,6 +24,7 @@ use rustix::net::{
 
 /// Types and flags of requests (linux/rtnetlink.h, linux/netlink.h).
 const RTM_NEWADDR: u16 = 20;
+const RTM_DELADDR: u16 = 21;
 const RTM_NEWROUTE: u16 = 24;
 const RTM_DELROUTE: u16 = 25;
 const NLMSG_ERROR: u16 = 2;
@@ -72,22 +73,18 @@ impl Netlink {
         address: Ipv4Addr,
         length: u8,
     ) -> io::Result<()> {
-        let mut message = AddressMessage::default();
-        message.header.family = AddressFamily::Inet;
-        message.header.prefix_len = length;
-        message.header.index = index;
-        let host_bits = u32::MAX.checked_shr(u32::from(length)).unwrap_or(0);
-        message.attributes = vec![
-            AddressAttribute::Local(IpAddr::V4(address)),
-            AddressAttribute::Address(IpAddr::V4(address)),
-        ];
-        if length < 31 {
-            let broadcast = Ipv4Addr::from(u32::from(address) | host_bits);
-            message
-                .attributes
-                .push(AddressAttribute::Broadcast(broadcast));
-        }
+        let message = address_message(index, address, length);
         self.request(RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE, &message)
+    }
+
+    /// Takes an address away.
+    pub(super) fn remove_address(
+        &mut self,
+        index: u32,
+        address: Ipv4Addr,
+        length: u8,
+    ) -> io::Result<()> {
+        self.request(RTM_DELADDR, 0, &address_message(index, address, length))
     }
 
     /// Adds a route, or replaces the one with the same destination and metric.
@@ -125,6 +122,25 @@ impl Netlink {
             }
         }
     }
+}
+
+fn address_message(index: u32, address: Ipv4Addr, length: u8) -> AddressMessage {
+    let mut message = AddressMessage::default();
+    message.header.family = AddressFamily::Inet;
+    message.header.prefix_len = length;
+    message.header.index = index;
+    let host_bits = u32::MAX.checked_shr(u32::from(length)).unwrap_or(0);
+    message.attributes = vec![
+        AddressAttribute::Local(IpAddr::V4(address)),
+        AddressAttribute::Address(IpAddr::V4(address)),
+    ];
+    if length < 31 {
+        let broadcast = Ipv4Addr::from(u32::from(address) | host_bits);
+        message
+            .attributes
+            .push(AddressAttribute::Broadcast(broadcast));
+    }
+    message
 }
 
 fn route_message(index: u32, (destination, length, gateway): Route, metric: u32) -> RouteMessage {

@@ -81,6 +81,7 @@ impl std::fmt::Display for Status {
 #[derive(Debug)]
 pub(super) enum Request {
     PreferNext,
+    Forget(oneshot::Sender<()>),
     Quiesce(oneshot::Sender<()>),
 }
 
@@ -154,6 +155,11 @@ impl Watcher {
                     Some(Request::Quiesce(done)) => {
                         self.quiesce();
                         // Whoever asked may have given up waiting.
+                        let _ = done.send(());
+                        return;
+                    }
+                    Some(Request::Forget(done)) => {
+                        self.forget();
                         let _ = done.send(());
                         return;
                     }
@@ -312,6 +318,17 @@ impl Watcher {
                 configure::forget_routes(&mut self.netlink, &interface, &configuration, old);
             }
             let _ = configure::apply(&mut self.netlink, &interface, &configuration, metric);
+        }
+    }
+
+    fn forget(&mut self) {
+        for link in std::mem::take(&mut self.links).into_values() {
+            if let (LinkState::Ready(configuration), Some(metric)) =
+                (&link.status.state, link.metric)
+            {
+                let interface = &link.status.interface;
+                configure::forget(&mut self.netlink, interface, configuration, metric);
+            }
         }
     }
 
