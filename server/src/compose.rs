@@ -84,6 +84,7 @@ pub fn plan(
         mirrors: config.mirrors.clone(),
         recovery: format!("r-{}", &Digest::from(pad(moment.random)).to_string()[..16]),
         host: request.host.clone(),
+        order: None,
     })
 }
 

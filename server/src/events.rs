@@ -66,6 +66,25 @@ pub fn sentence(event: &Event) -> String {
                 memory_used_kib / 1024
             )
         }
+        What::RecoveryStarted { session } => format!("recovers session {session}"),
+        What::LayoutRecreated { seconds } => format!("recreated the layout after {seconds} s"),
+        What::Restoring {
+            bytes,
+            total: Some(total),
+        } => format!("restored {bytes} of {total} bytes"),
+        What::Restoring { bytes, total: None } => format!("restored {bytes} bytes"),
+        What::Restored { bytes, seconds } => {
+            format!("restored everything, {bytes} bytes in {seconds} s")
+        }
+        What::Recovered { seconds, checks } => {
+            let passed = checks.iter().filter(|check| check.passed).count();
+            let all = checks.len();
+            format!("is recovered after {seconds} s: {passed} of {all} checks passed")
+        }
+        What::FirstBoot {
+            hostname,
+            kernel_release,
+        } => format!("started from its own disk: {hostname}, kernel {kernel_release}"),
         What::Failed { message } => format!("failed: {message}"),
     };
     format!("{} at {} s {what}", event.recovery, event.uptime_seconds)
@@ -118,6 +137,7 @@ mod tests {
     fn failed(recovery: &str, message: &str) -> Event {
         Event {
             recovery: recovery.into(),
+            token: None,
             uptime_seconds: 7,
             what: What::Failed {
                 message: message.into(),

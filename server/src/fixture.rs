@@ -32,6 +32,8 @@ pub(crate) fn manifest(kind: Kind, name: &str, version: &str) -> Manifest {
         replaceable: vec![],
         packages: vec![],
         checks: vec![],
+        agent: None,
+        session: None,
     }
 }
 

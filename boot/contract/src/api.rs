@@ -3,6 +3,11 @@
 //! | request | answer |
 //! |---|---|
 //! | `POST /v1/plan` [`PlanRequest`] | a signed plan ([`crate::plan::BootPlan`] in an envelope) |
+//! | `POST /v1/recovery` [`RecoveryRequest`] | [`RecoveryAnswer`]: a plan with an order, and credentials |
+//! | `POST /v1/hosts` [`Enrolment`] | [`Enrolled`] |
+//! | `GET /v1/hosts/ID` | [`HostState`] |
+//! | `POST /v1/hosts/ID/sessions` [`NewSession`] | 201 |
+//! | `GET /v1/metadata/N.host-ID.json` | a host's signed sessions |
 //! | `GET /v1/metadata/N.root.json`, `timestamp.json`, `N.snapshot.json`, `N.targets.json` | TUF metadata, consistent snapshots |
 //! | `GET /v1/layers/DIGEST` | a stored layer; Range is honoured |
 //! | `GET /v1/manifests/DIGEST.json` | a manifest |
@@ -15,6 +20,10 @@ use crate::plan::Nonce;
 
 /// Path of the plan request.
 pub const PLAN_PATH: &str = "/v1/plan";
+/// Path of the request with a recovery code.
+pub const RECOVERY_PATH: &str = "/v1/recovery";
+/// Path of enrolments; each host's own path is below it.
+pub const HOSTS_PATH: &str = "/v1/hosts";
 /// Path that takes events.
 pub const EVENTS_PATH: &str = "/v1/events";
 
@@ -89,4 +98,86 @@ pub struct ErrorBody {
     /// What they can do.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub next: Option<String>,
+}
+
+/// What a machine asks whose operator typed a recovery code. It is sent only over TLS, with the certificate's dates checked
+/// at the time of an earlier plan.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RecoveryRequest {
+    /// The code, as [`crate::recovery::Code`] prints it.
+    pub code: String,
+    /// The request for a plan, with a nonce of its own.
+    pub request: PlanRequest,
+}
+
+/// The answer to a right code.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RecoveryAnswer {
+    /// The signed plan, the envelope as text: its bytes are what is verified.
+    pub plan: String,
+    /// The credentials layer, uncompressed newc in base64; its digest is in the plan's order.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub credentials: Option<String>,
+}
+
+/// A protected host asks to be known.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Enrolment {
+    /// The host's identifier, a part of target names.
+    pub host: String,
+    /// Its own name.
+    pub hostname: String,
+    /// The public half of the key it made.
+    pub key: crate::trust::PublicKey,
+    /// The machine, for the person who approves.
+    pub machine: Machine,
+}
+
+/// What became of an enrolment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Enrolled {
+    /// Whether an operator has approved it.
+    pub state: EnrolmentState,
+}
+
+/// Where an enrolment stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EnrolmentState {
+    /// An operator must compare the fingerprint and approve.
+    Waiting,
+    /// The catalogue names the host's key.
+    Approved,
+}
+
+/// What a host needs to know before it adds a session.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HostState {
+    /// Identifier of the key that the catalogue or the enrolment names.
+    pub key: crate::trust::KeyId,
+    /// Whether an operator has approved it.
+    pub state: EnrolmentState,
+    /// The newest file of the host's role, the envelope as text; none before the first session.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub sessions: Option<String>,
+    /// Versions of the sessions that the retention rules let go: the host leaves them out of the next file.
+    #[serde(default)]
+    pub retired: Vec<String>,
+}
+
+/// A new session: kilobytes, so all of it in one request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewSession {
+    /// The next file of the host's role, the envelope as text.
+    pub sessions: String,
+    /// The manifest, as text.
+    pub manifest: String,
+    /// The stored layer in base64.
+    pub layer: String,
 }

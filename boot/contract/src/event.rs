@@ -11,6 +11,9 @@ pub const EVENT_BYTES_MAX: usize = 64 << 10;
 pub struct Event {
     /// [`crate::plan::BootPlan::recovery`].
     pub recovery: String,
+    /// [`crate::recovery::Order::report_token`]: events of a recovery that change what the server shows of it need it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub token: Option<String>,
     /// Seconds since this machine's kernel started.
     pub uptime_seconds: u64,
     /// What happened.
@@ -44,6 +47,44 @@ pub enum What {
         checks: Vec<CheckResult>,
         /// Memory in use when the rescue was ready, in KiB (`MemTotal - MemAvailable`).
         memory_used_kib: u64,
+    },
+    /// The recovery began: the disks are still as they were.
+    RecoveryStarted {
+        /// Version of the host layer.
+        session: String,
+    },
+    /// Partitions and file systems are recreated and mounted.
+    LayoutRecreated {
+        /// Seconds since the recovery began.
+        seconds: u64,
+    },
+    /// The restore is going on.
+    Restoring {
+        /// Bytes on the recreated file systems.
+        bytes: u64,
+        /// Bytes there will be, when known.
+        total: Option<u64>,
+    },
+    /// The agent is done, and said so.
+    Restored {
+        /// Bytes on the recreated file systems.
+        bytes: u64,
+        /// Seconds it took.
+        seconds: u64,
+    },
+    /// The recovery is complete but for the first boot.
+    Recovered {
+        /// Seconds since the recovery began.
+        seconds: u64,
+        /// What was checked at the end.
+        checks: Vec<CheckResult>,
+    },
+    /// The recovered host started from its own disk.
+    FirstBoot {
+        /// Its host name.
+        hostname: String,
+        /// `uname -r`.
+        kernel_release: String,
     },
     /// Something failed and the machine asks its operator.
     Failed {

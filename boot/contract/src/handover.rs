@@ -33,6 +33,9 @@ pub struct HandOverNote {
     pub shell: bool,
     /// The layers in order.
     pub layers: Vec<HandOverLayer>,
+    /// What the rescue system is to do, but to wait for its operator.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub order: Option<crate::recovery::Order>,
 }
 
 /// One layer of the chain that was placed.
@@ -46,4 +49,10 @@ pub struct HandOverLayer {
     pub image: Option<String>,
     /// Commands that show it works.
     pub checks: Vec<Check>,
+    /// How its agent is used.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub agent: Option<crate::agent::Agent>,
+    /// The session it describes.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub session: Option<crate::session::Session>,
 }

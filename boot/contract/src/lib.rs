@@ -4,6 +4,7 @@
 //! reads a clock: bytes and the time come in as arguments, decisions go out. [`trust`] is the only module that can make a
 //! [`trust::Verified`] value, and the programs accept nothing else where it matters.
 
+pub mod agent;
 pub mod api;
 pub mod digest;
 pub mod event;
@@ -13,6 +14,8 @@ pub mod limits;
 pub mod manifest;
 pub mod newc;
 pub mod plan;
+pub mod recovery;
+pub mod session;
 pub mod stamp;
 pub mod trust;
 

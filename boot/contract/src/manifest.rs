@@ -5,6 +5,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::agent::Agent;
+use crate::session::Session;
 use crate::{Digest, Timestamp, limits};
 
 /// The format version this code writes, and the newest it reads.
@@ -167,6 +169,12 @@ pub struct Manifest {
     /// Commands that show the layer works.
     #[serde(default)]
     pub checks: Vec<Check>,
+    /// How the agent is used; agent layers only.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub agent: Option<Agent>,
+    /// The session a host layer describes; host layers only.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub session: Option<Session>,
 }
 
 /// Why a document is no usable manifest.
@@ -339,6 +347,8 @@ mod tests {
             replaceable: vec![],
             packages: vec![],
             checks: vec![],
+            agent: None,
+            session: None,
         }
     }
 

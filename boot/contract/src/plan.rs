@@ -76,4 +76,7 @@ pub struct BootPlan {
     /// The host that is recovered; none for a plan of public layers only.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub host: Option<String>,
+    /// What the rescue system does about it; nothing but to wait for its operator when absent.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub order: Option<crate::recovery::Order>,
 }

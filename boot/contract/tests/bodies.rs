@@ -46,6 +46,7 @@ fn a_plan_request_is_as_documented() {
 fn events_are_as_documented() {
     let event = |what| Event {
         recovery: "r-1".into(),
+        token: None,
         uptime_seconds: 12,
         what,
     };

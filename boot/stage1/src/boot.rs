@@ -440,6 +440,8 @@ fn note(settings: &Settings, planned: &Planned, manifests: &[Verified<Manifest>]
         target: manifest.target_name(),
         image: manifest.image.as_ref().map(|image| image.path.clone()),
         checks: manifest.checks.clone(),
+        agent: manifest.agent.clone(),
+        session: manifest.session.clone(),
     };
     HandOverNote {
         recovery: plan.recovery.clone(),
@@ -450,6 +452,7 @@ fn note(settings: &Settings, planned: &Planned, manifests: &[Verified<Manifest>]
         network: settings.site.network.clone(),
         shell: settings.site.shell,
         layers: manifests.iter().map(layer).collect(),
+        order: plan.order.clone(),
     }
 }
 

@@ -47,6 +47,7 @@ impl Reporter {
         let (recovery, uptime_seconds) = (self.recovery.clone(), uptime().as_secs());
         let event = Event {
             recovery,
+            token: None,
             uptime_seconds,
             what,
         };

@@ -38,6 +38,8 @@ pub(super) fn manifest(
         replaceable: recipe.replaceable.clone(),
         packages: packed.assembly.packages.into_keys().collect(),
         checks: recipe.checks.clone(),
+        agent: recipe.agent.clone(),
+        session: recipe.session.clone(),
     };
     // What is written must be what every reader takes.
     Ok(Manifest::parse(&manifest.to_bytes())?)

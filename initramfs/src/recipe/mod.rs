@@ -13,7 +13,9 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use toml::Spanned;
 use towline_contract::Timestamp;
+use towline_contract::agent::Agent;
 use towline_contract::manifest::{Check, Compression, Kind, Placement};
+use towline_contract::session::Session;
 
 pub use sources::*;
 use variables::Variables;
@@ -104,6 +106,10 @@ pub struct Recipe {
     pub from_earlier_layers: Vec<String>,
     /// Files that later layers may replace.
     pub replaceable: Vec<String>,
+    /// How the agent is used; of agent layers.
+    pub agent: Option<Agent>,
+    /// The session that is described; of host layers. Recipes in files have none: `towline capture` says it.
+    pub session: Option<Session>,
     /// The sources, in order.
     pub sources: Vec<NumberedSource>,
     /// Commands that show the layer works.
@@ -143,6 +149,8 @@ struct Raw {
     from_earlier_layers: Vec<String>,
     #[serde(default)]
     replaceable: Vec<String>,
+    #[serde(default)]
+    agent: Option<Agent>,
     #[serde(default)]
     source: Vec<Spanned<toml::Table>>,
     #[serde(default)]
@@ -210,6 +218,8 @@ impl Recipe {
             plain: raw.plain,
             from_earlier_layers: raw.from_earlier_layers,
             replaceable: raw.replaceable,
+            agent: raw.agent,
+            session: None,
             sources: sources(raw.source, variables, &at)?,
             checks: raw.check,
         })

@@ -205,6 +205,8 @@ pub fn of_items(kind: Kind, name: &str, compression: Compression, items: &[Item]
         replaceable: vec![],
         packages: vec![],
         checks: vec![],
+        agent: None,
+        session: None,
     };
     Layer { manifest, stored }
 }

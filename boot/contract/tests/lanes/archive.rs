@@ -79,6 +79,8 @@ pub(crate) fn manifest(kind: Kind, records: &[Record]) -> Manifest {
         replaceable: vec![],
         packages: vec![],
         checks: vec![],
+        agent: None,
+        session: None,
     }
 }
 

@@ -57,6 +57,8 @@ impl Layer {
             replaceable: vec![],
             packages: vec![],
             checks: vec![],
+            agent: None,
+            session: None,
         };
         let manifest_bytes = manifest.to_bytes();
         Self {
@@ -158,6 +160,7 @@ impl Site {
             mirrors: vec!["https://mirror.example/towline".into()],
             recovery: "r-1".into(),
             host: Some("web1".into()),
+            order: None,
         }
     }
 
