@@ -219,6 +219,7 @@ impl TrustedSnapshot {
             timestamp: self.timestamp,
             timestamp_digest: self.timestamp_digest,
             snapshot: self.snapshot,
+            layers: targets.targets.clone(),
             targets,
         })
     }
@@ -231,18 +232,20 @@ pub struct SignedView {
     root: Root,
     timestamp: Timestamp,
     timestamp_digest: Digest,
-    snapshot: Snapshot,
-    targets: Targets,
+    pub(super) snapshot: Snapshot,
+    pub(super) targets: Targets,
+    /// The targets role's own layers, and those of hosts that were added.
+    pub(super) layers: BTreeMap<String, TargetFile>,
 }
 
 impl SignedView {
     /// The signed layers, by target name.
     #[must_use]
     pub fn layers(&self) -> &BTreeMap<String, TargetFile> {
-        &self.targets.targets
+        &self.layers
     }
 
-    /// The targets document.
+    /// The targets document, without what hosts sign.
     #[must_use]
     pub fn targets(&self) -> &Targets {
         &self.targets
@@ -356,7 +359,7 @@ fn read_root(envelope: &Envelope, what: &str) -> Result<Root, TrustError> {
     Ok(root)
 }
 
-fn check_header(header: &Header, what: &str) -> Result<(), TrustError> {
+pub(super) fn check_header(header: &Header, what: &str) -> Result<(), TrustError> {
     let why = if header.spec_version.split('.').next() != Some("1") {
         format!("spec_version {:?} is not 1.x", header.spec_version)
     } else if header.version == 0 {
@@ -402,7 +405,7 @@ fn signers<'a>(
     })
 }
 
-fn file_ref<'a>(
+pub(super) fn file_ref<'a>(
     meta: &'a BTreeMap<String, FileRef>,
     file: &str,
     what: &str,
@@ -413,7 +416,7 @@ fn file_ref<'a>(
     })
 }
 
-fn require_version(what: &str, found: u64, wanted: u64) -> Result<(), TrustError> {
+pub(super) fn require_version(what: &str, found: u64, wanted: u64) -> Result<(), TrustError> {
     if found == wanted {
         return Ok(());
     }
@@ -425,7 +428,7 @@ fn require_version(what: &str, found: u64, wanted: u64) -> Result<(), TrustError
     })
 }
 
-fn max_bytes(file: &FileRef) -> u64 {
+pub(super) fn max_bytes(file: &FileRef) -> u64 {
     file.length
         .unwrap_or(METADATA_BYTES_MAX)
         .min(METADATA_BYTES_MAX)

@@ -4,6 +4,7 @@
 
 mod catalogue;
 mod golden;
+mod hosts;
 mod layers;
 mod plans;
 mod site;

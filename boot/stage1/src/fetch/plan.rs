@@ -130,7 +130,7 @@ async fn from(
         .post(api::PLAN_PATH, request, PLAN_BYTES_MAX)
         .await?;
     let since = Instant::now();
-    let view = view(&mut connection, root).await?;
+    let view = view(&mut connection, root, ask.request.host.as_deref()).await?;
     let chain = view
         .plan(&answer, nonce, ask.floor, ask.expiry)
         .map_err(|cause| FetchError::untrusted(server, cause))?;
@@ -165,8 +165,12 @@ fn fresh(request: &PlanRequest) -> Result<(Vec<u8>, FreshNonce), FetchError> {
     Ok((serde_json::to_vec(&request).unwrap_or_default(), nonce))
 }
 
-/// The catalogue's metadata, from the stamped root on.
-async fn view(connection: &mut Connection, root: &str) -> Result<SignedView, FetchError> {
+/// The catalogue's metadata, from the stamped root on, with the sessions of `host`.
+async fn view(
+    connection: &mut Connection,
+    root: &str,
+    host: Option<&str>,
+) -> Result<SignedView, FetchError> {
     let server = connection.server().clone();
     let trust = |cause| FetchError::untrusted(&server, cause);
     let mut root = TrustedRoot::from_stamp(root.as_bytes()).map_err(trust)?;
@@ -185,7 +189,13 @@ async fn view(connection: &mut Connection, root: &str) -> Result<SignedView, Fet
     let snapshot = timestamp.snapshot(&bytes).map_err(trust)?;
     let path = api::metadata_path(&snapshot.next_file());
     let bytes = connection.get(&path, snapshot.max_bytes()).await?;
-    snapshot.targets(&bytes).map_err(trust)
+    let view = snapshot.targets(&bytes).map_err(trust)?;
+    let Some((host, (file, max))) = host.and_then(|host| Some((host, view.host_file(host)?)))
+    else {
+        return Ok(view);
+    };
+    let bytes = connection.get(&api::metadata_path(&file), max).await?;
+    view.with_host(host, &bytes).map_err(trust)
 }
 
 /// An error with its causes on one line.

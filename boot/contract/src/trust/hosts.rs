@@ -1,0 +1,133 @@
+//! Hosts that sign for themselves: each enrolled host has a delegated role of its own, which names its sessions.
+//!
+//! The role of host `ID` is `host-ID`, its file `N.host-ID.json` is a TUF targets document, and it may name targets
+//! `host/ID/VERSION/ARCHITECTURE` and nothing else. It does not expire: whoever signs it may be dead when it is needed.
+
+use super::envelope::{Envelope, Signers};
+use super::error::TrustError;
+use super::keys::PublicKey;
+use super::metadata::{RoleName, TargetFile, Targets, check_file};
+use super::target::TargetName;
+use super::view::{SignedView, check_header, file_ref, max_bytes, require_version};
+use crate::Timestamp;
+use crate::limits::METADATA_BYTES_MAX;
+use crate::manifest::Kind;
+
+/// Name of the delegated role of a host.
+#[must_use]
+pub fn host_role(host: &str) -> String {
+    format!("host-{host}")
+}
+
+/// The targets that a host may sign: the one pattern of its delegation.
+#[must_use]
+pub fn host_paths(host: &str) -> String {
+    format!("host/{host}/*/*")
+}
+
+/// The document that follows `previous`: the same sessions, to be edited and signed by the host. Its date is the last that
+/// there is.
+#[must_use]
+pub fn next_sessions(previous: Option<Targets>) -> Targets {
+    let mut next = previous.unwrap_or_else(|| Targets::new(0, Timestamp::MAX));
+    next.header.version = next.header.version.saturating_add(1);
+    next
+}
+
+/// The sessions in a file of this host's role, signed by this key, whatever snapshot it belongs to: for the host, which
+/// adds one, and for the server, which takes it.
+///
+/// # Errors
+/// Not signed by the key, malformed, or naming something that is not this host's.
+pub fn host_sessions(bytes: &[u8], host: &str, key: &PublicKey) -> Result<Targets, TrustError> {
+    let what = format!("{}.json", host_role(host));
+    let id = key.id();
+    let signers = Signers {
+        keys: vec![(&id, key)],
+        threshold: 1,
+    };
+    let envelope = Envelope::parse(bytes, &what, METADATA_BYTES_MAX)?;
+    read(envelope, &what, host, &signers)
+}
+
+impl SignedView {
+    /// The file with the sessions that this host signed, and the most bytes to read of it; none when the host is not
+    /// enrolled or has no sessions yet.
+    #[must_use]
+    pub fn host_file(&self, host: &str) -> Option<(String, u64)> {
+        let role = host_role(host);
+        let delegations = self.targets.delegations.as_ref()?;
+        delegations.roles.iter().find(|it| it.name == role)?;
+        let file = self.snapshot.meta.get(&format!("{role}.json"))?;
+        Some((format!("{}.{role}.json", file.version), max_bytes(file)))
+    }
+
+    /// The view with this host's sessions, from its file. The targets role itself goes before a host's.
+    ///
+    /// # Errors
+    /// Not the file that the snapshot names, not signed by the host's key, malformed, or naming something that is not this
+    /// host's.
+    pub fn with_host(mut self, host: &str, bytes: &[u8]) -> Result<Self, TrustError> {
+        let role = host_role(host);
+        let reference = file_ref(&self.snapshot.meta, &format!("{role}.json"), "the snapshot")?;
+        let what = format!("{}.{role}.json", reference.version);
+        let envelope = Envelope::parse(bytes, &what, max_bytes(reference))?;
+        check_file(&what, reference, bytes)?;
+        self.check_paths(host)?;
+        let sessions = read(envelope, &what, host, &self.delegated_signers(&role)?)?;
+        require_version(&what, sessions.header.version, reference.version)?;
+        for (name, file) in sessions.targets {
+            self.layers.entry(name).or_insert(file);
+        }
+        Ok(self)
+    }
+
+    /// The delegation must be the host's own, and nothing wider.
+    fn check_paths(&self, host: &str) -> Result<(), TrustError> {
+        let role = host_role(host);
+        let mut roles = self.targets.delegations.iter().flat_map(|it| &it.roles);
+        let paths = roles
+            .find(|it| it.name == role)
+            .and_then(|it| it.paths.as_ref());
+        if paths.is_some_and(|paths| *paths == [host_paths(host)]) {
+            return Ok(());
+        }
+        Err(TrustError::Malformed {
+            what: "targets.json".into(),
+            why: format!(
+                "the paths of {role} are {paths:?}, not {:?}",
+                host_paths(host)
+            ),
+        })
+    }
+}
+
+fn read(
+    envelope: Envelope,
+    what: &str,
+    host: &str,
+    signers: &Signers<'_>,
+) -> Result<Targets, TrustError> {
+    envelope.verify(what, signers)?;
+    envelope.require_type(what, RoleName::Targets.as_str())?;
+    let sessions: Targets = envelope.read(what)?;
+    check_header(&sessions.header, what)?;
+    let malformed = |why| TrustError::Malformed {
+        what: what.into(),
+        why,
+    };
+    if sessions.delegations.is_some() {
+        return Err(malformed("a host delegates nothing".into()));
+    }
+    match sessions.targets.iter().find(|row| !is_session(host, *row)) {
+        None => Ok(sessions),
+        Some((name, _)) => Err(malformed(format!(
+            "it signs {name:?}, and host {host} may sign host layers of its own only"
+        ))),
+    }
+}
+
+fn is_session(host: &str, (name, file): (&String, &TargetFile)) -> bool {
+    let own = |name: TargetName| name.kind == Kind::Host && name.name == host;
+    name.parse().is_ok_and(own) && file.layer().is_some_and(|it| it.kind == Kind::Host)
+}
