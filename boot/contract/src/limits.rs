@@ -36,6 +36,9 @@ pub const CHUNK_BYTES: u64 = 1 << 20;
 /// Largest stored layer, in bytes (4 GiB).
 pub const LAYER_STORED_BYTES_MAX: u64 = 4 << 30;
 
+/// Largest credentials layer, in bytes: one chunk, so that it is verified in one piece.
+pub const CREDENTIALS_BYTES_MAX: u64 = CHUNK_BYTES;
+
 /// Largest unpacked layer, in bytes (16 GiB); a decompression bomb is refused by the smaller figure in its manifest.
 pub const LAYER_UNPACKED_BYTES_MAX: u64 = 16 << 30;
 

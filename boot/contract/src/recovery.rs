@@ -67,8 +67,10 @@ pub enum Then {
 pub struct CredentialsRef {
     /// SHA-256 of its bytes.
     pub digest: Digest,
-    /// Its size in bytes.
+    /// Its size in bytes, at most [`crate::limits::CREDENTIALS_BYTES_MAX`].
     pub bytes: u64,
+    /// Entries in the archive.
+    pub entries: u64,
 }
 
 /// A recovery code: twelve letters, shown in groups of four.

@@ -163,6 +163,9 @@ fn check_texts(plan: &BootPlan) -> Result<(), TrustError> {
             "its recovery or host is not of letters, digits and - . + ~ : _".into(),
         ));
     }
+    if plan.order.is_some() && plan.host.is_none() {
+        return Err(malformed("it orders a recovery and names no host".into()));
+    }
     Ok(())
 }
 

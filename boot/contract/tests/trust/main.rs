@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a helper that fails ends its test")]
 
 mod catalogue;
+mod credentials;
 mod golden;
 mod hosts;
 mod layers;
