@@ -13,8 +13,9 @@ use towline_contract::handover::{HandOverLayer, HandOverNote};
 use towline_contract::manifest::Manifest;
 use towline_contract::plan::HandOver;
 use towline_contract::stamp::Expired;
-use towline_contract::trust::{ExpiryPolicy, Verified};
+use towline_contract::trust::{Credentials, ExpiryPolicy, Verified};
 
+use crate::code::{self, Answered};
 use crate::console::Console;
 use crate::failure::BootError;
 use crate::fetch::plan::plan;
@@ -23,7 +24,7 @@ use crate::handover::{self, HandOverError, Ready};
 use crate::menu::{self, Choice, Offer};
 use crate::modules::Loader;
 use crate::network::{self, Network, NetworkError};
-use crate::place::{KexecPlacing, LayerSink, Mounting, Root};
+use crate::place::{KexecPlacing, LayerSink, Mounting, PlaceError, Root};
 use crate::progress::Progress as _;
 use crate::report::Reporter;
 use crate::settings::Settings;
@@ -75,9 +76,9 @@ impl Boot {
         self.start_clock(&settings);
         self.load_drivers(&settings);
         self.bring_up_network(&settings).await?;
-        let planned = plan(&settings.site, &self.request(&settings), &*self.console).await?;
+        let mut planned = self.plan(&settings).await?;
+        let credentials = planned.credentials.take();
         let planned: &Planned = self.planned.insert(planned);
-        correct_clock(&self.console, planned);
         let reporter = Reporter::of(planned);
         reporter.send_meanwhile(What::PlanVerified);
         let mirrors = Mirrors::of(planned)?;
@@ -86,7 +87,7 @@ impl Boot {
         if let Some(mut loader) = self.loader.take() {
             prepare_for_images(&self.console, &mut loader)?;
         }
-        let ready = place(&self.console, &mirrors, planned, &manifests).await?;
+        let ready = place(&self.console, &mirrors, planned, &manifests, credentials).await?;
         let note = note(&settings, planned, &manifests);
         let how = planned.chain.plan.hand_over;
         self.console.step(format_args!(
@@ -180,6 +181,20 @@ impl Boot {
             self.console.warn(format_args!(
                 "a driver asks for firmware that this medium does not have: {file}"
             ));
+        }
+    }
+
+    /// The plan; when a recovery is open and its code is known, the plan that recovers.
+    async fn plan(&self, settings: &Settings) -> Result<Planned, BootError> {
+        let (site, ask) = (&settings.site, self.request(settings));
+        let planned = plan(site, &ask, &*self.console).await?;
+        correct_clock(&self.console, &planned);
+        if !code::is_wanted(&planned.chain.plan) {
+            return Ok(planned);
+        }
+        match code::answer(&self.console, site, &ask, &planned).await? {
+            Answered::Recover(recovery) => Ok(*recovery),
+            Answered::RescueOnly => Ok(planned),
         }
     }
 
@@ -353,6 +368,7 @@ async fn place(
     mirrors: &Mirrors,
     planned: &Planned,
     manifests: &[Verified<Manifest>],
+    credentials: Option<Credentials>,
 ) -> Result<Ready, BootError> {
     let plan = &planned.chain.plan;
     let work = Work {
@@ -366,12 +382,18 @@ async fn place(
             for manifest in manifests {
                 work.layer(manifest, root.layer(manifest)?).await?;
             }
+            if let Some(Credentials { manifest, chunk }) = credentials {
+                at_once(root.layer(&manifest)?, chunk)?;
+            }
             Ok(Ready::InPlace(root.finish()?))
         }
         HandOver::Kexec => {
             let mut placing = KexecPlacing::create(Path::new(PLACE), Mounting::Real)?;
             for manifest in manifests {
                 work.layer(manifest, placing.layer(manifest)?).await?;
+            }
+            if let Some(Credentials { manifest, chunk }) = credentials {
+                at_once(placing.layer(&manifest)?, chunk)?;
             }
             let running = fs::read_to_string("/proc/cmdline").unwrap_or_default();
             let command_line = with_consoles(&plan.command_line, &running);
@@ -381,6 +403,12 @@ async fn place(
             })
         }
     }
+}
+
+/// Places a layer that is here already.
+fn at_once(mut sink: LayerSink<'_>, chunk: Verified<Vec<u8>>) -> Result<(), PlaceError> {
+    sink.chunk(chunk)?;
+    sink.finish()
 }
 
 /// What each layer is fetched with.

@@ -7,6 +7,7 @@
 pub mod assemble;
 pub mod boot;
 pub mod clock;
+mod code;
 pub mod command_line;
 pub mod console;
 pub mod failure;

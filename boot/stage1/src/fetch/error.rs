@@ -94,6 +94,19 @@ pub enum FetchError {
         /// The server's own words.
         body: Option<ErrorBody>,
     },
+    /// A recovery code would be sent where others can read it.
+    #[error("a recovery code is sent over https:// only, and the server is {0}")]
+    CodeInClear(String),
+    /// An answer that is not of the shape it should have.
+    #[error("the answer of {server} to {path} cannot be read: {why}")]
+    Answer {
+        /// Its URL.
+        server: String,
+        /// What was asked for.
+        path: &'static str,
+        /// Where and why.
+        why: String,
+    },
     /// More than was asked for.
     #[error("{server} sent more than {max} bytes for {path}")]
     TooLarge {

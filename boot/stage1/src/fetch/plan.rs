@@ -3,12 +3,15 @@
 use std::time::Instant;
 
 use towline_contract::Timestamp;
-use towline_contract::api::{self, PlanRequest};
-use towline_contract::limits::PLAN_BYTES_MAX;
+use towline_contract::api::{self, PlanRequest, RecoveryAnswer, RecoveryRequest};
+use towline_contract::limits::{CREDENTIALS_BYTES_MAX, PLAN_BYTES_MAX};
+use towline_contract::recovery::Code;
 use towline_contract::stamp::Settings;
 use towline_contract::trust::{
-    Chain, ExpiryPolicy, FreshNonce, SignedView, TIMESTAMP_FILE, TrustedRoot, Verified,
+    Chain, Credentials, ExpiryPolicy, FreshNonce, SignedView, TIMESTAMP_FILE, TrustedRoot, Verified,
 };
+
+use zeroize::Zeroizing;
 
 use super::patience::Pauses;
 use super::{Client, Connection, FetchError, Server, TlsTime};
@@ -16,6 +19,9 @@ use crate::progress::Progress;
 
 /// Times that all servers are asked before the person is.
 const ROUNDS_MAX: u32 = 3;
+
+/// Largest answer to a recovery code: a plan as text in JSON, and credentials in base64.
+const RECOVERY_BYTES_MAX: u64 = 2 * PLAN_BYTES_MAX + CREDENTIALS_BYTES_MAX * 4 / 3 + 1024;
 
 /// What a machine asks for, but for the nonce.
 #[derive(Clone, Debug)]
@@ -38,6 +44,8 @@ pub struct Planned {
     pub server: Server,
     /// The plan's time, and since when.
     pub time: TlsTime,
+    /// The credentials that came with it.
+    pub credentials: Option<Credentials>,
 }
 
 /// Asks the servers in turn until one gives a plan that verifies; asks them all again, after a pause, while that may help.
@@ -100,13 +108,13 @@ async fn settled(
     progress: &dyn Progress,
 ) -> Result<Planned, FetchError> {
     progress.step(format_args!("asking {server} for a plan"));
-    match from(client, server, root, ask).await {
+    match from(client, server, root, ask, None).await {
         Err(error) if error.is_between_versions() => {
             progress.note(format_args!(
                 "asking {server} again, for its catalogue may have just changed: {}",
                 chain(&error)
             ));
-            from(client, server, root, ask).await
+            from(client, server, root, ask, None).await
         }
         planned => planned,
     }
@@ -117,22 +125,55 @@ async fn settled(
     })
 }
 
+/// Exchanges a recovery code for the plan that recovers, at the server that gave `planned`: on a new connection, whose
+/// certificate is checked at that plan's time, dates included.
+///
+/// # Errors
+/// The server refuses the code, or is reached by plain HTTP; and as [`plan`].
+pub async fn with_code(
+    planned: &Planned,
+    settings: &Settings,
+    ask: &Ask,
+    code: &Code,
+) -> Result<Planned, FetchError> {
+    let root = settings.root.as_deref().ok_or(FetchError::NoRoot)?;
+    let (client, server) = (&planned.client, &planned.server);
+    if !server.https() {
+        return Err(FetchError::CodeInClear(server.to_string()));
+    }
+    match from(client, server, root, ask, Some(code)).await {
+        Err(error) if error.is_between_versions() => {
+            from(client, server, root, ask, Some(code)).await
+        }
+        planned => planned,
+    }
+}
+
 async fn from(
     client: &Client,
     server: &Server,
     root: &str,
     ask: &Ask,
+    code: Option<&Code>,
 ) -> Result<Planned, FetchError> {
     let mut connection = client.connect(server).await?;
     let (request, nonce) = fresh(&ask.request)?;
     let asked = Instant::now();
-    let answer = connection
-        .post(api::PLAN_PATH, request, PLAN_BYTES_MAX)
-        .await?;
+    let (answer, credentials) = match code {
+        None => {
+            let json = serde_json::to_vec(&request).unwrap_or_default();
+            let plan = connection.post(api::PLAN_PATH, json, PLAN_BYTES_MAX);
+            (plan.await?, None)
+        }
+        Some(code) => exchange(&mut connection, code, request).await?,
+    };
     let since = Instant::now();
     let view = view(&mut connection, root, ask.request.host.as_deref()).await?;
     let chain = view
         .plan(&answer, nonce, ask.floor, ask.expiry)
+        .map_err(|cause| FetchError::untrusted(server, cause))?;
+    let credentials = chain
+        .credentials(credentials)
         .map_err(|cause| FetchError::untrusted(server, cause))?;
     let plan = &chain.plan;
     let life = plan.expires.duration_since(plan.time).unsigned_abs();
@@ -149,11 +190,40 @@ async fn from(
         client: client.at(time)?,
         server: server.clone(),
         time,
+        credentials,
     })
 }
 
+/// Sends the code; gives the plan and the credentials, neither verified.
+async fn exchange(
+    connection: &mut Connection,
+    code: &Code,
+    request: PlanRequest,
+) -> Result<(Vec<u8>, Option<Vec<u8>>), FetchError> {
+    let request = RecoveryRequest {
+        code: code.to_string(),
+        request,
+    };
+    let json = serde_json::to_vec(&request).unwrap_or_default();
+    let answer = connection
+        .post(api::RECOVERY_PATH, json, RECOVERY_BYTES_MAX)
+        .await?;
+    let unreadable = |why: String| FetchError::Answer {
+        server: connection.server().to_string(),
+        path: api::RECOVERY_PATH,
+        why,
+    };
+    let answer = Zeroizing::new(answer);
+    let answer: RecoveryAnswer =
+        serde_json::from_slice(&answer).map_err(|error| unreadable(error.to_string()))?;
+    let decode = |text| data_encoding::BASE64.decode(Zeroizing::<String>::new(text).as_bytes());
+    let credentials = answer.credentials.map(decode).transpose();
+    let credentials = credentials.map_err(|error| unreadable(error.to_string()))?;
+    Ok((answer.plan.into_bytes(), credentials))
+}
+
 /// The request with a nonce that no answer has ever had.
-fn fresh(request: &PlanRequest) -> Result<(Vec<u8>, FreshNonce), FetchError> {
+fn fresh(request: &PlanRequest) -> Result<(PlanRequest, FreshNonce), FetchError> {
     let mut random = [0; 32];
     rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())
         .map_err(|errno| FetchError::Random(errno.into()))?;
@@ -162,7 +232,7 @@ fn fresh(request: &PlanRequest) -> Result<(Vec<u8>, FreshNonce), FetchError> {
         nonce: nonce.to_send(),
         ..request.clone()
     };
-    Ok((serde_json::to_vec(&request).unwrap_or_default(), nonce))
+    Ok((request, nonce))
 }
 
 /// The catalogue's metadata, from the stamped root on, with the sessions of `host`.
