@@ -1,10 +1,10 @@
 //! The chain check: whether layers together have all that each of them needs.
 //!
-//! A pure function of manifests. Libraries and interpreters count; they are looked for in the whole chain.
+//! A pure function of manifests. Libraries, interpreters and kernel modules count; they are looked for in the whole chain.
 
 use std::collections::BTreeSet;
 
-use towline_contract::manifest::Manifest;
+use towline_contract::manifest::{Kind, Manifest};
 
 /// What the check found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -42,6 +42,13 @@ pub fn check(chain: &[Manifest]) -> Report {
         .iter()
         .filter_map(|path| path.rsplit('/').next())
         .collect();
+    // Without a kernel layer, the medium's kernel is what there is, and nothing is known of it here.
+    let has_kernel = chain.iter().any(|layer| layer.kind == Kind::Kernel);
+    let modules: BTreeSet<&str> = chain
+        .iter()
+        .flat_map(|layer| &layer.provides.modules)
+        .map(String::as_str)
+        .collect();
     let mut report = Report::default();
     for layer in chain {
         let missing_libraries = layer
@@ -61,7 +68,15 @@ pub fn check(chain: &[Manifest]) -> Report {
             .programs
             .iter()
             .filter(|program| !has_program(program));
-        for need in missing_libraries.chain(missing_programs) {
+        let missing_modules = layer
+            .requires
+            .modules
+            .iter()
+            .filter(|name| has_kernel && !modules.contains(name.as_str()));
+        for need in missing_libraries
+            .chain(missing_programs)
+            .chain(missing_modules)
+        {
             report.unresolved.push((layer.target_name(), need.clone()));
         }
         report.stored_bytes += layer.stored_bytes;

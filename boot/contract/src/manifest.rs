@@ -116,6 +116,9 @@ pub struct Needs {
     pub libraries: Vec<String>,
     /// Programs by absolute path (interpreters, `#!` lines) or bare name (looked up in `PATH`), sorted.
     pub programs: Vec<String>,
+    /// Kernel modules by name (with `_`, never `-`), those built into a kernel included, sorted.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub modules: Vec<String>,
 }
 
 /// What one layer is.

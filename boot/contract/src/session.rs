@@ -54,7 +54,7 @@ pub struct Hardware {
     pub memory_kib: u64,
     /// `modalias` of each PCI device, sorted.
     pub pci: Vec<String>,
-    /// Kernel modules in use, sorted.
+    /// Kernel modules that its storage, file systems and network use, by name (with `_`), sorted.
     pub modules: Vec<String>,
     /// Disks of the layout, in its order.
     pub disks: Vec<Disk>,

@@ -74,6 +74,8 @@ pub struct Assembly {
     pub packages: BTreeMap<Package, BTreeSet<Vec<u8>>>,
     /// Kernel release.
     pub kernel_release: Option<String>,
+    /// Names of the kernel's modules, built in or in the tree, sorted.
+    pub modules: Vec<String>,
     /// Directories of programs that have their own libraries.
     pub private: Vec<String>,
     /// Newest time of the sources, in seconds since 1970.

@@ -141,6 +141,7 @@ impl Assembler<'_> {
         self.assembly
             .placeholders
             .extend(values.map(|(name, value)| (name.to_owned(), value.clone())));
+        self.assembly.modules = kernel.provided(&names);
         self.assembly
             .packages
             .insert(kernel.package, BTreeSet::from([image]));

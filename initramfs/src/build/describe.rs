@@ -1,7 +1,7 @@
 //! What a finished layer's manifest says.
 
 use towline_contract::Timestamp;
-use towline_contract::manifest::{MANIFEST_FORMAT, Manifest};
+use towline_contract::manifest::{MANIFEST_FORMAT, Manifest, Needs};
 
 use super::{BuildError, Packed};
 use crate::assemble::Assembly;
@@ -33,8 +33,14 @@ pub(super) fn manifest(
         placement: recipe.placement,
         image: packed.image,
         kernel_release: packed.assembly.kernel_release,
-        provides: findings.provides,
-        requires: findings.requires,
+        provides: Needs {
+            modules: packed.assembly.modules,
+            ..findings.provides
+        },
+        requires: Needs {
+            modules: needed_modules(recipe),
+            ..findings.requires
+        },
         replaceable: recipe.replaceable.clone(),
         packages: packed.assembly.packages.into_keys().collect(),
         checks: recipe.checks.clone(),
@@ -43,6 +49,12 @@ pub(super) fn manifest(
     };
     // What is written must be what every reader takes.
     Ok(Manifest::parse(&manifest.to_bytes())?)
+}
+
+/// A host layer needs a kernel that drives the host.
+fn needed_modules(recipe: &Recipe) -> Vec<String> {
+    let session = recipe.session.as_ref();
+    session.map_or_else(Vec::new, |it| it.hardware.modules.clone())
 }
 
 /// The recipe's version with its placeholders filled.

@@ -235,6 +235,12 @@ impl Kernel {
         Ok(selected)
     }
 
+    /// Names of all that the kernel has with the modules of `names`: these and the built-in ones, sorted.
+    #[must_use]
+    pub fn provided(&self, names: &BTreeSet<String>) -> Vec<String> {
+        self.builtin.union(names).cloned().collect()
+    }
+
     /// The modules that a line of a selection names.
     fn named(&self, line: &str) -> Result<Vec<String>, KernelError> {
         if !line.contains('/') {

@@ -186,6 +186,7 @@ impl Survey<'_> {
             provides: Needs {
                 libraries: self.libraries.into_iter().collect(),
                 programs: self.programs.into_iter().collect(),
+                modules: Vec::new(),
             },
             ..Findings::default()
         };

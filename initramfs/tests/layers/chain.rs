@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use towline_contract::manifest::Manifest;
+use towline_contract::manifest::{Kind, Manifest, Needs};
 use towline_initramfs::chain;
 
 use crate::support::{Workshop, directory_recipe};
@@ -61,4 +61,20 @@ fn with_its_base_it_is_whole_and_the_sum_of_memory_is_known() {
         base.unpacked_bytes + agent.unpacked_bytes
     );
     assert_eq!(report.stored_bytes, base.stored_bytes + agent.stored_bytes);
+}
+
+#[test]
+fn a_host_whose_disk_the_chains_kernel_does_not_drive_is_named() {
+    let mut host = agent();
+    host.requires = Needs {
+        modules: vec!["ahci".into(), "megaraid_sas".into()],
+        ..Needs::default()
+    };
+    let mut kernel = base();
+    assert!(chain::check(&[kernel.clone(), host.clone()]).is_whole());
+    kernel.kind = Kind::Kernel;
+    kernel.provides.modules = vec!["ahci".into()];
+    let report = chain::check(&[kernel, host.clone()]);
+    let missing = (host.target_name(), "megaraid_sas".to_owned());
+    assert_eq!(report.unresolved, [missing]);
 }

@@ -190,3 +190,11 @@ fn a_package_without_a_kernel_is_refused() {
     let refused = Kernel::open(&deb, &mut Spool::new().unwrap());
     assert!(matches!(refused, Err(KernelError::NoKernel { .. })));
 }
+
+#[test]
+fn what_a_kernel_provides_are_its_built_in_modules_and_those_in_the_layer() {
+    let provided = kernel().provided(&BTreeSet::from(["dca".to_owned()]));
+    assert!(provided.contains(&"dca".to_owned()), "{provided:?}");
+    assert!(!provided.contains(&"acme".to_owned()), "{provided:?}");
+    assert!(provided.is_sorted());
+}
