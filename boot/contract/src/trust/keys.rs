@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use ed25519_dalek::{Signer as _, VerifyingKey};
+use ed25519_dalek::{Signature, Signer as _, VerifyingKey};
+use ring::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};
+use rustls_pki_types::SubjectPublicKeyInfoDer;
+use rustls_pki_types::pem::PemObject as _;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -12,6 +15,13 @@ use crate::Digest;
 
 /// The `keytype` and `scheme` of an Ed25519 key (RFC 8032).
 const ED25519: &str = "ed25519";
+
+/// The `keytype` and `scheme` of an ECDSA key on P-256 with SHA-256: what TPMs and HSMs have.
+const ECDSA: &str = "ecdsa";
+const ECDSA_P256: &str = "ecdsa-sha2-nistp256";
+
+/// A `SubjectPublicKeyInfo` of an uncompressed point on P-256, but for the point (RFC 5480, sections 2.1.1 and 2.2).
+const P256_PREFIX: &[u8; 26] = b"\x30\x59\x30\x13\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07\x03\x42\x00";
 
 /// Identifies a key in metadata: by convention [`PublicKey::id`], the SHA-256 of the canonical key object in hex. As the
 /// specification wants it, a document's own identifiers are taken as they are; what is counted is keys.
@@ -46,9 +56,9 @@ impl fmt::Display for KeyId {
 /// A TUF key object. Types and schemes this program does not know are kept, and verify nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PublicKey {
-    /// Type of the key: `ed25519`.
+    /// Type of the key: `ed25519`, or `ecdsa` (older documents: `ecdsa-sha2-nistp256`).
     pub keytype: String,
-    /// Signature scheme: `ed25519`.
+    /// Signature scheme: `ed25519`, or `ecdsa-sha2-nistp256`.
     pub scheme: String,
     /// The key itself.
     pub keyval: KeyValue,
@@ -60,7 +70,7 @@ pub struct PublicKey {
 /// The `keyval` of a [`PublicKey`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyValue {
-    /// For Ed25519, the 32 bytes of the key in hex.
+    /// For Ed25519, the 32 bytes of the key in hex; for ECDSA, the `SubjectPublicKeyInfo` in PEM.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub public: Option<String>,
     /// Fields that are not known here.
@@ -94,28 +104,55 @@ impl PublicKey {
         KeyId(Digest::of(&canonical.unwrap_or_default()).to_string())
     }
 
-    /// Whether `signature` (in hex) is this key's over `message`.
+    /// Whether `signature` (in hex; of ECDSA, in DER) is this key's over `message`.
     pub(super) fn verifies(&self, message: &[u8], signature: &str) -> bool {
-        let (Some(key), mut bytes) = (self.verifying_key(), [0; 64]) else {
+        let (Some(key), Ok(signature)) = (self.verifying_key(), hex::decode(signature)) else {
             return false;
         };
-        hex::decode_to_slice(signature, &mut bytes).is_ok()
-            && key.verify_strict(message, &bytes.into()).is_ok()
+        match key {
+            Verifying::Ed25519(key) => Signature::from_slice(&signature)
+                .is_ok_and(|signature| key.verify_strict(message, &signature).is_ok()),
+            Verifying::EcdsaP256(point) => UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, point)
+                .verify(message, &signature)
+                .is_ok(),
+        }
     }
 
     /// What makes two key objects the same key; `None` for a key that can verify nothing.
-    pub(super) fn identity(&self) -> Option<[u8; 32]> {
-        self.verifying_key().map(|key| key.to_bytes())
+    pub(super) fn identity(&self) -> Option<Vec<u8>> {
+        Some(match self.verifying_key()? {
+            Verifying::Ed25519(key) => key.to_bytes().to_vec(),
+            Verifying::EcdsaP256(point) => point,
+        })
     }
 
-    fn verifying_key(&self) -> Option<VerifyingKey> {
-        let mut public = [0; 32];
-        if self.keytype != ED25519 || self.scheme != ED25519 {
-            return None;
+    fn verifying_key(&self) -> Option<Verifying> {
+        let public = self.keyval.public.as_deref()?;
+        match (self.keytype.as_str(), self.scheme.as_str()) {
+            (ED25519, ED25519) => {
+                let mut bytes = [0; 32];
+                hex::decode_to_slice(public, &mut bytes).ok()?;
+                VerifyingKey::from_bytes(&bytes)
+                    .ok()
+                    .map(Verifying::Ed25519)
+            }
+            (ECDSA | ECDSA_P256, ECDSA_P256) => {
+                let info = SubjectPublicKeyInfoDer::from_pem_slice(public.as_bytes()).ok()?;
+                let point = info.strip_prefix(P256_PREFIX)?;
+                // 4: uncompressed (SEC 1, section 2.3.3). Whether it is on the curve is seen when it verifies.
+                let uncompressed = point.len() == 65 && point[0] == 4;
+                uncompressed.then(|| Verifying::EcdsaP256(point.to_vec()))
+            }
+            _ => None,
         }
-        hex::decode_to_slice(self.keyval.public.as_deref()?, &mut public).ok()?;
-        VerifyingKey::from_bytes(&public).ok()
     }
+}
+
+/// A key that is of a known type and well formed.
+enum Verifying {
+    Ed25519(VerifyingKey),
+    /// An uncompressed point.
+    EcdsaP256(Vec<u8>),
 }
 
 /// A secret Ed25519 key. It is wiped from memory when dropped and shows only its identifier.

@@ -4,6 +4,7 @@
 
 mod catalogue;
 mod credentials;
+mod ecdsa;
 mod golden;
 mod hosts;
 mod layers;
