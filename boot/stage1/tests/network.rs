@@ -110,7 +110,7 @@ impl Dhcp {
             .args(["--dhcp-authoritative", "--no-ping", "--bind-interfaces"])
             .arg(format!("--interface=s{end}"))
             .arg(format!(
-                "--dhcp-range=192.0.{end}.50,192.0.{end}.60,255.255.255.0,1h"
+                "--dhcp-range=192.0.{end}.50,192.0.{end}.59,255.255.255.0,1h"
             ))
             .arg(format!("--dhcp-option=option:dns-server,192.0.{end}.53"))
             .args(["--dhcp-option=option:mtu,1400", "--domain=example.org"])
