@@ -179,10 +179,32 @@ impl Spool {
         let bytes = io::copy(reader, &mut file)?;
         let offset = self.end;
         self.end += bytes;
-        Ok(Content::Spool {
+        Ok(self.since(offset))
+    }
+
+    /// Where the next content begins, in bytes.
+    #[must_use]
+    pub fn end(&self) -> u64 {
+        self.end
+    }
+
+    /// Adds a piece of a content whose end is not known yet.
+    ///
+    /// # Errors
+    /// Writing fails.
+    pub fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all_at(bytes, self.end)?;
+        self.end += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// The content from `offset`, which was the end once, to the end.
+    #[must_use]
+    pub fn since(&self, offset: u64) -> Content {
+        Content::Spool {
             file: Arc::clone(&self.file),
             offset,
-            bytes,
-        })
+            bytes: self.end - offset,
+        }
     }
 }

@@ -5,13 +5,13 @@
 use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use towline_contract::manifest::Package;
 
 use crate::content::Spool;
 use crate::filter::Filter;
-use crate::tree::{Entry, Meta, Node, Tree, TreeError, display};
+use crate::tarball::{TarError, Unpacker};
+use crate::tree::{Tree, TreeError};
 
 /// Largest control file, in bytes. The longest of Debian 12 is 10 KB.
 const CONTROL_BYTES_MAX: u64 = 1 << 20;
@@ -91,10 +91,12 @@ pub fn unpack(
                 spool,
                 tree,
                 added,
+                place: &|name| Some(name.to_vec()),
+                owners: true,
             };
             unpacker.run(reader).map_err(|fault| match fault {
-                Fault::Read(cause) => read(cause),
-                Fault::Tree(cause) => DebError::Tree {
+                TarError::Read(cause) => read(cause),
+                TarError::Tree(cause) => DebError::Tree {
                     package: package.name.clone(),
                     cause,
                 },
@@ -142,82 +144,4 @@ fn control(reader: impl Read) -> io::Result<Option<Package>> {
         })());
     }
     Ok(None)
-}
-
-enum Fault {
-    Read(io::Error),
-    Tree(TreeError),
-}
-
-impl From<io::Error> for Fault {
-    fn from(cause: io::Error) -> Self {
-        Self::Read(cause)
-    }
-}
-
-impl From<TreeError> for Fault {
-    fn from(cause: TreeError) -> Self {
-        Self::Tree(cause)
-    }
-}
-
-struct Unpacker<'a> {
-    filter: &'a Filter,
-    spool: &'a mut Spool,
-    tree: &'a mut Tree,
-    added: &'a mut dyn FnMut(Vec<u8>),
-}
-
-impl Unpacker<'_> {
-    fn run(&mut self, reader: impl Read) -> Result<(), Fault> {
-        let mut archive = tar::Archive::new(reader);
-        for entry in archive.entries()? {
-            self.entry(entry?)?;
-        }
-        Ok(())
-    }
-
-    fn entry(&mut self, mut entry: tar::Entry<'_, impl Read>) -> Result<(), Fault> {
-        let path = entry.path_bytes().into_owned();
-        let header = entry.header();
-        let number = |n: u64| u32::try_from(n).map_err(io::Error::other);
-        let meta = Meta {
-            mode: header.mode()? & 0o7777,
-            uid: number(header.uid()?)?,
-            gid: number(header.gid()?)?,
-            mtime: Some(number(header.mtime()?)?),
-        };
-        let kind = header.entry_type();
-        if !kind.is_dir() && !self.filter.keeps(&path) {
-            return Ok(());
-        }
-        let link = entry
-            .link_name_bytes()
-            .map(std::borrow::Cow::into_owned)
-            .unwrap_or_default();
-        let real = if kind.is_dir() {
-            // A directory that only holds what is left out is left out too: parents are made when they are needed.
-            if self.filter.keeps(&path) {
-                let node = Node::Directory { implied: false };
-                self.tree.insert(&path, Entry { meta, node })?;
-            }
-            return Ok(());
-        } else if kind.is_file() {
-            let content = self.spool.add(&mut entry)?;
-            let node = Node::File(Arc::new(content));
-            self.tree.insert(&path, Entry { meta, node })?
-        } else if kind.is_symlink() {
-            self.tree.symlink(&path, meta, &link)?
-        } else if kind.is_hard_link() {
-            self.tree.hardlink(&path, &link)?
-        } else {
-            let what = format!(
-                "{} is of tar type {kind:?}, which no package should have",
-                display(&path)
-            );
-            return Err(io::Error::other(what).into());
-        };
-        (self.added)(real);
-        Ok(())
-    }
 }

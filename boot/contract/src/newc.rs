@@ -199,6 +199,7 @@ pub struct Decoder {
     state: State,
     buffer: Vec<u8>,
     offset: u64,
+    leaves_rest: bool,
 }
 
 impl Default for Decoder {
@@ -215,6 +216,16 @@ impl Decoder {
             state: State::Header,
             buffer: Vec::new(),
             offset: 0,
+            leaves_rest: false,
+        }
+    }
+
+    /// A decoder that leaves what follows the trailer in its input: another archive, perhaps.
+    #[must_use]
+    pub fn one_of_many() -> Self {
+        Self {
+            leaves_rest: true,
+            ..Self::new()
         }
     }
 
@@ -273,6 +284,7 @@ impl Decoder {
                     self.state = State::Header;
                     return Ok(Some(Item::EntryEnd));
                 }
+                State::Trailed if self.leaves_rest => return Ok(None),
                 State::Trailed => {
                     if let Some(at) = input.iter().position(|b| *b != 0) {
                         return Err(NewcError::AfterTrailer {
@@ -285,6 +297,12 @@ impl Decoder {
                 }
             }
         }
+    }
+
+    /// Whether the trailer was seen: what follows may be another archive.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        matches!(self.state, State::Trailed)
     }
 
     /// Ends the archive.

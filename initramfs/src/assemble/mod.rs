@@ -1,5 +1,6 @@
 //! From a recipe's sources to one tree.
 
+mod archives;
 mod directory;
 mod entries;
 mod packages;
@@ -15,9 +16,11 @@ use crate::apt::{Apt, AptError};
 use crate::content::Spool;
 use crate::deb::DebError;
 use crate::filter::Filter;
+use crate::initrd::InitrdError;
 use crate::kernel::KernelError;
 use crate::libraries::LibraryError;
 use crate::recipe::{AptSource, Recipe, Source};
+use crate::tarball::TarError;
 use crate::tree::{Tree, TreeError};
 
 /// What went wrong with one source.
@@ -35,6 +38,18 @@ pub enum SourceError {
     /// Programs or libraries are missing.
     #[error(transparent)]
     Library(#[from] LibraryError),
+    /// An initramfs cannot be unpacked.
+    #[error(transparent)]
+    Initrd(#[from] InitrdError),
+    /// An archive cannot be unpacked.
+    #[error("cannot unpack {path}")]
+    Tar {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        cause: TarError,
+    },
     /// An entry does not fit.
     #[error(transparent)]
     Tree(#[from] TreeError),
@@ -146,6 +161,8 @@ impl<'a> Assembler<'a> {
                 self.packages(&files, &rules)
             }
             Source::Kernel(source) => self.kernel(source),
+            Source::Tar(source) => self.tar(source),
+            Source::Initrd(source) => self.initrd(source),
             Source::Directory(source) => self.directory(source),
             Source::Program(source) => self.programs_of_machine(source),
             Source::Certificates(source) => self.certificates(source),

@@ -8,7 +8,8 @@ use serde::{Deserialize, Deserializer};
 use super::variables::Variables;
 
 /// The types, as messages list them.
-const TYPES: &str = "apt, deb, kernel, directory, program, certificates, file, links, directories";
+const TYPES: &str =
+    "apt, deb, kernel, tar, initrd, directory, program, certificates, file, links, directories";
 
 /// Where entries come from.
 #[derive(Clone, Debug)]
@@ -19,6 +20,10 @@ pub enum Source {
     Deb(DebSource),
     /// A kernel package and a selection of its modules.
     Kernel(KernelSource),
+    /// A tar archive.
+    Tar(TarSource),
+    /// An initramfs image.
+    Initrd(InitrdSource),
     /// A directory of this machine.
     Directory(DirectorySource),
     /// Programs of this machine with their libraries.
@@ -86,6 +91,43 @@ pub struct KernelSource {
     pub without: Vec<String>,
     /// Modules that also lie beside the image, with `modules.dep`: what must be loaded before an image can be mounted.
     pub plain: Vec<String>,
+}
+
+/// A tar archive, plain or compressed by gzip, xz, zstd or bzip2.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct TarSource {
+    /// Path relative to the recipe.
+    pub file: String,
+    /// Where it goes in the layer.
+    #[serde(default)]
+    pub to: String,
+    /// Leading parts of each name that are dropped; entries with no more parts than that stay out.
+    #[serde(default)]
+    pub strip: usize,
+    /// Globs of files that stay out, relative to the root of the layer.
+    #[serde(default)]
+    pub exclude: Vec<String>,
+    /// Globs of files that stay in although `exclude` matches them.
+    #[serde(default)]
+    pub include: Vec<String>,
+    /// Keep owners; without it all belong to root.
+    #[serde(default)]
+    pub keep_owners: bool,
+}
+
+/// An initramfs image, such as ReaR's rescue system.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct InitrdSource {
+    /// Path relative to the recipe.
+    pub file: String,
+    /// Globs of files that stay out.
+    #[serde(default)]
+    pub exclude: Vec<String>,
+    /// Globs of files that stay in although `exclude` matches them.
+    #[serde(default)]
+    pub include: Vec<String>,
 }
 
 /// A directory.
@@ -196,6 +238,8 @@ impl Source {
             Self::Apt(_) => "apt",
             Self::Deb(_) => "deb",
             Self::Kernel(_) => "kernel",
+            Self::Tar(_) => "tar",
+            Self::Initrd(_) => "initrd",
             Self::Directory(_) => "directory",
             Self::Program(_) => "program",
             Self::Certificates(_) => "certificates",
@@ -215,6 +259,8 @@ impl Source {
             "apt" => Self::Apt(fields(table)?),
             "deb" => Self::Deb(fields(table)?),
             "kernel" => Self::Kernel(fields(table)?),
+            "tar" => Self::Tar(fields(table)?),
+            "initrd" => Self::Initrd(fields(table)?),
             "directory" => Self::Directory(fields(table)?),
             "program" => Self::Program(fields(table)?),
             "certificates" => Self::Certificates(fields(table)?),
@@ -233,6 +279,8 @@ impl Source {
         match self {
             Self::Deb(source) => variables.fill_all(&mut source.files),
             Self::Kernel(source) => variables.fill_all(&mut source.file),
+            Self::Tar(source) => variables.fill_all([&mut source.file]),
+            Self::Initrd(source) => variables.fill_all([&mut source.file]),
             Self::Directory(source) => variables.fill_all([&mut source.path]),
             Self::Program(source) => variables.fill_all(&mut source.programs),
             Self::File(FileSource {

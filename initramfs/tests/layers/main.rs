@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "a helper that fails ends its test")]
 
 mod archive;
+mod archives;
 mod building;
 mod chain;
 mod deb;

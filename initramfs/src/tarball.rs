@@ -1,0 +1,117 @@
+//! Tar archives: what packages and vendors put their files in. File contents go to a [`Spool`].
+
+use std::io::{self, Read};
+use std::sync::Arc;
+
+use towline_contract::newc::mode;
+
+use crate::content::Spool;
+use crate::filter::Filter;
+use crate::tree::{Entry, Meta, Node, Tree, TreeError, display};
+
+/// Why an archive cannot be unpacked.
+#[derive(Debug, thiserror::Error)]
+pub enum TarError {
+    /// Reading failed, or it is no archive.
+    #[error("the archive cannot be read")]
+    Read(#[from] io::Error),
+    /// An entry that does not fit into the layer.
+    #[error(transparent)]
+    Tree(#[from] TreeError),
+}
+
+/// Where entries go, and which.
+pub(crate) struct Unpacker<'a> {
+    /// Of the paths in the layer.
+    pub(crate) filter: &'a Filter,
+    pub(crate) spool: &'a mut Spool,
+    pub(crate) tree: &'a mut Tree,
+    /// Hears the real path of each entry that is no directory.
+    pub(crate) added: &'a mut dyn FnMut(Vec<u8>),
+    /// Where an entry's name goes in the layer; none leaves it out.
+    pub(crate) place: &'a dyn Fn(&[u8]) -> Option<Vec<u8>>,
+    /// Owners as the archive has them, or root.
+    pub(crate) owners: bool,
+}
+
+impl Unpacker<'_> {
+    /// Adds the entries of the archive; gives the newest time of its files.
+    pub(crate) fn run(&mut self, reader: impl Read) -> Result<u32, TarError> {
+        let mut archive = tar::Archive::new(reader);
+        let mut newest = 0;
+        for entry in archive.entries()? {
+            newest = newest.max(self.entry(entry?)?);
+        }
+        Ok(newest)
+    }
+
+    fn entry(&mut self, mut entry: tar::Entry<'_, impl Read>) -> Result<u32, TarError> {
+        let Some(path) = (self.place)(&entry.path_bytes()) else {
+            return Ok(0);
+        };
+        let meta = self.meta(entry.header())?;
+        let kind = entry.header().entry_type();
+        if kind.is_pax_global_extensions() || !self.filter.keeps(&path) {
+            // A directory that only holds what is left out is left out too: parents are made when they are needed.
+            return Ok(0);
+        }
+        if kind.is_dir() {
+            let node = Node::Directory { implied: false };
+            self.tree.insert(&path, Entry { meta, node })?;
+            return Ok(0);
+        }
+        let link = entry.link_name_bytes().map(std::borrow::Cow::into_owned);
+        let link = link.unwrap_or_default();
+        let real = if kind.is_file() || kind.is_gnu_sparse() {
+            let content = self.spool.add(&mut entry)?;
+            let node = Node::File(Arc::new(content));
+            self.tree.insert(&path, Entry { meta, node })?
+        } else if kind.is_symlink() {
+            self.tree.symlink(&path, meta, &link)?
+        } else if kind.is_hard_link() {
+            let target = (self.place)(&link).unwrap_or(link);
+            self.tree.hardlink(&path, &target)?
+        } else {
+            let node = special(entry.header(), &path)?;
+            self.tree.insert(&path, Entry { meta, node })?
+        };
+        (self.added)(real);
+        Ok(meta.mtime.unwrap_or(0))
+    }
+
+    fn meta(&self, header: &tar::Header) -> io::Result<Meta> {
+        let number = |n: u64| u32::try_from(n).map_err(io::Error::other);
+        let owner = |n: io::Result<u64>| if self.owners { number(n?) } else { Ok(0) };
+        Ok(Meta {
+            mode: header.mode()? & 0o7777,
+            uid: owner(header.uid())?,
+            gid: owner(header.gid())?,
+            mtime: Some(number(header.mtime()?)?),
+        })
+    }
+}
+
+/// A device node or fifo.
+fn special(header: &tar::Header, path: &[u8]) -> io::Result<Node> {
+    let kind = header.entry_type();
+    let file_type = if kind.is_character_special() {
+        mode::S_IFCHR
+    } else if kind.is_block_special() {
+        mode::S_IFBLK
+    } else if kind.is_fifo() {
+        mode::S_IFIFO
+    } else {
+        let what = format!("{} is of the unknown tar type {kind:?}", display(path));
+        return Err(io::Error::other(what));
+    };
+    // A fifo has no number, and its fields may be blank.
+    let (major, minor) = match file_type {
+        mode::S_IFIFO => (None, None),
+        _ => (header.device_major()?, header.device_minor()?),
+    };
+    Ok(Node::Special {
+        file_type,
+        major: major.unwrap_or(0),
+        minor: minor.unwrap_or(0),
+    })
+}
