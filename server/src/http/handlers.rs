@@ -97,12 +97,16 @@ pub(super) async fn answer(
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let response = reply(state, peer.ip(), request).await;
     Ok(response.unwrap_or_else(|fault| {
-        log::say(format_args!(
-            "{peer}: {} {method} {}: {}",
-            fault.status.as_u16(),
-            log::clean(&path),
-            fault.logged
-        ));
+        // Every boot asks for the root after the newest one.
+        let is_ordinary = fault.status == StatusCode::NOT_FOUND && path.ends_with(".root.json");
+        if !is_ordinary {
+            log::say(format_args!(
+                "{peer}: {} {method} {}: {}",
+                fault.status.as_u16(),
+                log::clean(&path),
+                fault.logged
+            ));
+        }
         fault.into_response()
     }))
 }
