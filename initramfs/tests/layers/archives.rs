@@ -186,8 +186,8 @@ fn an_initramfs_of_several_archives_is_what_the_kernel_makes_of_it() {
     };
     let zstd = |bytes: &[u8]| zstd::encode_all(bytes, 1).unwrap();
     let plain = |bytes: &[u8]| bytes.to_vec();
-    let ways: [(&str, &dyn Fn(&[u8]) -> Vec<u8>); 3] =
-        [("plain", &plain), ("gzip", &gzip), ("zstd", &zstd)];
+    type Way<'a> = &'a dyn Fn(&[u8]) -> Vec<u8>;
+    let ways: [(&str, Way<'_>); 3] = [("plain", &plain), ("gzip", &gzip), ("zstd", &zstd)];
     for (name, first_way) in &ways {
         for (later_name, later_way) in &ways {
             let mut image = first_way(&first);

@@ -73,7 +73,7 @@ fn targets_signed_by(
 ) -> Result<(), TrustError> {
     let mut site = Site::new();
     site.root
-        .set_role(RoleName::Targets, &[token.public.clone()], 1);
+        .set_role(RoleName::Targets, std::slice::from_ref(&token.public), 1);
     let root = sign(&site.root, &[&key(1), &key(2)]).unwrap();
     let signed = serde_json::to_value(&site.targets).unwrap();
     let envelope = Envelope {
