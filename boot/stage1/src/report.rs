@@ -16,6 +16,7 @@ pub struct Reporter {
     client: Client,
     server: Server,
     recovery: String,
+    token: Option<String>,
 }
 
 impl Reporter {
@@ -26,7 +27,15 @@ impl Reporter {
             client,
             server,
             recovery: recovery.to_owned(),
+            token: None,
         }
+    }
+
+    /// The same, with the token of an open recovery.
+    #[must_use]
+    pub fn with_token(mut self, token: String) -> Self {
+        self.token = Some(token);
+        self
     }
 
     /// Reports to the server that gave the plan, on connections that are checked in full.
@@ -47,7 +56,7 @@ impl Reporter {
         let (recovery, uptime_seconds) = (self.recovery.clone(), uptime().as_secs());
         let event = Event {
             recovery,
-            token: None,
+            token: self.token.clone(),
             uptime_seconds,
             what,
         };

@@ -28,6 +28,10 @@ enum Role {
     Rescue,
     /// What the rescue system's PID 1 starts to do the work.
     RescueWorker,
+    /// What ReaR starts to restore the host's files.
+    Restore,
+    /// On a recovered host: reports its first start.
+    FirstBoot,
     /// Gives a console to a shell.
     Terminal,
     /// `reboot`, `poweroff` or `halt`.
@@ -56,6 +60,11 @@ pub fn run() -> ExitCode {
             rescue::reap_for_ever()
         }
         Role::RescueWorker => asynchronous(|console| async move { rescue::work(console).await }),
+        Role::Restore => {
+            let console = Arc::new(Console::open());
+            to_end(rescue::recover::restore::run(console))
+        }
+        Role::FirstBoot => to_end(rescue::recover::first_boot::run()),
         Role::Terminal => shell::become_shell(arguments),
         Role::Power(command) => power::run(command),
         Role::None => {
@@ -75,6 +84,8 @@ fn role(name: &str, first: bool, medium: bool) -> Role {
     let base = name.rsplit('/').next().unwrap_or(name);
     match (base, first) {
         (rescue::WORKER, false) => Role::RescueWorker,
+        (rescue::recover::RESTORE, false) => Role::Restore,
+        (rescue::recover::first_boot::FIRST_BOOT, false) => Role::FirstBoot,
         (shell::TERMINAL, _) => Role::Terminal,
         (_, false) => power::Command::named(base).map_or(Role::None, Role::Power),
         (_, true) if name != "/init" => Role::Rescue,
@@ -92,6 +103,17 @@ fn asynchronous<Work: Future<Output = Infallible>>(
     console.warn(format_args!("cannot start: {error}"));
     std::thread::sleep(LAST_WORDS);
     power::run(power::Command::Reboot)
+}
+
+/// Runs `work`, which ends.
+fn to_end(work: impl Future<Output = ExitCode>) -> ExitCode {
+    match runtime() {
+        Ok(runtime) => runtime.block_on(work),
+        Err(error) => {
+            eprintln!("towline: cannot start: {error}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 fn runtime() -> std::io::Result<Runtime> {
@@ -125,6 +147,18 @@ mod tests {
             ("/sbin/init", true, true, Role::Rescue),
             (rescue::WORKER, false, false, Role::RescueWorker),
             (shell::TERMINAL, false, false, Role::Terminal),
+            (
+                "/run/towline/bin/towline-restore",
+                false,
+                false,
+                Role::Restore,
+            ),
+            (
+                "/var/lib/towline-first-boot/towline-first-boot",
+                false,
+                false,
+                Role::FirstBoot,
+            ),
             (
                 "/usr/sbin/reboot",
                 false,

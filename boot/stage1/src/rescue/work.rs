@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 
 use towline_contract::event::{CheckResult, What};
 use towline_contract::handover::HandOverNote;
+use towline_contract::recovery::Order;
 use towline_contract::stamp;
 
-use super::{Never, checks, services};
+use super::{Never, checks, recover, services};
 use crate::command_line::CommandLine;
 use crate::console::{Answer, Console, uptime};
 use crate::failure::joined;
@@ -21,7 +22,7 @@ use crate::report::Reporter;
 use crate::{clock, handover, machine, power, shell};
 
 /// Where the log goes.
-const LOG: &str = "/var/log/towline.log";
+pub(super) const LOG: &str = "/var/log/towline.log";
 
 /// How often, and with what pause, the server is told that the rescue system is ready.
 const REPORT_TRIES: u32 = 6;
@@ -36,10 +37,16 @@ pub async fn work(console: Arc<Console>) -> Never {
     load_drivers(&console);
     services::start_udev(&console).await;
     let _network = bring_up_network(&console, note.as_ref()).await;
+    recover::let_in(&console);
     services::start_sshd(&console).await;
     let results = run_checks(&console, note.as_ref()).await;
     report(&console, note.as_ref(), results).await;
     console.step(format_args!("rescue system ready"));
+    if let Some((note, Order::Recover(order))) =
+        note.as_ref().and_then(|it| Some((it, it.order.as_ref()?)))
+    {
+        recover::run(&console, note, order).await;
+    }
     loop {
         menu(&console, note.as_ref()).await;
     }

@@ -1,0 +1,264 @@
+//! The recovery: from a plan's order to a host that starts from its own disk.
+//!
+//! Nothing is written to a disk before everything that can be known is checked ([`preflight`], [`questions`]). `rear recover`
+//! recreates the layout and calls back for the restore ([`restore`], a process of its own); this module runs it, checks the
+//! result, prepares the first boot, and deals with failures. Every attempt begins with taking down what the one before left.
+
+mod agent;
+mod commands;
+mod credentials;
+mod disks;
+mod efi;
+mod error;
+mod finish;
+pub(crate) mod first_boot;
+mod install;
+mod layout;
+mod mapping;
+mod mounted;
+mod output;
+mod preflight;
+mod questions;
+mod rear;
+mod reports;
+pub(crate) mod restore;
+mod settings;
+mod state;
+mod teardown;
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use towline_contract::agent::CREDENTIALS_DIR;
+use towline_contract::event::{CheckResult, What};
+use towline_contract::handover::HandOverNote;
+use towline_contract::recovery::{Recover, Then};
+
+use self::agent::Recovering;
+use self::credentials::Credentials;
+use self::error::{RecoverError, file};
+use self::reports::Reports;
+use self::settings::Rear;
+use self::state::State;
+use crate::console::{Answer, Console};
+use crate::progress::Progress as _;
+use crate::{menu, power, shell};
+
+pub(crate) use settings::RESTORE;
+
+/// Where this program lies under the name by which it restores.
+const PROGRAMS: &str = "/run/towline/bin";
+
+/// Attempts of a machine that nobody watches; then it stays as it is, with its ssh.
+const UNATTENDED_TRIES: u32 = 5;
+
+/// Most of the logs that are sent as diagnostics, in bytes. An event holds 64 KiB.
+const DIAGNOSTICS_BYTES: usize = 20 << 10;
+
+/// Lets those in by ssh whose keys came with the plan.
+pub(crate) fn let_in(console: &Console) {
+    match credentials::let_in(Path::new(CREDENTIALS_DIR)) {
+        Ok(false) => {}
+        Ok(true) => console.note(format_args!("the plan lets its operators in by ssh")),
+        Err(error) => console.warn(format_args!("the plan's ssh keys cannot be used: {error}")),
+    }
+}
+
+/// Recovers the host, and does what the plan says then. Comes back if the rescue system is to stay.
+pub(crate) async fn run(console: &Arc<Console>, note: &HandOverNote, order: &Recover) {
+    let mut failures = 0;
+    loop {
+        let error = match attempt(console, note, order).await {
+            Ok(()) => return then(console, order.then).await,
+            Err(error) => error,
+        };
+        failures += 1;
+        failed(console, note, &error).await;
+        if !ask(console, note, order, &error, failures).await {
+            return;
+        }
+    }
+}
+
+/// One recovery: every line needs what the line above found.
+async fn attempt(
+    console: &Arc<Console>,
+    note: &HandOverNote,
+    order: &Recover,
+) -> Result<(), RecoverError> {
+    let (state, rear) = (State::here(), Rear::find());
+    let it = Recovering::of(note)?;
+    let backup = &it.session.backup;
+    console.step(format_args!(
+        "recovering {} as of {} ({} session {})",
+        it.host, it.session.time, backup.agent, backup.session
+    ));
+    let credentials = Credentials::read(Path::new(CREDENTIALS_DIR))?;
+    teardown::release(console).await;
+    rear.as_it_came(&state).await?;
+    let layout = preflight::layout(&rear)?;
+    preflight::memory()?;
+    preflight::firmware(console, &it, order).await?;
+    let hardware = &it.session.hardware;
+    let (assignments, disks) = questions::disks(console, &layout, &hardware.disks, order).await?;
+    preflight::session(console, &it, &credentials).await?;
+    rear.write(it.session, &assignments, &restore_program()?)?;
+
+    let reports = Reports::new(note, &credentials.token);
+    state.begin()?;
+    console.step(format_args!(
+        "all checks passed; the disks are written from now on"
+    ));
+    let session = it.version.clone();
+    reports.tell(What::RecoveryStarted { session }).await;
+    teardown::erase(console, &disks.iter().collect::<Vec<_>>()).await;
+    rear::recover(console, &rear, &state).await?;
+    complete(console, note, &credentials, &disks, &state, &reports).await
+}
+
+/// Checks what was recovered, prepares its first boot, and lets go of its disks.
+async fn complete(
+    console: &Console,
+    note: &HandOverNote,
+    credentials: &Credentials,
+    disks: &[disks::Disk],
+    state: &State,
+    reports: &Reports,
+) -> Result<(), RecoverError> {
+    console.step(format_args!("checking the recovered system"));
+    let checks = finish::checks(console, disks).await;
+    if let Some(why) = failed_checks(&checks) {
+        return Err(RecoverError::Incomplete(why));
+    }
+    if !first_boot::prepare(note, &credentials.token)? {
+        console.warn(format_args!(
+            "the host has no systemd: its first start will not be reported"
+        ));
+    }
+    teardown::release(console).await;
+    rustix::fs::sync();
+    let seconds = state.seconds();
+    console.step(format_args!("recovered in {seconds} s"));
+    reports.tell(What::Recovered { seconds, checks }).await;
+    Ok(())
+}
+
+fn failed_checks(checks: &[CheckResult]) -> Option<String> {
+    let failed = checks.iter().filter(|it| !it.passed);
+    let failed: Vec<_> = failed
+        .map(|it| format!("{}: {}", it.name, it.output))
+        .collect();
+    (!failed.is_empty()).then(|| failed.join("; "))
+}
+
+/// This program under the name by which it restores.
+fn restore_program() -> Result<PathBuf, RecoverError> {
+    let folder = Path::new(PROGRAMS);
+    fs::create_dir_all(folder).map_err(file("make", folder))?;
+    let path = folder.join(RESTORE);
+    let program = std::env::current_exe().map_err(file("find", &path))?;
+    let _ = fs::remove_file(&path);
+    symlink(program, &path).map_err(file("make", &path))?;
+    Ok(path)
+}
+
+async fn then(console: &Console, then: Then) {
+    match then {
+        Then::Reboot => {
+            console.step(format_args!("starting the recovered host"));
+            let _ = power::run(power::Command::Reboot);
+        }
+        Then::PowerOff => {
+            console.step(format_args!("the host is recovered; switching off"));
+            let _ = power::run(power::Command::PowerOff);
+        }
+        Then::Stay => console.step(format_args!(
+            "the host is recovered; the rescue system stays"
+        )),
+    }
+}
+
+/// Says it, here and to the servers.
+async fn failed(console: &Console, note: &HandOverNote, error: &RecoverError) {
+    let message = error.message();
+    console.failure(&message);
+    tell_failed(note, message).await;
+}
+
+async fn tell_failed(note: &HandOverNote, message: String) -> bool {
+    // Without credentials the servers still show what a machine says.
+    let token = Credentials::read(Path::new(CREDENTIALS_DIR)).map(|it| it.token);
+    let reports = Reports::new(note, &token.unwrap_or_default());
+    reports.tell(What::Failed { message }).await
+}
+
+/// Asks what to do; false if the recovery is left.
+async fn ask(
+    console: &Console,
+    note: &HandOverNote,
+    order: &Recover,
+    error: &RecoverError,
+    failures: u32,
+) -> bool {
+    let mut patience =
+        (order.unattended && failures < UNATTENDED_TRIES).then(|| menu::wait(failures));
+    match patience {
+        Some(wait) => console.plain(format_args!(
+            "It tries again by itself in {} s.",
+            wait.as_secs()
+        )),
+        None if order.unattended => console.warn(format_args!(
+            "{failures} attempts failed; the rescue system stays, and waits for its operator"
+        )),
+        None => {}
+    }
+    let shell = note.shell && shell::available().is_some();
+    loop {
+        let offer = if shell { "s = shell, " } else { "" };
+        let prompt = format!(
+            "Type a letter and Enter: r = try again, {offer}d = send diagnostics to the server, o = another session, \
+             q = leave the recovery, b = reboot"
+        );
+        let Some(Answer { text, console: at }) = console.ask(&prompt, patience).await else {
+            return true;
+        };
+        patience = None;
+        match text.as_str() {
+            "r" => return true,
+            "s" if shell => {
+                if let Err(error) = shell::run(&at).await {
+                    console.warn(format_args!("no shell: {error}"));
+                }
+            }
+            "d" => send_diagnostics(console, note, error).await,
+            "o" => console.plain(format_args!(
+                "A plan recovers one session. On the server: towline recovery open HOST --session ID, then b here and the new code."
+            )),
+            "q" => return false,
+            "b" => {
+                let _ = power::run(power::Command::Reboot);
+            }
+            _ => {}
+        }
+    }
+}
+
+async fn send_diagnostics(console: &Console, note: &HandOverNote, error: &RecoverError) {
+    let mut message = error.message();
+    let logs = [
+        rear::newest_log(),
+        Some(PathBuf::from("/var/log/towline-agent.log")),
+    ];
+    for path in logs.into_iter().flatten() {
+        let text = fs::read(&path).unwrap_or_default();
+        let end = &text[text.len().saturating_sub(DIAGNOSTICS_BYTES)..];
+        let end = String::from_utf8_lossy(end);
+        message.push_str(&format!("\n--- the end of {}\n{end}", path.display()));
+    }
+    match tell_failed(note, message).await {
+        true => console.step(format_args!("the server has the ends of the logs")),
+        false => console.warn(format_args!("no server takes them")),
+    }
+}
