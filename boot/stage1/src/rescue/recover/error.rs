@@ -72,7 +72,7 @@ pub(crate) enum RecoverError {
         url: String,
         /// Why.
         #[source]
-        cause: FetchError,
+        cause: Box<FetchError>,
     },
     /// The recovered system lacks something without which it does not start.
     #[error("the files are back, and the host would not start: {0}")]

@@ -81,7 +81,7 @@ async fn fetch(
 ) -> Result<(), RecoverError> {
     let failed = |cause| RecoverError::Fetch {
         url: install.url.clone(),
-        cause,
+        cause: Box::new(cause),
     };
     let (server, rest) = split(&install.url).map_err(failed)?;
     let client = client(ca).map_err(failed)?;
