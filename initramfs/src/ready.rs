@@ -15,6 +15,14 @@ const RECIPES: &[(&str, &[u8])] = &[
         include_bytes!("../recipes/agent-restic.toml"),
     ),
     (
+        "agent-borg.toml",
+        include_bytes!("../recipes/agent-borg.toml"),
+    ),
+    (
+        "agent-run.toml",
+        include_bytes!("../recipes/agent-run.toml"),
+    ),
+    (
         "host-example.toml",
         include_bytes!("../recipes/host-example.toml"),
     ),
