@@ -49,10 +49,10 @@ fn main() -> ExitCode {
 fn run(command: Command, quiet: bool) -> Outcome {
     match command {
         Command::Init(args) => commands::init::run(&args),
-        Command::Publish(args) => commands::publish::run(&args),
+        Command::Publish(args) => commands::publish::run(&args, quiet),
         Command::Catalogue(args) => commands::catalogue::run(&args),
         Command::Serve(args) => commands::serve::run(&args),
-        Command::Media(args) => commands::media::run(args),
+        Command::Media(args) => commands::media::run(args, quiet),
         Command::Layer(args) => commands::layer::run(&args, quiet),
         Command::Demo(args) => commands::demo::run(&args),
     }

@@ -16,6 +16,7 @@ use towline_initramfs::build::{self, BuildError, Built, Options};
 use towline_initramfs::libraries::LibraryError;
 use towline_initramfs::recipe::{Recipe, RecipeError};
 
+use super::cache_dir::cache_dir;
 use crate::exit::{Exit, Failure, Outcome};
 
 /// Build layers, look into them, check them
@@ -97,17 +98,17 @@ fn cache(chosen: Option<&Path>) -> Result<PathBuf, Failure> {
     if let Some(chosen) = chosen {
         return Ok(chosen.to_owned());
     }
-    let base = match (std::env::var_os("XDG_CACHE_HOME"), std::env::var_os("HOME")) {
-        (Some(cache), _) if !cache.is_empty() => PathBuf::from(cache),
-        (_, Some(home)) => PathBuf::from(home).join(".cache"),
-        _ => {
-            let error = anyhow::anyhow!(
-                "no home directory is known, so there is no place for downloaded packages"
-            );
-            return Err(Failure::new(Exit::Usage, error).next("say where: --cache DIR"));
-        }
-    };
-    Ok(base.join("towline/packages"))
+    packages_cache()
+}
+
+/// Where packages are kept when nobody says otherwise.
+pub(super) fn packages_cache() -> Result<PathBuf, Failure> {
+    cache_dir().map(|dir| dir.join("packages")).ok_or_else(|| {
+        let error = anyhow::anyhow!(
+            "no home directory is known, so there is no place for downloaded packages"
+        );
+        Failure::new(Exit::Usage, error).next("say where: --cache DIR")
+    })
 }
 
 fn recipe_failure(error: RecipeError) -> Failure {
@@ -134,26 +135,28 @@ fn build_failure(error: BuildError) -> Failure {
 
 fn source_failure(error: &SourceError) -> (Exit, &'static str) {
     match error {
-        SourceError::Apt(AptError::NoLists) => {
-            (Exit::Usage, "run `apt-get update` as root, then try again")
-        }
-        SourceError::Apt(AptError::Download { .. }) => (
-            Exit::NotReachable,
-            "check the network; when the archive has newer versions, run `apt-get update` as root",
-        ),
-        SourceError::Apt(AptError::Digest { .. }) => {
-            (Exit::NotTrusted, "try again, or use another mirror")
-        }
-        SourceError::Apt(AptError::File { .. }) => {
-            (Exit::Internal, "choose another folder with --cache")
-        }
-        SourceError::Apt(AptError::Unresolved { .. }) => (
-            Exit::Usage,
-            "check the names; with old package lists, run `apt-get update` as root",
-        ),
+        SourceError::Apt(error) => apt_failure(error),
         SourceError::Library(LibraryError::Missing(_)) => {
             (Exit::No, "add the packages that have them to the recipe")
         }
+        _ => (Exit::Usage, ""),
+    }
+}
+
+/// The exit code of a failure to get packages, and the next step.
+pub(super) fn apt_failure(error: &AptError) -> (Exit, &'static str) {
+    match error {
+        AptError::NoLists => (Exit::Usage, "run `apt-get update` as root, then try again"),
+        AptError::Download { .. } => (
+            Exit::NotReachable,
+            "check the network; when the archive has newer versions, run `apt-get update` as root",
+        ),
+        AptError::Digest { .. } => (Exit::NotTrusted, "try again, or use another mirror"),
+        AptError::File { .. } => (Exit::Internal, "choose another folder with --cache"),
+        AptError::Unresolved { .. } => (
+            Exit::Usage,
+            "check the names; with old package lists, run `apt-get update` as root",
+        ),
         _ => (Exit::Usage, ""),
     }
 }

@@ -11,6 +11,7 @@ use towline_media::area::{AreaError, Image};
 use towline_media::build::{self, BuildError};
 use towline_media::settings::{self, SettingsError};
 
+use super::layer::{apt_failure, packages_cache};
 use crate::exit::{Exit, Failure, Outcome};
 
 /// Largest root metadata or CA file read, in bytes: more would not fit into a stamp.
@@ -96,10 +97,10 @@ enum WhenExpired {
     Accept,
 }
 
-/// Runs `towline media`.
-pub(crate) fn run(args: MediaArgs) -> Outcome {
+/// Runs `towline media`; `quiet` leaves out what is said along the way.
+pub(crate) fn run(args: MediaArgs, quiet: bool) -> Outcome {
     match args.what {
-        What::Build(args) => build(args),
+        What::Build(args) => build(args, quiet),
         What::Stamp(args) => stamp(&args),
         What::Show(args) => show(&args),
         What::Clear { image } => clear(&image),
@@ -135,10 +136,15 @@ pub(crate) fn find_stage1() -> Result<PathBuf, Failure> {
     .next("build it with `make stage1`, or name it with --stage1"))
 }
 
-fn build(args: BuildArgs) -> Outcome {
+fn build(args: BuildArgs, quiet: bool) -> Outcome {
+    check_output(&args.output)?;
     let stage1 = args.stage1.map_or_else(find_stage1, Ok)?;
-    let cache = args.cache.map_or_else(default_cache, Ok)?;
-    let talk = |line: &str| eprintln!("media: {line}");
+    let cache = args.cache.map_or_else(packages_cache, Ok)?;
+    let talk = |line: &str| {
+        if !quiet {
+            eprintln!("media: {line}");
+        }
+    };
     let built = build::build(&stage1, &cache, &args.output, &talk).map_err(build_failure)?;
     println!(
         "{}: {:.1} MiB, kernel {}, {} modules",
@@ -150,16 +156,22 @@ fn build(args: BuildArgs) -> Outcome {
     Ok(())
 }
 
-/// Where packages are kept.
-fn default_cache() -> Result<PathBuf, Failure> {
-    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-    let cache = cache.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")));
-    cache
-        .map(|cache| cache.join("towline/packages"))
-        .ok_or_else(|| {
-            Failure::new(Exit::Usage, anyhow!("no home directory is known"))
-                .next("say where: --cache DIR")
-        })
+/// Checks before the work what would fail after it: the image must be a file in a folder that is there.
+fn check_output(path: &Path) -> Outcome {
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    let usage = |error| Failure::new(Exit::Usage, error).next("choose another file with --output");
+    if path.is_dir() {
+        return Err(usage(anyhow!("{} is a folder", path.display())));
+    }
+    if !folder.is_dir() {
+        return Err(usage(anyhow!("there is no folder {}", folder.display())));
+    }
+    rustix::fs::access(folder, rustix::fs::Access::WRITE_OK)
+        .with_context(|| format!("cannot write to {}", folder.display()))
+        .map_err(usage)
 }
 
 fn build_failure(error: BuildError) -> Failure {
@@ -167,6 +179,15 @@ fn build_failure(error: BuildError) -> Failure {
         BuildError::NoTool { package, .. } => {
             let next = format!("install it: apt-get install {package}");
             Failure::new(Exit::Usage, error).next(next)
+        }
+        BuildError::Apt(cause) => {
+            let (exit, next) = apt_failure(cause);
+            let failure = Failure::new(exit, error);
+            if next.is_empty() {
+                failure
+            } else {
+                failure.next(next)
+            }
         }
         BuildError::Stage1 { .. } => {
             Failure::new(Exit::Usage, error).next("build it with `make stage1`")
@@ -180,23 +201,19 @@ fn stamp(args: &StampArgs) -> Outcome {
     let image = Image::open_to_stamp(&args.image).map_err(area_failure)?;
     image.stamp(&settings).map_err(area_failure)?;
     println!("{}: stamped", args.image.display());
-    let missing = if settings.servers.is_empty() {
-        Some("no --server is stamped: the machine will ask for one at its console")
-    } else if settings.root.is_none() {
-        Some("no --root is stamped: the machine can verify nothing and will not boot a chain")
-    } else if settings
-        .servers
-        .iter()
-        .any(|url| url.starts_with("http://"))
-    {
-        Some(
-            "others can read along on http://; what is booted is verified all the same, and no secret is sent",
-        )
-    } else {
-        None
-    };
-    if let Some(missing) = missing {
-        eprintln!("towline: {missing}");
+    if settings.servers.is_empty() {
+        eprintln!("towline: no --server is stamped: the machine will ask for one at its console");
+    }
+    if settings.root.is_none() {
+        eprintln!(
+            "towline: no --root is stamped: the machine can verify nothing and will not boot a chain"
+        );
+    }
+    let plain = |url: &String| url.starts_with("http://");
+    if settings.servers.iter().any(plain) {
+        eprintln!(
+            "towline: others can read along on http://; what is booted is verified all the same, and no secret is sent"
+        );
     }
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! One module a command: arguments, settings, the work, the output.
 
+mod cache_dir;
 pub(crate) mod catalogue;
 pub(crate) mod demo;
 pub(crate) mod init;

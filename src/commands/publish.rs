@@ -39,12 +39,14 @@ struct Report<'a> {
     missing: Option<Vec<String>>,
 }
 
-/// Publishes all the layers or none.
-pub(crate) fn run(args: &PublishArgs) -> Outcome {
+/// Publishes all the layers or none; `quiet` leaves out what is said along the way.
+pub(crate) fn run(args: &PublishArgs, quiet: bool) -> Outcome {
     let site = args.site.open()?;
     let mut layers = Vec::new();
     for path in &args.layers {
-        eprintln!("towline: verifying {}", path.display());
+        if !quiet {
+            eprintln!("towline: verifying {}", path.display());
+        }
         layers.push(intake::take(path).map_err(intake_failure)?);
     }
     let missing = if args.accept_missing {

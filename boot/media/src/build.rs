@@ -270,7 +270,7 @@ fn check_stage1(program: &[u8]) -> Result<(), &'static str> {
         match kind {
             None => return Err("its program headers are cut off"),
             Some(kind) if kind == PT_INTERP as usize => {
-                return Err("it is not linked statically; build it with `make stage1`");
+                return Err("it is not linked statically");
             }
             Some(_) => {}
         }

@@ -41,7 +41,8 @@ impl Cache {
         let stage1 = match stage1 {
             Some(path) => path
                 .canonicalize()
-                .with_context(|| format!("cannot open {}", path.display()))?,
+                .with_context(|| format!("cannot open {}", path.display()))
+                .map_err(|error| Failure::new(Exit::Usage, error))?,
             None => crate::commands::media::find_stage1()?,
         };
         Ok(Self {

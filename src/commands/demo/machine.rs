@@ -51,10 +51,7 @@ pub(super) fn recover(
         ..Machine::new(Start::Cd(medium.to_owned()), log.clone())
     };
     let failed = |error: MachineError| {
-        Failure::new(Exit::No, error).next(format!(
-            "read the whole console in {} (kept with --keep)",
-            log.display()
-        ))
+        Failure::new(Exit::No, error).next(format!("read the whole console in {}", log.display()))
     };
     let how = if args.handover == How::Kexec {
         ", kexec"
@@ -129,7 +126,7 @@ fn report(events: &Path, wanted: HandOver) -> Result<Report, Failure> {
         Exit::No,
         anyhow!("the rescue system is up, but its report did not reach the server"),
     )
-    .next("read serve.log in the site (kept with --keep)"))
+    .next("read serve.log in the site's folder"))
 }
 
 impl Report {
@@ -143,7 +140,9 @@ impl Report {
             let mark = if check.passed { "ok    " } else { "FAILED" };
             println!(
                 "  {mark} {:<34} {}: {}",
-                check.layer, check.name, check.output
+                check.layer.escape_debug().to_string(),
+                check.name.escape_debug(),
+                check.output.escape_debug()
             );
         }
         let proven = |kind: &str| {

@@ -16,6 +16,7 @@ use anyhow::Context;
 use clap::{Args, ValueEnum};
 use towline_contract::plan::HandOver;
 
+use super::cache_dir::cache_dir;
 use crate::exit::{Exit, Failure, Outcome};
 use cache::Cache;
 use site::Site;
@@ -89,12 +90,13 @@ pub(crate) fn run(args: &DemoArgs) -> Outcome {
     let server = site.serve(&mut steps)?;
     let medium = site.stamp(&mut steps, &built.medium, server.port())?;
     let report = machine::recover(&mut steps, args, &medium, &site)?;
+    let port = server.port();
     drop(server);
 
     let passed = report.print();
     steps.summary();
-    site.leave();
     if passed {
+        site.leave(port);
         println!("the rescue system is ready: every layer is there and works");
         return Ok(());
     }
@@ -102,26 +104,19 @@ pub(crate) fn run(args: &DemoArgs) -> Outcome {
         Exit::No,
         anyhow::anyhow!("a check inside the rescue system failed"),
     )
-    .next("look at the console log named above, or run again with --verbose --keep"))
+    .next(format!(
+        "read the whole console in {}",
+        site.console_log().display()
+    )))
 }
 
 /// The folder that everything goes into, made if need be.
 fn folder(args: &DemoArgs) -> Result<PathBuf, Failure> {
-    let dir = match (
-        &args.dir,
-        std::env::var_os("XDG_CACHE_HOME"),
-        std::env::var_os("HOME"),
-    ) {
-        (Some(dir), _, _) => dir.clone(),
-        (None, Some(cache), _) => PathBuf::from(cache).join("towline/demo"),
-        (None, None, Some(home)) => PathBuf::from(home).join(".cache/towline/demo"),
-        (None, None, None) => {
-            return Err(
-                Failure::new(Exit::Usage, anyhow::anyhow!("no home directory is known"))
-                    .next("say where to work: towline demo --dir DIR"),
-            );
-        }
-    };
+    let dir = args.dir.clone().or_else(|| Some(cache_dir()?.join("demo")));
+    let dir = dir.ok_or_else(|| {
+        Failure::new(Exit::Usage, anyhow::anyhow!("no home directory is known"))
+            .next("say where to work: towline demo --dir DIR")
+    })?;
     std::fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
     let dir = dir
         .canonicalize()

@@ -131,11 +131,14 @@ impl Site {
         self.dir.join("console.log")
     }
 
-    /// Ends the site: left with a word on how to go on, or removed.
-    pub(super) fn leave(&self) {
+    /// Ends the site: left with a word on how to go on, at the port that is stamped on its medium, or removed.
+    pub(super) fn leave(&self, port: u16) {
         if self.keep {
             println!("\nThe site is left in {}. To go on:", self.dir.display());
-            println!("  cd {} && towline serve", self.dir.display());
+            println!(
+                "  cd {} && towline serve --listen 127.0.0.1:{port}",
+                self.dir.display()
+            );
             println!("  towline catalogue list");
         } else if let Err(error) = fs::remove_dir_all(&self.dir) {
             eprintln!("towline: cannot remove {}: {error}", self.dir.display());
