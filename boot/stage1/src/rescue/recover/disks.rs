@@ -26,6 +26,8 @@ pub(super) struct Disk {
     pub(super) serials: Vec<String>,
     /// Its partitions, in order.
     pub(super) partitions: Vec<Partition>,
+    /// Modules of the drivers that reach it, such as `virtio_blk`, without those that every system has.
+    pub(super) drivers: Vec<String>,
     /// What is known to lie on it.
     pub(super) contents: Vec<Content>,
 }
@@ -108,6 +110,7 @@ fn in_sysfs(directory: &Path) -> Vec<Disk> {
             bytes,
             model: text(&path.join("device/model")),
             partitions: partitions(&path, &name),
+            drivers: drivers(&path.join("device")),
             ..Disk::default()
         });
     }
@@ -127,6 +130,22 @@ fn partitions(disk: &Path, name: &str) -> Vec<Partition> {
         .collect();
     parts.sort();
     parts
+}
+
+/// Drivers that are built into most kernels and in every initramfs.
+const EVERYWHERE: &[&str] = &["sd_mod", "scsi_mod", "virtio_pci", "pcieport"];
+
+/// The modules of the drivers of a device and of all that it hangs on.
+fn drivers(device: &Path) -> Vec<String> {
+    let Ok(device) = fs::canonicalize(device) else {
+        return Vec::new();
+    };
+    let modules = device.ancestors().map(|it| it.join("driver/module"));
+    let names = modules.filter_map(|it| Some(fs::canonicalize(it).ok()?.file_name()?.to_owned()));
+    let names = names.map(|it| it.to_string_lossy().replace('-', "_"));
+    names
+        .filter(|it| !EVERYWHERE.contains(&it.as_str()))
+        .collect()
 }
 
 fn text(path: &Path) -> String {
@@ -194,6 +213,24 @@ mod tests {
             ("ext4", "boot disk", "8d0a4e573f1d")
         );
         assert!(!disk.is_medium());
+    }
+
+    #[test]
+    fn the_drivers_of_a_disk_are_those_of_its_adapter_too() {
+        use std::os::unix::fs::symlink;
+        let dir = tempfile::tempdir().unwrap();
+        let disk = dir.path().join("devices/pci0/ata1/disk");
+        for (name, of) in [("sd_mod", "ata1/disk"), ("ahci", "")] {
+            let module = dir.path().join("module").join(name);
+            let driver = dir.path().join("drivers").join(name);
+            let device = dir.path().join("devices/pci0").join(of);
+            for it in [&module, &driver, &device] {
+                fs::create_dir_all(it).unwrap();
+            }
+            symlink(module, driver.join("module")).unwrap();
+            symlink(driver, device.join("driver")).unwrap();
+        }
+        assert_eq!(drivers(&disk), ["ahci"]);
     }
 
     #[test]

@@ -104,7 +104,12 @@ async fn attempt(
     let hardware = &it.session.hardware;
     let (assignments, disks) = questions::disks(console, &layout, &hardware.disks, order).await?;
     preflight::session(console, &it, &credentials).await?;
-    rear.write(it.session, &assignments, &restore_program()?)?;
+    rear.write(it.session, &assignments, &disks, &restore_program()?)?;
+    if settings::needs_initramfs(it.session, &disks) {
+        console.note(format_args!(
+            "these disks have other drivers than the host's: its initramfs will be made again"
+        ));
+    }
 
     let reports = Reports::new(note, &credentials.token);
     state.begin()?;

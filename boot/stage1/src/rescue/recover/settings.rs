@@ -10,6 +10,7 @@ use std::time::Duration;
 use towline_contract::session::Session;
 
 use super::commands;
+use super::disks::Disk;
 use super::error::{RecoverError, file};
 use super::mapping::{self, Assignment};
 use super::state::State;
@@ -95,12 +96,14 @@ impl Rear {
         &self,
         session: &Session,
         assignments: &[Assignment],
+        disks: &[Disk],
         restore: &Path,
     ) -> Result<(), RecoverError> {
         let path = self.settings().join("rescue.conf");
         // Not every host has one.
         let earlier = fs::read_to_string(&path).unwrap_or_default();
-        let text = rescue_conf(&earlier, session, assignments, restore);
+        let rebuild = needs_initramfs(session, disks);
+        let text = rescue_conf(&earlier, session, assignments, rebuild, restore);
         write(&path, &text)?;
         let mappings = self.mappings();
         fs::create_dir_all(&mappings).map_err(file("make", &mappings))?;
@@ -136,11 +139,20 @@ async fn copy(from: &Path, to: &Path) -> Result<(), RecoverError> {
     }
 }
 
+/// Whether the host's initramfs may lack the drivers of these disks. Making it again takes minutes, so it is done only then;
+/// ReaR's own comparison also counts the drive of the boot medium.
+pub(super) fn needs_initramfs(session: &Session, disks: &[Disk]) -> bool {
+    let had = &session.hardware.modules;
+    let mut wanted = disks.iter().flat_map(|it| &it.drivers);
+    wanted.any(|it| !had.contains(it))
+}
+
 /// `rescue.conf` with what this recovery needs. What an earlier attempt added is replaced.
 fn rescue_conf(
     earlier: &str,
     session: &Session,
     assignments: &[Assignment],
+    rebuild: bool,
     restore: &Path,
 ) -> String {
     let hosts = earlier.split(MARK).next().unwrap_or_default().trim_end();
@@ -152,7 +164,11 @@ fn rescue_conf(
     text.push_str("EXTERNAL_IGNORE_ERRORS=()\nPING=\n");
     // Version 2.7 has no --non-interactive: questions get their default answers after a moment.
     text.push_str("USER_INPUT_TIMEOUT=5\nUSER_INPUT_INTERRUPT_TIMEOUT=3\nWAIT_SECS=5\n");
-    text.push_str("REBUILD_INITRAMFS=no\nBACKUP_SELINUX_DISABLE=0\n");
+    let rebuild = if rebuild { "yes" } else { "no" };
+    let _ = writeln!(
+        text,
+        "REBUILD_INITRAMFS={rebuild}\nBACKUP_SELINUX_DISABLE=0"
+    );
     let _ = writeln!(text, "MIGRATION_MODE={migrate}");
     for it in assignments.iter().filter(|_| migrate) {
         // For versions that do not find the mapping file.
@@ -196,17 +212,23 @@ mod tests {
     fn the_hosts_own_settings_stay_and_ours_come_last_and_once() {
         let restore = Path::new("/run/towline/bin/towline-restore");
         let same = [assignment("/dev/sda")];
-        let once = rescue_conf("BACKUP=NETFS\n", &session(), &same, restore);
+        let once = rescue_conf("BACKUP=NETFS\n", &session(), &same, false, restore);
         assert!(once.starts_with("BACKUP=NETFS\n"), "{once}");
         let ours = once.find("BACKUP=EXTERNAL\n").unwrap();
         assert!(ours > once.find("BACKUP=NETFS").unwrap());
         assert!(once.contains("MIGRATION_MODE=false\n") && !once.contains("REPLACEMENT"));
-        assert_eq!(rescue_conf(&once, &session(), &same, restore), once);
+        assert_eq!(rescue_conf(&once, &session(), &same, false, restore), once);
     }
 
     #[test]
     fn other_disks_turn_on_migration_with_the_answers_at_hand() {
-        let text = rescue_conf("", &session(), &[assignment("/dev/vda")], Path::new("/r"));
+        let text = rescue_conf(
+            "",
+            &session(),
+            &[assignment("/dev/vda")],
+            false,
+            Path::new("/r"),
+        );
         assert!(text.contains("MIGRATION_MODE=true\n"));
         assert!(text.contains("USER_INPUT_LAYOUT_MIGRATION_REPLACEMENT_SDA=\"/dev/vda\"\n"));
     }
@@ -215,9 +237,29 @@ mod tests {
     fn a_uefi_host_is_one_even_if_its_capture_did_not_say_how() {
         let mut session = session();
         session.hardware.uefi = true;
-        let text = rescue_conf("", &session, &[], Path::new("/r"));
+        let text = rescue_conf("", &session, &[], false, Path::new("/r"));
         assert!(text.contains("USING_UEFI_BOOTLOADER=1\n"));
-        let text = rescue_conf("USING_UEFI_BOOTLOADER=1\n", &session, &[], Path::new("/r"));
+        let text = rescue_conf(
+            "USING_UEFI_BOOTLOADER=1\n",
+            &session,
+            &[],
+            false,
+            Path::new("/r"),
+        );
         assert_eq!(text.matches("USING_UEFI_BOOTLOADER").count(), 1);
+    }
+
+    #[test]
+    fn the_initramfs_is_made_again_for_disks_on_drivers_that_the_host_did_not_use() {
+        let mut session = session();
+        session.hardware.modules = vec!["ahci".into(), "ext4".into()];
+        let disk = |driver: &str| Disk {
+            drivers: vec![driver.into()],
+            ..Disk::default()
+        };
+        assert!(!needs_initramfs(&session, &[disk("ahci")]));
+        assert!(needs_initramfs(&session, &[disk("ahci"), disk("nvme")]));
+        let text = rescue_conf("", &session, &[], true, Path::new("/r"));
+        assert!(text.contains("REBUILD_INITRAMFS=yes\n"));
     }
 }
