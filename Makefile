@@ -5,7 +5,7 @@
 
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: demo test test-all bench lint build stage1 tools clean
+.PHONY: demo test test-all bench lint build stage1 tools clean root-or-sudo
 
 STAGE1_TARGET := x86_64-unknown-linux-gnu
 STAGE1 := target/$(STAGE1_TARGET)/stage1/towline-stage1
@@ -14,17 +14,22 @@ STAGE1_RUSTFLAGS := -C target-feature=+crt-static -C link-arg=-Wl,--icf=all,-O2
 STAGE1_CFLAGS := -fno-asynchronous-unwind-tables -fno-unwind-tables
 TOWLINE := target/release/towline
 DEMO ?=
-# Network namespaces need root.
-AS_ROOT := $(shell [ $$(id -u) -eq 0 ] || echo sudo -E env PATH=$$PATH)
+# Network namespaces need root. Only the tests get it, not cargo: what it builds stays the user's.
+AS_ROOT := $(shell [ $$(id -u) -eq 0 ] || echo "CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER='sudo -E'")
 
 demo: build
 	@$(TOWLINE) demo $(DEMO)
 
 # What needs no kernel of its own first, then the boots of what `make build` made, at most two machines at a time.
-test: lint build
+test: root-or-sudo lint build
 	cargo test --workspace --quiet
 	$(AS_ROOT) cargo test -p towline-stage1 --test network --test fetching --quiet -- --ignored
 	cargo test --test e2e -- --ignored --skip nightly --test-threads=2
+
+# Said before an hour of work, not after it.
+root-or-sudo:
+	@[ $$(id -u) -eq 0 ] || command -v sudo >/dev/null || \
+	  { echo 'towline: the tests of the network need root, and there is no sudo; next: as root, run make test again' >&2; exit 1; }
 
 test-all: test
 	cargo test -p towline-media --test boots -- --ignored
