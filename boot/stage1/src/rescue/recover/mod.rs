@@ -119,7 +119,7 @@ async fn attempt(
     let session = it.version.clone();
     reports.tell(What::RecoveryStarted { session }).await;
     teardown::erase(console, &disks.iter().collect::<Vec<_>>()).await;
-    rear::recover(console, &rear, &state).await?;
+    rear::recover(console, &rear, &settings::answers(&assignments), &state).await?;
     complete(console, note, &credentials, &disks, &state, &reports).await
 }
 

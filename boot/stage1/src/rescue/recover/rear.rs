@@ -29,6 +29,7 @@ const TICK: Duration = Duration::from_secs(1);
 pub(super) async fn recover(
     console: &Arc<Console>,
     rear: &Rear,
+    answers: &[(String, String)],
     state: &State,
 ) -> Result<(), RecoverError> {
     let program = rear.program().display().to_string();
@@ -41,7 +42,7 @@ pub(super) async fn recover(
         words.push("-p".into());
     }
     words.extend(["-v", "-d", "recover"].map(str::to_owned));
-    let mut command = commands::command(&words, &[]).map_err(failed)?;
+    let mut command = commands::command(&words, answers).map_err(failed)?;
     // Its own group, so that all of it can be ended.
     command.current_dir(rear.mappings()).process_group(0);
     let failed = |cause| RecoverError::Program {

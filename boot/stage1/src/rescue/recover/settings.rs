@@ -73,19 +73,22 @@ impl Rear {
         self.settings().join("mappings")
     }
 
-    /// Keeps the description as it came, or puts it back: ReaR writes mapped names into it.
+    /// Keeps description and settings as they came, or puts them back: ReaR writes mapped names into them.
     ///
     /// # Errors
     /// The files cannot be copied.
     pub(super) async fn as_it_came(&self, state: &State) -> Result<(), RecoverError> {
-        let kept = state.path().join("rear");
-        if kept.exists() {
-            let here = self.description();
-            fs::remove_dir_all(&here).map_err(file("remove", &here))?;
-            return copy(&kept, &here).await;
-        }
         fs::create_dir_all(state.path()).map_err(file("make", state.path()))?;
-        copy(&self.description(), &kept).await
+        for (here, name) in [(self.description(), "rear"), (self.settings(), "settings")] {
+            let kept = state.path().join(name);
+            if kept.exists() {
+                fs::remove_dir_all(&here).map_err(file("remove", &here))?;
+                copy(&kept, &here).await?;
+            } else {
+                copy(&here, &kept).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Writes settings and mappings.
@@ -139,6 +142,18 @@ async fn copy(from: &Path, to: &Path) -> Result<(), RecoverError> {
     }
 }
 
+/// The same as the mapping file, as variables that answer ReaR's questions, for versions that do not find the file.
+pub(super) fn answers(assignments: &[Assignment]) -> Vec<(String, String)> {
+    let answer = |it: &Assignment| {
+        let name = it.from.rsplit('/').next().unwrap_or_default();
+        let name = name.chars().filter(char::is_ascii_alphanumeric);
+        let name = name.collect::<String>().to_ascii_uppercase();
+        let name = format!("USER_INPUT_LAYOUT_MIGRATION_REPLACEMENT_{name}");
+        (name, it.to.clone())
+    };
+    assignments.iter().map(answer).collect()
+}
+
 /// Whether the host's initramfs may lack the drivers of these disks. Making it again takes minutes, so it is done only then;
 /// ReaR's own comparison also counts the drive of the boot medium.
 pub(super) fn needs_initramfs(session: &Session, disks: &[Disk]) -> bool {
@@ -170,17 +185,6 @@ fn rescue_conf(
         "REBUILD_INITRAMFS={rebuild}\nBACKUP_SELINUX_DISABLE=0"
     );
     let _ = writeln!(text, "MIGRATION_MODE={migrate}");
-    for it in assignments.iter().filter(|_| migrate) {
-        // For versions that do not find the mapping file.
-        let name = it.from.rsplit('/').next().unwrap_or_default();
-        let name: String = name.chars().filter(char::is_ascii_alphanumeric).collect();
-        let name = name.to_ascii_uppercase();
-        let _ = writeln!(
-            text,
-            "USER_INPUT_LAYOUT_MIGRATION_REPLACEMENT_{name}=\"{}\"",
-            it.to
-        );
-    }
     if session.hardware.uefi
         && !hosts
             .lines()
@@ -221,7 +225,8 @@ mod tests {
     }
 
     #[test]
-    fn other_disks_turn_on_migration_with_the_answers_at_hand() {
+    fn other_disks_turn_on_migration_and_are_named_in_the_mapping_file_alone() {
+        // ReaR applies the mapping to this file too, and fails at names that are no longer the host's.
         let text = rescue_conf(
             "",
             &session(),
@@ -229,8 +234,10 @@ mod tests {
             false,
             Path::new("/r"),
         );
-        assert!(text.contains("MIGRATION_MODE=true\n"));
-        assert!(text.contains("USER_INPUT_LAYOUT_MIGRATION_REPLACEMENT_SDA=\"/dev/vda\"\n"));
+        assert!(text.contains("MIGRATION_MODE=true\n") && !text.contains("/dev/vda"));
+        let answers = answers(&[assignment("/dev/vda")]);
+        let name = "USER_INPUT_LAYOUT_MIGRATION_REPLACEMENT_SDA";
+        assert_eq!(answers, [(name.to_owned(), "/dev/vda".to_owned())]);
     }
 
     #[test]
