@@ -14,6 +14,7 @@ use super::site::Site;
 use super::steps::Steps;
 use super::{DemoArgs, Firmware, How};
 use crate::exit::{Exit, Failure};
+use crate::printable;
 
 /// Longest until stage 1's first line: firmware, boot loader and kernel without hardware support take their time.
 const STAGE1_MAX: Duration = Duration::from_secs(180);
@@ -81,7 +82,7 @@ pub(super) fn recover(
 fn echo(args: &DemoArgs, line: &str) -> bool {
     let ours = line.contains(OUR_LINES);
     if ours || args.verbose {
-        eprintln!("    | {}", line.escape_debug());
+        eprintln!("    | {}", printable(line));
     }
     ours
 }
@@ -140,9 +141,9 @@ impl Report {
             let mark = if check.passed { "ok    " } else { "FAILED" };
             println!(
                 "  {mark} {:<34} {}: {}",
-                check.layer.escape_debug().to_string(),
-                check.name.escape_debug(),
-                check.output.escape_debug()
+                printable(&check.layer),
+                printable(&check.name),
+                printable(&check.output)
             );
         }
         let proven = |kind: &str| {
