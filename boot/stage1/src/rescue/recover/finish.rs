@@ -9,8 +9,8 @@ use towline_contract::event::CheckResult;
 
 use super::agent::TARGET;
 use super::commands;
-use super::disks::Disk;
 use super::efi;
+use super::layout::LayoutDisk;
 use crate::console::Console;
 use crate::progress::Progress as _;
 
@@ -43,8 +43,8 @@ const NO_DEVICE: &[&str] = &[
 /// Boot code of a disk's first sector, in bytes.
 const BOOT_CODE_BYTES: usize = 440;
 
-/// Looks at the recovered system below the target.
-pub(super) async fn checks(console: &Console, disks: &[Disk]) -> Vec<CheckResult> {
+/// Looks at the recovered system below the target; `disks` are the layout's, as ReaR has recreated it.
+pub(super) async fn checks(console: &Console, disks: &[LayoutDisk]) -> Vec<CheckResult> {
     let _ = commands::run_words(&["udevadm", "settle", "--timeout=30"], STEP_WAIT).await;
     let target = Path::new(TARGET);
     let uefi = Path::new("/sys/firmware/efi").exists();
@@ -141,7 +141,7 @@ fn kernel(target: &Path) -> Result<String, String> {
 }
 
 /// A disk of the host must have code that a BIOS starts.
-fn bios_loader(disks: &[Disk]) -> Result<String, String> {
+fn bios_loader(disks: &[LayoutDisk]) -> Result<String, String> {
     for disk in disks {
         let mut sector = [0; 512];
         let read = File::open(&disk.device).and_then(|mut it| it.read_exact(&mut sector));

@@ -68,18 +68,32 @@ pub(crate) fn let_in(console: &Console) {
 
 /// Recovers the host, and does what the plan says then. Comes back if the rescue system is to stay.
 pub(crate) async fn run(console: &Arc<Console>, note: &HandOverNote, order: &Recover) {
-    let mut failures = 0;
+    let (mut failures, mut next) = (0, Next::Recover);
     loop {
-        let error = match attempt(console, note, order).await {
+        let done = match next {
+            Next::Recover => attempt(console, note, order).await,
+            Next::Finish => complete(console, note, true).await,
+            Next::Leave => return,
+        };
+        let error = match done {
             Ok(()) => return then(console, order.then).await,
             Err(error) => error,
         };
         failures += 1;
         failed(console, note, &error).await;
-        if !ask(console, note, order, &error, failures).await {
-            return;
-        }
+        next = ask(console, note, order, &error, failures).await;
     }
+}
+
+/// What is done after a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    /// All of it again.
+    Recover,
+    /// What is left after the checks of the recovered system, although one has failed.
+    Finish,
+    /// Nothing.
+    Leave,
 }
 
 /// One recovery: every line needs what the line above found.
@@ -120,21 +134,21 @@ async fn attempt(
     reports.tell(What::RecoveryStarted { session }).await;
     teardown::erase(console, &disks.iter().collect::<Vec<_>>()).await;
     rear::recover(console, &rear, &settings::answers(&assignments), &state).await?;
-    complete(console, note, &credentials, &disks, &state, &reports).await
+    complete(console, note, false).await
 }
 
-/// Checks what was recovered, prepares its first boot, and lets go of its disks.
+/// Checks what was recovered, prepares its first boot, and lets go of its disks. With `accept`, checks may fail.
 async fn complete(
     console: &Console,
     note: &HandOverNote,
-    credentials: &Credentials,
-    disks: &[disks::Disk],
-    state: &State,
-    reports: &Reports,
+    accept: bool,
 ) -> Result<(), RecoverError> {
     console.step(format_args!("checking the recovered system"));
-    let checks = finish::checks(console, disks).await;
-    if let Some(why) = failed_checks(&checks) {
+    let credentials = Credentials::read(Path::new(CREDENTIALS_DIR))?;
+    // With the names of this machine by now.
+    let layout = preflight::layout(&Rear::find())?;
+    let checks = finish::checks(console, &layout.disks).await;
+    if let (Some(why), false) = (failed_checks(&checks), accept) {
         return Err(RecoverError::Incomplete(why));
     }
     if !first_boot::prepare(note, &credentials.token)? {
@@ -144,8 +158,9 @@ async fn complete(
     }
     teardown::release(console).await;
     rustix::fs::sync();
-    let seconds = state.seconds();
+    let seconds = State::here().seconds();
     console.step(format_args!("recovered in {seconds} s"));
+    let reports = Reports::new(note, &credentials.token);
     reports.tell(What::Recovered { seconds, checks }).await;
     Ok(())
 }
@@ -199,39 +214,37 @@ async fn tell_failed(note: &HandOverNote, message: String) -> bool {
     reports.tell(What::Failed { message }).await
 }
 
-/// Asks what to do; false if the recovery is left.
+/// Asks what to do. Nobody answers an unattended machine: it tries again, unless that changes nothing.
 async fn ask(
     console: &Console,
     note: &HandOverNote,
     order: &Recover,
     error: &RecoverError,
     failures: u32,
-) -> bool {
-    let mut patience =
-        (order.unattended && failures < UNATTENDED_TRIES).then(|| menu::wait(failures));
+) -> Next {
+    let incomplete = matches!(error, RecoverError::Incomplete(_));
+    let again = order.unattended && failures < UNATTENDED_TRIES && !incomplete;
+    let mut patience = again.then(|| menu::wait(failures));
     match patience {
         Some(wait) => console.plain(format_args!(
             "It tries again by itself in {} s.",
             wait.as_secs()
         )),
         None if order.unattended => console.warn(format_args!(
-            "{failures} attempts failed; the rescue system stays, and waits for its operator"
+            "the rescue system stays, and waits for its operator"
         )),
         None => {}
     }
     let shell = note.shell && shell::available().is_some();
+    let prompt = prompt(shell, incomplete);
     loop {
-        let offer = if shell { "s = shell, " } else { "" };
-        let prompt = format!(
-            "Type a letter and Enter: r = try again, {offer}d = send diagnostics to the server, o = another session, \
-             q = leave the recovery, b = reboot"
-        );
         let Some(Answer { text, console: at }) = console.ask(&prompt, patience).await else {
-            return true;
+            return Next::Recover;
         };
         patience = None;
         match text.as_str() {
-            "r" => return true,
+            "r" => return Next::Recover,
+            "finish" if incomplete => return Next::Finish,
             "s" if shell => {
                 if let Err(error) = shell::run(&at).await {
                     console.warn(format_args!("no shell: {error}"));
@@ -239,15 +252,32 @@ async fn ask(
             }
             "d" => send_diagnostics(console, note, error).await,
             "o" => console.plain(format_args!(
-                "A plan recovers one session. On the server: towline recovery open HOST --session ID, then b here and the new code."
+                "A plan recovers one session. On the server: towline recovery open HOST --session ID; then b here, and the new code."
             )),
-            "q" => return false,
+            "q" => return Next::Leave,
             "b" => {
                 let _ = power::run(power::Command::Reboot);
             }
             _ => {}
         }
     }
+}
+
+fn prompt(shell: bool, incomplete: bool) -> String {
+    let mut words = vec!["r = try again"];
+    if incomplete {
+        words.push("finish = finish all the same");
+    }
+    if shell {
+        words.push("s = shell");
+    }
+    words.extend([
+        "d = send diagnostics to the server",
+        "o = another session",
+        "q = leave the recovery",
+        "b = reboot",
+    ]);
+    format!("Type a letter and Enter: {}", words.join(", "))
 }
 
 async fn send_diagnostics(console: &Console, note: &HandOverNote, error: &RecoverError) {
