@@ -22,6 +22,9 @@ const UDEV_DAEMONS: &[&str] = &[
 /// Where a public key lets root in.
 const AUTHORIZED_KEYS: &[&str] = &["/root/.ssh/authorized_keys", "/root/.ssh/authorized_keys2"];
 
+/// The key of this boot by which its sshd is known.
+const HOST_KEY: &str = "/etc/ssh/ssh_host_ed25519_key";
+
 /// Longest that udev may take to settle; ReaR waits again where it matters.
 const SETTLE_SECONDS: u32 = 30;
 
@@ -87,7 +90,20 @@ pub(super) async fn start_sshd(console: &Console) {
     console.step(format_args!("starting sshd"));
     let started = async {
         fs::create_dir_all("/run/sshd")?;
-        run(&["ssh-keygen", "-A"]).await?;
+        // Of one kind: an RSA key takes a slow machine a quarter of a minute.
+        if !Path::new(HOST_KEY).exists() {
+            let made = [
+                "ssh-keygen",
+                "-q",
+                "-t",
+                "ed25519",
+                "-N",
+                "",
+                "-f",
+                HOST_KEY,
+            ];
+            run(&made).await?;
+        }
         run(&[sshd]).await
     };
     if let Err(error) = started.await {
