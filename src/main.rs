@@ -3,6 +3,7 @@
 //! Arguments become validated settings, a command module in [`commands`] does the work, and this file alone prints
 //! failures and chooses the exit code. Results go to stdout, everything else to stderr.
 
+mod capture;
 mod commands;
 mod exit;
 
@@ -31,6 +32,8 @@ enum Command {
     /// The boot medium: build it, and stamp, show and clear a site's settings on it.
     Media(commands::media::MediaArgs),
     Layer(commands::layer::LayerArgs),
+    Host(commands::host::HostArgs),
+    Capture(commands::capture::CaptureArgs),
     /// The whole story on this machine, in QEMU: site, layers, medium, boot.
     Demo(commands::demo::DemoArgs),
 }
@@ -54,6 +57,8 @@ fn run(command: Command, quiet: bool) -> Outcome {
         Command::Serve(args) => commands::serve::run(&args),
         Command::Media(args) => commands::media::run(args, quiet),
         Command::Layer(args) => commands::layer::run(&args, quiet),
+        Command::Host(args) => commands::host::run(&args),
+        Command::Capture(args) => commands::capture::run(&args),
         Command::Demo(args) => commands::demo::run(&args),
     }
 }

@@ -1,8 +1,10 @@
 //! One module a command: arguments, settings, the work, the output.
 
 mod cache_dir;
+pub(crate) mod capture;
 pub(crate) mod catalogue;
 pub(crate) mod demo;
+pub(crate) mod host;
 pub(crate) mod init;
 pub(crate) mod layer;
 pub(crate) mod media;

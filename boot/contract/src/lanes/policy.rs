@@ -75,6 +75,7 @@ const KERNEL: &[&str] = &[
 const HOST: &[&str] = &[
     "etc/hostname",
     "etc/rear",
+    "usr/lib/towline/rear",
     "usr/sbin/rear",
     "usr/share/rear",
     "var/lib/rear",
