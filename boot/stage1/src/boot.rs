@@ -1,10 +1,11 @@
 //! The boot of the medium, from top to bottom; and what is kept when it has to begin again.
 
+mod chain;
+
 use std::convert::Infallible;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
 
 use towline_contract::Timestamp;
 use towline_contract::api::PlanRequest;
@@ -13,18 +14,18 @@ use towline_contract::handover::{HandOverLayer, HandOverNote};
 use towline_contract::manifest::Manifest;
 use towline_contract::plan::HandOver;
 use towline_contract::stamp::Expired;
-use towline_contract::trust::{Credentials, ExpiryPolicy, Verified};
+use towline_contract::trust::{ExpiryPolicy, Verified};
 
+use self::chain::{check_memory, in_words, manifests, place, prepare_for_images};
 use crate::code::{self, Answered};
 use crate::console::Console;
 use crate::failure::BootError;
 use crate::fetch::plan::plan;
 use crate::fetch::{Ask, Mirrors, Planned};
-use crate::handover::{self, HandOverError, Ready};
+use crate::handover::{self, HandOverError};
 use crate::menu::{self, Choice, Offer};
 use crate::modules::Loader;
 use crate::network::{self, Network, NetworkError};
-use crate::place::{KexecPlacing, LayerSink, Mounting, PlaceError, Root};
 use crate::progress::Progress as _;
 use crate::report::Reporter;
 use crate::settings::Settings;
@@ -306,162 +307,6 @@ fn correct_clock(console: &Console, planned: &Planned) {
     }
 }
 
-async fn manifests(
-    console: &Console,
-    mirrors: &Mirrors,
-    planned: &Planned,
-) -> Result<Vec<Verified<Manifest>>, BootError> {
-    let chain = &planned.chain;
-    console.step(format_args!(
-        "plan verified: {} layers, {}",
-        chain.layers.len(),
-        in_words(chain.plan.hand_over)
-    ));
-    let mut manifests = Vec::new();
-    for index in 0..chain.layers.len() {
-        manifests.push(mirrors.manifest(chain, index, console).await?);
-    }
-    Ok(manifests)
-}
-
-/// Says what the chain needs before anything is downloaded.
-fn check_memory(
-    console: &Console,
-    how: HandOver,
-    manifests: &[Verified<Manifest>],
-) -> Result<(), HandOverError> {
-    let need_bytes: u64 = manifests.iter().map(|it| memory_bytes(how, it)).sum();
-    let have_kib = machine::memory_kib("MemAvailable").unwrap_or(u64::MAX);
-    let (need_mib, have_mib) = (need_bytes >> 20, have_kib >> 10);
-    console.note(format_args!(
-        "its layers need {need_mib} MiB of memory; {have_mib} MiB are free"
-    ));
-    if need_mib > have_mib {
-        Err(HandOverError::Memory { need_mib, have_mib })
-    } else {
-        Ok(())
-    }
-}
-
-/// Memory that a layer takes until the rescue system starts.
-fn memory_bytes(how: HandOver, manifest: &Manifest) -> u64 {
-    match (how, &manifest.image) {
-        (HandOver::InPlace, Some(image)) => image.bytes,
-        (HandOver::InPlace, None) => manifest.unpacked_bytes,
-        // Our file, the kernel's copy of it, and the copy in its final place.
-        (HandOver::Kexec, _) => 3 * manifest.stored_bytes,
-    }
-}
-
-/// Loads what mounting needs; from here on no driver is needed, and their files are given back as memory.
-fn prepare_for_images(console: &Console, loader: &mut Loader) -> Result<(), BootError> {
-    for module in IMAGE_MODULES {
-        loader.load(module)?;
-    }
-    let kib = modules::release_memory();
-    console.note(format_args!("{} MiB of drivers given back", kib >> 10));
-    Ok(())
-}
-
-async fn place(
-    console: &Console,
-    mirrors: &Mirrors,
-    planned: &Planned,
-    manifests: &[Verified<Manifest>],
-    credentials: Option<Credentials>,
-) -> Result<Ready, BootError> {
-    let plan = &planned.chain.plan;
-    let work = Work {
-        console,
-        mirrors,
-        reporter: Reporter::of(planned),
-    };
-    match plan.hand_over {
-        HandOver::InPlace => {
-            let mut root = Root::create(Path::new(PLACE), Mounting::Real)?;
-            for manifest in manifests {
-                work.layer(manifest, root.layer(manifest)?).await?;
-            }
-            if let Some(Credentials { manifest, chunk }) = credentials {
-                at_once(root.layer(&manifest)?, chunk)?;
-            }
-            Ok(Ready::InPlace(root.finish()?))
-        }
-        HandOver::Kexec => {
-            let mut placing = KexecPlacing::create(Path::new(PLACE), Mounting::Real)?;
-            for manifest in manifests {
-                work.layer(manifest, placing.layer(manifest)?).await?;
-            }
-            if let Some(Credentials { manifest, chunk }) = credentials {
-                at_once(placing.layer(&manifest)?, chunk)?;
-            }
-            let running = fs::read_to_string("/proc/cmdline").unwrap_or_default();
-            let command_line = with_consoles(&plan.command_line, &running);
-            Ok(Ready::Kexec {
-                chain: placing.finish()?,
-                command_line,
-            })
-        }
-    }
-}
-
-/// Places a layer that is here already.
-fn at_once(mut sink: LayerSink<'_>, chunk: Verified<Vec<u8>>) -> Result<(), PlaceError> {
-    sink.chunk(chunk)?;
-    sink.finish()
-}
-
-/// What each layer is fetched with.
-struct Work<'a> {
-    console: &'a Console,
-    mirrors: &'a Mirrors,
-    reporter: Reporter,
-}
-
-impl Work<'_> {
-    async fn layer(
-        &self,
-        manifest: &Verified<Manifest>,
-        mut sink: LayerSink<'_>,
-    ) -> Result<(), BootError> {
-        let started = Instant::now();
-        let target = manifest.target_name();
-        self.console.step(format_args!("fetching {target}"));
-        self.console.transfer(&target, 0, manifest.stored_bytes);
-        self.mirrors
-            .layer(manifest, &mut |chunk| sink.chunk(chunk), self.console)
-            .await?;
-        sink.finish()?;
-        let milliseconds = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let bytes = manifest.stored_bytes;
-        self.reporter.send_meanwhile(What::LayerPlaced {
-            target,
-            bytes,
-            milliseconds,
-        });
-        Ok(())
-    }
-}
-
-/// A plan that chooses no console keeps those of this boot: whoever watches goes on watching.
-fn with_consoles(planned: &str, running: &str) -> String {
-    let consoles = |line: &str| {
-        let words = line
-            .split_whitespace()
-            .filter(|word| word.starts_with("console="));
-        words.map(str::to_owned).collect::<Vec<_>>()
-    };
-    if !consoles(planned).is_empty() {
-        return planned.to_owned();
-    }
-    let mut line = planned.trim().to_owned();
-    for word in consoles(running) {
-        line.push(' ');
-        line.push_str(&word);
-    }
-    line.trim().to_owned()
-}
-
 fn note(settings: &Settings, planned: &Planned, manifests: &[Verified<Manifest>]) -> HandOverNote {
     let plan = &planned.chain.plan;
     let layer = |manifest: &Verified<Manifest>| HandOverLayer {
@@ -487,30 +332,4 @@ fn note(settings: &Settings, planned: &Planned, manifests: &[Verified<Manifest>]
 /// The plan's time, moved on by what has passed since.
 fn proven_now(planned: &Planned) -> Timestamp {
     planned.time.now().unwrap_or_else(clock::now)
-}
-
-fn in_words(how: HandOver) -> &'static str {
-    match how {
-        HandOver::InPlace => "in place",
-        HandOver::Kexec => "by kexec",
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_plan_without_a_console_keeps_those_of_this_boot() {
-        let running = "quiet console=tty0 console=ttyS0,115200n8 towline.handover=kexec";
-        assert_eq!(
-            with_consoles("panic=30", running),
-            "panic=30 console=tty0 console=ttyS0,115200n8"
-        );
-        assert_eq!(
-            with_consoles("", running),
-            "console=tty0 console=ttyS0,115200n8"
-        );
-        assert_eq!(with_consoles("console=ttyS1", running), "console=ttyS1");
-    }
 }

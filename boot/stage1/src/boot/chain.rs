@@ -1,0 +1,205 @@
+//! From a verified plan to a chain that is ready to be started: manifests, memory, layers, credentials.
+
+use std::fs;
+use std::path::Path;
+use std::time::Instant;
+
+use towline_contract::event::What;
+use towline_contract::manifest::Manifest;
+use towline_contract::plan::HandOver;
+use towline_contract::trust::{Credentials, Verified};
+
+use super::{IMAGE_MODULES, PLACE};
+use crate::console::Console;
+use crate::failure::BootError;
+use crate::fetch::{Mirrors, Planned};
+use crate::handover::{HandOverError, Ready};
+use crate::machine;
+use crate::modules::{self, Loader};
+use crate::place::{KexecPlacing, LayerSink, Mounting, PlaceError, Root};
+use crate::progress::Progress as _;
+use crate::report::Reporter;
+
+/// The manifests of the chain's layers, verified, in its order.
+pub(super) async fn manifests(
+    console: &Console,
+    mirrors: &Mirrors,
+    planned: &Planned,
+) -> Result<Vec<Verified<Manifest>>, BootError> {
+    let chain = &planned.chain;
+    console.step(format_args!(
+        "plan verified: {} layers, {}",
+        chain.layers.len(),
+        in_words(chain.plan.hand_over)
+    ));
+    let mut manifests = Vec::new();
+    for index in 0..chain.layers.len() {
+        manifests.push(mirrors.manifest(chain, index, console).await?);
+    }
+    Ok(manifests)
+}
+
+/// Says what the chain needs before anything is downloaded.
+pub(super) fn check_memory(
+    console: &Console,
+    how: HandOver,
+    manifests: &[Verified<Manifest>],
+) -> Result<(), HandOverError> {
+    let need_bytes: u64 = manifests.iter().map(|it| memory_bytes(how, it)).sum();
+    let have_kib = machine::memory_kib("MemAvailable").unwrap_or(u64::MAX);
+    let (need_mib, have_mib) = (need_bytes >> 20, have_kib >> 10);
+    console.note(format_args!(
+        "its layers need {need_mib} MiB of memory; {have_mib} MiB are free"
+    ));
+    if need_mib > have_mib {
+        Err(HandOverError::Memory { need_mib, have_mib })
+    } else {
+        Ok(())
+    }
+}
+
+/// Memory that a layer takes until the rescue system starts.
+fn memory_bytes(how: HandOver, manifest: &Manifest) -> u64 {
+    match (how, &manifest.image) {
+        (HandOver::InPlace, Some(image)) => image.bytes,
+        (HandOver::InPlace, None) => manifest.unpacked_bytes,
+        // Our file, the kernel's copy of it, and the copy in its final place.
+        (HandOver::Kexec, _) => 3 * manifest.stored_bytes,
+    }
+}
+
+/// Loads what mounting needs; from here on no driver is needed, and their files are given back as memory.
+pub(super) fn prepare_for_images(console: &Console, loader: &mut Loader) -> Result<(), BootError> {
+    for module in IMAGE_MODULES {
+        loader.load(module)?;
+    }
+    let kib = modules::release_memory();
+    console.note(format_args!("{} MiB of drivers given back", kib >> 10));
+    Ok(())
+}
+
+pub(super) async fn place(
+    console: &Console,
+    mirrors: &Mirrors,
+    planned: &Planned,
+    manifests: &[Verified<Manifest>],
+    credentials: Option<Credentials>,
+) -> Result<Ready, BootError> {
+    let plan = &planned.chain.plan;
+    let work = Work {
+        console,
+        mirrors,
+        reporter: Reporter::of(planned),
+    };
+    match plan.hand_over {
+        HandOver::InPlace => {
+            let mut root = Root::create(Path::new(PLACE), Mounting::Real)?;
+            for manifest in manifests {
+                work.layer(manifest, root.layer(manifest)?).await?;
+            }
+            if let Some(Credentials { manifest, chunk }) = credentials {
+                at_once(root.layer(&manifest)?, chunk)?;
+            }
+            Ok(Ready::InPlace(root.finish()?))
+        }
+        HandOver::Kexec => {
+            let mut placing = KexecPlacing::create(Path::new(PLACE), Mounting::Real)?;
+            for manifest in manifests {
+                work.layer(manifest, placing.layer(manifest)?).await?;
+            }
+            if let Some(Credentials { manifest, chunk }) = credentials {
+                at_once(placing.layer(&manifest)?, chunk)?;
+            }
+            let running = fs::read_to_string("/proc/cmdline").unwrap_or_default();
+            let command_line = with_consoles(&plan.command_line, &running);
+            Ok(Ready::Kexec {
+                chain: placing.finish()?,
+                command_line,
+            })
+        }
+    }
+}
+
+/// Places a layer that is here already.
+fn at_once(mut sink: LayerSink<'_>, chunk: Verified<Vec<u8>>) -> Result<(), PlaceError> {
+    sink.chunk(chunk)?;
+    sink.finish()
+}
+
+/// What each layer is fetched with.
+struct Work<'a> {
+    console: &'a Console,
+    mirrors: &'a Mirrors,
+    reporter: Reporter,
+}
+
+impl Work<'_> {
+    async fn layer(
+        &self,
+        manifest: &Verified<Manifest>,
+        mut sink: LayerSink<'_>,
+    ) -> Result<(), BootError> {
+        let started = Instant::now();
+        let target = manifest.target_name();
+        self.console.step(format_args!("fetching {target}"));
+        self.console.transfer(&target, 0, manifest.stored_bytes);
+        self.mirrors
+            .layer(manifest, &mut |chunk| sink.chunk(chunk), self.console)
+            .await?;
+        sink.finish()?;
+        let milliseconds = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let bytes = manifest.stored_bytes;
+        self.reporter.send_meanwhile(What::LayerPlaced {
+            target,
+            bytes,
+            milliseconds,
+        });
+        Ok(())
+    }
+}
+
+/// A plan that chooses no console keeps those of this boot: whoever watches goes on watching.
+fn with_consoles(planned: &str, running: &str) -> String {
+    let consoles = |line: &str| {
+        let words = line
+            .split_whitespace()
+            .filter(|word| word.starts_with("console="));
+        words.map(str::to_owned).collect::<Vec<_>>()
+    };
+    if !consoles(planned).is_empty() {
+        return planned.to_owned();
+    }
+    let mut line = planned.trim().to_owned();
+    for word in consoles(running) {
+        line.push(' ');
+        line.push_str(&word);
+    }
+    line.trim().to_owned()
+}
+
+/// How the chain is started, for people.
+pub(super) fn in_words(how: HandOver) -> &'static str {
+    match how {
+        HandOver::InPlace => "in place",
+        HandOver::Kexec => "by kexec",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plan_without_a_console_keeps_those_of_this_boot() {
+        let running = "quiet console=tty0 console=ttyS0,115200n8 towline.handover=kexec";
+        assert_eq!(
+            with_consoles("panic=30", running),
+            "panic=30 console=tty0 console=ttyS0,115200n8"
+        );
+        assert_eq!(
+            with_consoles("", running),
+            "console=tty0 console=ttyS0,115200n8"
+        );
+        assert_eq!(with_consoles("console=ttyS1", running), "console=ttyS1");
+    }
+}
