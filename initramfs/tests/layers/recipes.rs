@@ -135,5 +135,5 @@ fn the_ready_recipes_are_valid_and_find_their_files() {
         }
         assert!(!recipe.sources.is_empty());
     }
-    assert_eq!(recipes, 4);
+    assert_eq!(recipes, 6);
 }
