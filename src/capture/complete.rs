@@ -32,7 +32,7 @@ pub(super) fn check(root: &Path) -> Result<Layout, CaptureError> {
 
 /// What the layout needs of itself.
 fn structure(layout: &Layout) -> Vec<String> {
-    let mut missing = Vec::new();
+    let mut missing = layout.flaws.clone();
     if layout.disks.is_empty() {
         missing.push("it names no disk".to_owned());
     }

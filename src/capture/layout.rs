@@ -45,6 +45,8 @@ pub(super) struct Layout {
     pub(super) volumes: BTreeSet<String>,
     /// Something is encrypted.
     pub(super) encrypted: bool,
+    /// Lines that ReaR wrote although it could not find out what belongs there.
+    pub(super) flaws: Vec<String>,
     /// Disks are reached by several paths.
     pub(super) multipath: bool,
 }
@@ -71,6 +73,10 @@ impl Layout {
                 self.multipath |= kind == "multipath";
                 self.disks.push((device.to_owned(), word(2)?.parse().ok()?));
                 self.devices.insert(device.to_owned());
+                if word(3).is_none() {
+                    self.flaws
+                        .push(format!("{device} has no kind of partition table"));
+                }
             }
             "raiddisk" => drop(self.devices.insert(word(1)?.to_owned())),
             "part" => {
@@ -102,6 +108,11 @@ impl Layout {
                 };
                 self.needs(&format!("file system {}", word(2)?), word(1)?);
                 self.file_systems.push(file_system);
+                let is_uuid = |it: &&str| it.len() > 5 && it.starts_with("uuid=");
+                if !words.iter().any(is_uuid) {
+                    self.flaws
+                        .push(format!("file system {} has no UUID", word(2)?));
+                }
             }
             // A swap file lies in a file system.
             "swap" if word(1)?.starts_with("/dev/") => self.needs("swap area", word(1)?),
@@ -156,6 +167,15 @@ mod tests {
         let text = "disk /dev/vda 1000 gpt\n#disk /dev/vdb 1000 gpt\n#lvmgrp /dev/vg1 4096 1 1\n";
         let layout = Layout::parse(text).unwrap();
         assert_eq!((layout.disks.len(), layout.groups.len()), (1, 0));
+    }
+
+    #[test]
+    fn what_rear_could_not_find_out_is_a_flaw() {
+        // Of ReaR 2.7 where the disk could not be opened.
+        let text =
+            "disk /dev/vda 274877906944 \nfs /dev/vda / ext4 uuid= label= blocksize=# Swap\n";
+        let flaws = Layout::parse(text).unwrap().flaws;
+        assert_eq!(flaws.len(), 2, "{flaws:?}");
     }
 
     #[test]
