@@ -7,10 +7,10 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 .PHONY: demo test test-all bench lint build stage1 tools clean root-or-sudo
 
-STAGE1_TARGET := x86_64-unknown-linux-gnu
-STAGE1 := target/$(STAGE1_TARGET)/stage1/towline-stage1
+STATIC_TARGET := x86_64-unknown-linux-gnu
+STATIC := -C target-feature=+crt-static
 # It has 4 MiB: equal functions are kept once, and C code needs no tables for unwinding, since a panic aborts.
-STAGE1_RUSTFLAGS := -C target-feature=+crt-static -C link-arg=-Wl,--icf=all,-O2
+STAGE1_RUSTFLAGS := $(STATIC) -C link-arg=-Wl,--icf=all,-O2
 STAGE1_CFLAGS := -fno-asynchronous-unwind-tables -fno-unwind-tables
 TOWLINE := target/release/towline
 DEMO ?=
@@ -42,12 +42,14 @@ lint: tools
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --quiet -- -D warnings
 
+# Static too: the same program runs on any protected host, whatever its distribution.
 build: tools stage1
-	cargo build --release --quiet
+	RUSTFLAGS='$(STATIC)' cargo build --release --quiet --target $(STATIC_TARGET) --bin towline
+	@mkdir -p $(dir $(TOWLINE)) && ln -f target/$(STATIC_TARGET)/release/towline $(TOWLINE)
 
 # Static, small, and by its own command: features of the other programs must not leak into PID 1.
 stage1: tools
-	CFLAGS='$(STAGE1_CFLAGS)' RUSTFLAGS='$(STAGE1_RUSTFLAGS)' cargo build --quiet --profile stage1 -p towline-stage1 --bin towline-stage1 --target $(STAGE1_TARGET)
+	CFLAGS='$(STAGE1_CFLAGS)' RUSTFLAGS='$(STAGE1_RUSTFLAGS)' cargo build --quiet --profile stage1 -p towline-stage1 --bin towline-stage1 --target $(STATIC_TARGET)
 
 tools:
 	@tests/install-tools
