@@ -34,6 +34,9 @@ pub struct Config {
     /// How long signed metadata is valid.
     #[serde(default)]
     pub valid_days: ValidDays,
+    /// Which sessions can be recovered.
+    #[serde(default)]
+    pub sessions: SessionsConfig,
 }
 
 fn store() -> PathBuf {
@@ -116,6 +119,22 @@ impl Default for ValidDays {
             targets: 365,
             snapshot: 7,
             timestamp: 1,
+        }
+    }
+}
+
+/// Which sessions can be recovered.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SessionsConfig {
+    /// Longest time from a session to the capture of its layout, in hours: the layout of another day may be another one.
+    pub capture_lag_hours: u32,
+}
+
+impl Default for SessionsConfig {
+    fn default() -> Self {
+        Self {
+            capture_lag_hours: 24,
         }
     }
 }

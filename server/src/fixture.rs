@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use towline_contract::manifest::{Compression, Kind, MANIFEST_FORMAT, Manifest, Needs, Placement};
+use towline_contract::session::{Backup, Hardware, Session};
 use towline_contract::{Digest, Timestamp};
 
 use crate::catalogue::Published;
@@ -43,6 +44,32 @@ pub(crate) fn published(kind: Kind, name: &str, version: &str) -> Published {
     Published {
         target: manifest.target_name().parse().unwrap(),
         manifest,
+    }
+}
+
+/// A session of an amd64 machine by restic.
+pub(crate) fn session(time: Timestamp, captured: Timestamp) -> Session {
+    Session {
+        time,
+        captured,
+        hostname: "web1".into(),
+        backup: Backup {
+            agent: "restic".into(),
+            version: "0.14.0".into(),
+            session: format!("of {time}"),
+            bytes: None,
+        },
+        rear: "2.7".into(),
+        hardware: Hardware {
+            architecture: "amd64".into(),
+            uefi: false,
+            secure_boot: false,
+            memory_kib: 2 << 20,
+            pci: vec![],
+            modules: vec![],
+            disks: vec![],
+            boot_loaders: vec![],
+        },
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::anyhow;
 use clap::Args;
 use towline_contract::Timestamp;
-use towline_server::config::{Config, PlanConfig, ValidDays};
+use towline_server::config::{Config, PlanConfig, SessionsConfig, ValidDays};
 use towline_server::site::{NewSite, Site, SiteError};
 
 use crate::exit::{Exit, Failure, Outcome};
@@ -65,6 +65,7 @@ pub(crate) fn run(args: &InitArgs) -> Outcome {
             mirrors: Vec::new(),
             plan: PlanConfig::default(),
             valid_days: ValidDays::default(),
+            sessions: SessionsConfig::default(),
         },
         root_keys: args.root_keys,
         root_threshold: args.root_threshold,
