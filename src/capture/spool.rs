@@ -14,7 +14,7 @@ use towline_contract::trust::{SigningKey, TargetName, host_sessions, next_sessio
 
 use super::client::{Client, ClientError};
 use super::error::{CaptureError, file};
-use super::home::{Home, HostConfig, fingerprint};
+use super::home::{Home, HostConfig};
 
 /// Most sessions that wait: the oldest go, as retention would let them go.
 const WAITING_MAX: usize = 32;
@@ -168,15 +168,15 @@ pub(crate) fn approved(
         return Err(CaptureError::OtherKey {
             server: client.server().to_owned(),
             host: host.to_owned(),
-            theirs: fingerprint(&state.key),
-            ours: fingerprint(&ours),
+            theirs: state.key.fingerprint(),
+            ours: ours.fingerprint(),
         });
     }
     match state.state {
         EnrolmentState::Approved => Ok(state),
         EnrolmentState::Waiting => Err(CaptureError::Waiting {
             host: host.to_owned(),
-            fingerprint: fingerprint(&ours),
+            fingerprint: ours.fingerprint(),
         }),
     }
 }

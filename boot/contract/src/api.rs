@@ -48,6 +48,18 @@ pub fn manifest_path(digest: &Digest) -> String {
 /// Largest request body the server reads, in bytes.
 pub const REQUEST_BYTES_MAX: usize = 64 << 10;
 
+/// Largest body of a new session, in bytes: a layer with a ReaR of its own has 1 MB, a list of 2,000 sessions as much.
+pub const NEW_SESSION_BYTES_MAX: usize = 4 << 20;
+
+/// Largest body of an enrolment, in bytes: a machine with a hundred network interfaces has 4 KB.
+pub const ENROLMENT_BYTES_MAX: usize = 16 << 10;
+
+/// Path that takes a host's sessions.
+#[must_use]
+pub fn sessions_path(host: &str) -> String {
+    format!("{HOSTS_PATH}/{host}/sessions")
+}
+
 /// What a machine asks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
