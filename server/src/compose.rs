@@ -8,6 +8,7 @@ use towline_contract::{Digest, Timestamp};
 
 use crate::catalogue::Published;
 use crate::config::{Config, HandOverChoice};
+use crate::sessions;
 
 /// Why there is no plan: a sentence for the console, and the next step.
 pub type Refusal = ErrorBody;
@@ -52,13 +53,8 @@ pub fn plan(
     let mut chain = vec![kernel, base];
     chain.extend(agents(&of_kind(Kind::Agent), config)?);
     if let Some(host) = &request.host {
-        let sessions = of_kind(Kind::Host).filter(|layer| layer.target.name == *host);
-        chain.push(newest(sessions).ok_or_else(|| {
-            refusal(
-                format!("no host called {host:?} is known here"),
-                "look at the name on the medium (towline media show), or publish the host's layer",
-            )
-        })?);
+        let own = of_kind(Kind::Host).filter(|layer| layer.target.name == *host);
+        chain.push(sessions::newest(own).ok_or_else(|| sessions::unknown(host))?);
     }
     if chain.len() > CHAIN_LAYERS_MAX {
         return Err(refusal(

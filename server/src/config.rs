@@ -8,6 +8,8 @@ use towline_contract::limits::{MIRRORS_MAX, PLAN_SECONDS_MAX, URL_BYTES_MAX};
 use towline_contract::plan::HandOver;
 use towline_contract::trust::check_command_line;
 
+use crate::hosts::retention::{Retention, SESSIONS_MAX};
+
 /// Name of the file in a site's folder.
 pub const CONFIG_FILE: &str = "towline.toml";
 
@@ -37,6 +39,9 @@ pub struct Config {
     /// Which sessions can be recovered.
     #[serde(default)]
     pub sessions: SessionsConfig,
+    /// Which sessions are kept.
+    #[serde(default)]
+    pub retention: Retention,
 }
 
 fn store() -> PathBuf {
@@ -207,6 +212,12 @@ impl Config {
         let days = self.valid_days;
         if [days.root, days.targets, days.snapshot, days.timestamp].contains(&0) {
             return Some("valid_days must be 1 or more".into());
+        }
+        let kept = self.retention.most();
+        if kept > SESSIONS_MAX.into() {
+            return Some(format!(
+                "retention keeps up to {kept} sessions of a host, and {SESSIONS_MAX} is the most"
+            ));
         }
         if let Err(error) = check_command_line(&self.plan.command_line) {
             return Some(format!("plan.command_line: {error}"));

@@ -1,7 +1,7 @@
 //! The provisioning server: a site's keys, store and catalogue, and the HTTP API that machines boot from.
 //!
 //! [`site`] makes and opens a site's folder, [`catalogue`] signs what is published, [`compose`] decides what one machine
-//! boots (a pure function), [`sessions`] which session of a host that is, [`http`] serves it. The server holds online keys only for what must be fresh: plans, snapshot
+//! boots (a pure function), [`hosts`] who may add sessions, [`sessions`] which session of a host that is, [`http`] serves it. The server holds online keys only for what must be fresh: plans, snapshot
 //! and timestamp. What a machine runs is decided by the targets key, which can stay elsewhere.
 
 pub mod catalogue;
@@ -11,10 +11,12 @@ pub mod doctor;
 pub mod events;
 #[cfg(test)]
 mod fixture;
+pub mod hosts;
 pub mod http;
 pub mod intake;
 pub mod keys;
 mod log;
+pub mod private;
 pub mod review;
 pub mod sessions;
 pub mod site;

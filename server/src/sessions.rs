@@ -75,12 +75,17 @@ pub fn newest<'a>(sessions: impl Iterator<Item = &'a Published>) -> Option<&'a P
     sessions.max_by_key(|layer| order(layer))
 }
 
+/// Sorts a host's sessions, the newest first.
+pub fn newest_first(sessions: &mut [Published]) {
+    sessions.sort_by(|a, b| order(b).cmp(&order(a)));
+}
+
 /// Nothing is known of the host.
 #[must_use]
 pub fn unknown(host: &str) -> Refusal {
     refusal(
-        format!("no host called {host:?} is known here"),
-        "look at the name on the medium (towline media show), or publish the host's layer",
+        format!("no host called {host:?} is known here, or it has no session yet"),
+        "look at the name on the medium (towline media show); towline host list shows those that have sessions",
     )
 }
 

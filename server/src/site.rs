@@ -3,12 +3,14 @@
 //! ```text
 //! towline.toml              what the operator decides
 //! keys/root-1.key …         offline: take them away after `init` (keys/README)
-//! keys/targets.key          signs the catalogue; needed for publish only
+//! keys/targets.key          signs the catalogue; needed to publish layers and approve hosts only
 //! keys/{plan,snapshot,timestamp}.key   online: the server needs them
 //! ca/{ca.pem,ca.key}        authority of the server's TLS certificate
 //! recipes/                  ready recipes, to be changed
 //! store/                    layers, manifests, metadata
 //! state/events.jsonl        what machines reported
+//! state/hosts/              hosts that asked to be known
+//! state/sessions/           sessions that are kept by hand
 //! ```
 
 use std::ffi::OsString;
@@ -103,8 +105,8 @@ The keys of this site. Whoever holds them decides what machines boot.
 
 root-N.key     sign the root of trust, so many of them together as towline.toml's first root says. Not needed in
                daily work: move each to a place of its own, off this machine, and keep a copy.
-targets.key    signs the catalogue. Needed by `towline publish` and `towline catalogue retire` only; it can live
-               on another machine that has the store.
+targets.key    signs the catalogue. Needed by `towline publish`, `towline catalogue retire` and `towline host approve` only;
+               it can live on another machine that has the store.
 plan.key, snapshot.key, timestamp.key
                needed by `towline serve`. With them a thief can serve older signed layers, but none of their own.
 ";
@@ -163,6 +165,12 @@ impl Site {
     #[must_use]
     pub fn authority(&self) -> PathBuf {
         self.dir.join("ca")
+    }
+
+    /// Folder of what the server knows and nobody signs.
+    #[must_use]
+    pub fn state(&self) -> PathBuf {
+        self.dir.join("state")
     }
 
     /// File that events are appended to.

@@ -7,6 +7,7 @@ use anyhow::anyhow;
 use clap::Args;
 use towline_contract::Timestamp;
 use towline_server::config::{Config, PlanConfig, SessionsConfig, ValidDays};
+use towline_server::hosts::retention::Retention;
 use towline_server::site::{NewSite, Site, SiteError};
 
 use crate::exit::{Exit, Failure, Outcome};
@@ -66,6 +67,7 @@ pub(crate) fn run(args: &InitArgs) -> Outcome {
             plan: PlanConfig::default(),
             valid_days: ValidDays::default(),
             sessions: SessionsConfig::default(),
+            retention: Retention::default(),
         },
         root_keys: args.root_keys,
         root_threshold: args.root_threshold,

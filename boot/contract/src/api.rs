@@ -1,4 +1,4 @@
-//! The paths and bodies of the boot API, HTTP/1.1. `docs/formats/api.md` specifies it.
+//! The paths and bodies of the API, HTTP/1.1. `docs/formats/api.md` specifies it.
 //!
 //! | request | answer |
 //! |---|---|

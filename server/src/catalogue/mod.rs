@@ -4,19 +4,23 @@
 //! over from an interrupted change is skipped, never written over.
 
 mod change;
+mod hosts;
 mod publish;
 
 use towline_contract::Digest;
-use towline_contract::limits::{MANIFEST_BYTES_MAX, ROOT_BYTES_MAX};
+use towline_contract::limits::{MANIFEST_BYTES_MAX, METADATA_BYTES_MAX, ROOT_BYTES_MAX};
 use towline_contract::manifest::{Manifest, ManifestError};
 use towline_contract::trust::metadata::{RoleName, TargetFile};
-use towline_contract::trust::{SignedView, TIMESTAMP_FILE, TargetName, TrustError, TrustedRoot};
+use towline_contract::trust::{
+    KeyId, SignedView, TIMESTAMP_FILE, TargetName, TrustError, TrustedRoot,
+};
 
 use crate::keys::KeyError;
 use crate::review::Unmet;
 use crate::store::{Store, StoreError};
 
 pub use change::{FirstKeys, create, refresh};
+pub use hosts::{HostFile, add_session, approve, host_file, host_layers};
 pub use publish::{Missing, NewLayer, Outcome, publish, retire};
 
 /// Numbers that an interrupted change may have left over before one is free.
@@ -78,6 +82,26 @@ pub enum CatalogueError {
         name: String,
         /// Version asked for.
         version: String,
+    },
+    /// The host has another key already.
+    #[error("host {host} has the key {} in the catalogue, and not {}", known.fingerprint(), found.fingerprint())]
+    OtherKey {
+        /// The host.
+        host: String,
+        /// Identifier of the key in the catalogue.
+        known: KeyId,
+        /// Identifier of the new one.
+        found: KeyId,
+    },
+    /// More than machines read.
+    #[error(
+        "the catalogue's {role} would have {found} bytes, and machines read {METADATA_BYTES_MAX}"
+    )]
+    TooLarge {
+        /// The role.
+        role: RoleName,
+        /// Size in bytes.
+        found: u64,
     },
     /// No number is free.
     #[error("{LEFT_OVER_MAX} numbers of {0} are taken by interrupted changes")]

@@ -91,7 +91,8 @@ pub fn publish(site: &Site, new: &[NewLayer], missing: Missing, now: Timestamp) 
     let names = added.keys().cloned().collect();
     if !added.is_empty() {
         change(site, &current, now, |targets| {
-            targets.extend(added.into_iter().map(|(target, (file, _))| (target, file)));
+            let added = added.into_iter().map(|(target, (file, _))| (target, file));
+            targets.targets.extend(added);
         })?;
     }
     Ok(Outcome {
@@ -157,12 +158,12 @@ pub fn retire(
         });
     }
     change(site, &current, now, |targets| {
-        targets.retain(|key, _| !gone.contains(key));
+        targets.targets.retain(|key, _| !gone.contains(key));
     })?;
     Ok(gone)
 }
 
-fn put_layer(store: &Store, layer: &NewLayer) -> Result<()> {
+pub(super) fn put_layer(store: &Store, layer: &NewLayer) -> Result<()> {
     let digest = layer.manifest.digest;
     let missing = |_| CatalogueError::Missing(layer.path.display().to_string());
     let file = File::open(&layer.path).map_err(missing)?;

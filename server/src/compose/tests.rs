@@ -1,6 +1,6 @@
 use super::*;
 use crate::config::PlanConfig;
-use crate::fixture::published;
+use crate::fixture::{published, session};
 use towline_contract::api::Machine;
 
 const RELEASE: &str = "6.1.0-1-amd64";
@@ -108,6 +108,21 @@ fn the_newest_layer_of_each_name_is_taken() {
     let found = plan(&request(Some("example")), &layers, &config(), &moment()).unwrap();
     assert!(targets(&found).contains(&"base/debian/13/amd64"));
     assert!(targets(&found).contains(&"host/example/s2/amd64"));
+}
+
+#[test]
+fn of_a_hosts_sessions_the_newest_point_in_time_is_taken() {
+    let mut layers = catalogue();
+    for (version, time) in [
+        ("s2", "2026-06-02T02:00:00Z"),
+        ("s3", "2026-06-01T02:00:00Z"),
+    ] {
+        newer(&mut layers, Kind::Host, "example", version);
+        let time = time.parse().unwrap();
+        layers.last_mut().unwrap().manifest.session = Some(session(time, time));
+    }
+    let found = plan(&request(Some("example")), &layers, &config(), &moment()).unwrap();
+    assert_eq!(targets(&found)[3], "host/example/s2/amd64");
 }
 
 #[test]

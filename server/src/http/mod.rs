@@ -1,10 +1,12 @@
 //! HTTP/1.1: listeners, connections, and their limits.
 
 mod answer;
+mod body;
 mod connection;
 mod files;
 mod fresh;
 mod handlers;
+mod hosts;
 mod pool;
 mod route;
 

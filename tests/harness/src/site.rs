@@ -14,6 +14,7 @@ use towline_contract::trust::metadata::{
 use towline_contract::trust::{SigningKey, TIMESTAMP_FILE, sign};
 use towline_contract::{Digest, Timestamp};
 use towline_server::config::{Config, PlanConfig, SessionsConfig, ValidDays};
+use towline_server::hosts::retention::Retention;
 use towline_server::site::NewSite;
 use towline_server::{Site, catalogue, http, keys};
 
@@ -59,6 +60,7 @@ impl TestSite {
             plan: PlanConfig::default(),
             valid_days: ValidDays::default(),
             sessions: SessionsConfig::default(),
+            retention: Retention::default(),
         };
         adjust(&mut config);
         let new = NewSite {
