@@ -33,6 +33,7 @@ enum Command {
     Media(commands::media::MediaArgs),
     Layer(commands::layer::LayerArgs),
     Host(commands::host::HostArgs),
+    Session(commands::session::SessionArgs),
     Capture(commands::capture::CaptureArgs),
     /// The whole story on this machine, in QEMU: site, layers, medium, boot.
     Demo(commands::demo::DemoArgs),
@@ -58,6 +59,7 @@ fn run(command: Command, quiet: bool) -> Outcome {
         Command::Media(args) => commands::media::run(args, quiet),
         Command::Layer(args) => commands::layer::run(&args, quiet),
         Command::Host(args) => commands::host::run(&args),
+        Command::Session(args) => commands::session::run(&args),
         Command::Capture(args) => commands::capture::run(&args),
         Command::Demo(args) => commands::demo::run(&args),
     }
@@ -88,4 +90,9 @@ fn printable(text: &str) -> String {
             }
         })
         .collect()
+}
+
+/// `text` of someone else, as a part of one line.
+fn one_line(text: &str) -> String {
+    printable(&text.replace('\n', " "))
 }

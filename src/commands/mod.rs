@@ -10,4 +10,5 @@ pub(crate) mod layer;
 pub(crate) mod media;
 pub(crate) mod publish;
 pub(crate) mod serve;
+pub(crate) mod session;
 mod site;

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use towline_server::Site;
 use towline_server::catalogue::CatalogueError;
+use towline_server::hosts::HostError;
 use towline_server::site::SiteError;
 
 use crate::exit::{Exit, Failure};
@@ -57,8 +58,21 @@ pub(crate) fn catalogue_failure(error: CatalogueError) -> Failure {
         CatalogueError::Unknown { .. } => {
             Failure::new(Exit::No, error).next("towline catalogue list shows what is published")
         }
+        CatalogueError::OtherKey { .. } => Failure::new(Exit::NotTrusted, error)
+            .next("a host that lost its key enrols under another name (towline host enrol --host)"),
         CatalogueError::Key(_) => Failure::new(Exit::Usage, error)
             .next("keys belong in keys/ of the site, readable by their owner alone (chmod 600)"),
+        _ => Failure::new(Exit::Internal, error),
+    }
+}
+
+/// A host's error with its exit code and next step.
+pub(crate) fn host_failure(error: HostError) -> Failure {
+    match error {
+        HostError::Unknown(_) => {
+            Failure::new(Exit::No, error).next("towline host list shows those that are known")
+        }
+        HostError::Catalogue(error) => catalogue_failure(error),
         _ => Failure::new(Exit::Internal, error),
     }
 }

@@ -12,7 +12,7 @@ use towline_harness::layer::{layer, noise};
 
 use super::{Server, World, chain};
 
-fn request(host: &str) -> String {
+pub(super) fn request(host: &str) -> String {
     let nonce = "00".repeat(32);
     format!(
         r#"{{"nonce": "{nonce}", "architecture": "amd64", "kernel_release": "6.1.0-test", "host": "{host}",
