@@ -132,6 +132,10 @@ pub struct RecoveryAnswer {
     /// The credentials layer, uncompressed newc in base64; its digest is in the plan's order.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub credentials: Option<String>,
+    /// The host that the code recovers, for a machine that named none: it says whose sessions to fetch, and nothing more.
+    /// What is recovered is what the plan says, once it is verified.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub host: Option<String>,
 }
 
 /// A protected host asks to be known.

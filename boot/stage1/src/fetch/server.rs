@@ -34,7 +34,7 @@ impl Server {
     }
 
     /// Whether the connection is by TLS.
-    pub(super) fn https(&self) -> bool {
+    pub(crate) fn https(&self) -> bool {
         self.uri.scheme_str() == Some("https")
     }
 
