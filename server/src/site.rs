@@ -11,6 +11,7 @@
 //! state/events.jsonl        what machines reported
 //! state/hosts/              hosts that asked to be known
 //! state/sessions/           sessions that are kept by hand
+//! state/recoveries/         each recovery, and its journal
 //! ```
 
 use std::ffi::OsString;
@@ -26,6 +27,7 @@ use towline_contract::Timestamp;
 use crate::catalogue::{self, CatalogueError};
 use crate::config::{CONFIG_FILE, Config, ConfigError};
 use crate::keys::{self, KeyError};
+use crate::recoveries::Recoveries;
 use crate::store::{Store, StoreError};
 use crate::tls::{self, TlsError};
 
@@ -171,6 +173,12 @@ impl Site {
     #[must_use]
     pub fn state(&self) -> PathBuf {
         self.dir.join("state")
+    }
+
+    /// The recoveries.
+    #[must_use]
+    pub fn recoveries(&self) -> Recoveries {
+        Recoveries::new(self.state().join("recoveries"))
     }
 
     /// File that events are appended to.
