@@ -42,6 +42,9 @@ pub struct Config {
     /// Which sessions are kept.
     #[serde(default)]
     pub retention: Retention,
+    /// What a recovery is given.
+    #[serde(default)]
+    pub credentials: CredentialsConfig,
 }
 
 fn store() -> PathBuf {
@@ -144,6 +147,34 @@ impl Default for SessionsConfig {
     }
 }
 
+/// What a recovery is given.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CredentialsConfig {
+    /// Hours that the client certificate of one boot is valid.
+    pub client_certificate_hours: u16,
+    /// PEM certificates of the authorities that the agents' servers are checked by, relative to the site's folder; the site's
+    /// own authority when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agent_ca: Option<PathBuf>,
+    /// A program with arguments that prints `NAME=value` lines for the agent's environment; none when empty.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub command: Vec<String>,
+}
+
+impl Default for CredentialsConfig {
+    fn default() -> Self {
+        Self {
+            client_certificate_hours: 12,
+            agent_ca: None,
+            command: Vec::new(),
+        }
+    }
+}
+
+/// Most hours that a client certificate may be valid: a week. Nobody withdraws one.
+const CLIENT_CERTIFICATE_HOURS_MAX: u16 = 7 * 24;
+
 /// Why a configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -217,6 +248,12 @@ impl Config {
         if kept > SESSIONS_MAX.into() {
             return Some(format!(
                 "retention keeps up to {kept} sessions of a host, and {SESSIONS_MAX} is the most"
+            ));
+        }
+        let hours = self.credentials.client_certificate_hours;
+        if !(1..=CLIENT_CERTIFICATE_HOURS_MAX).contains(&hours) {
+            return Some(format!(
+                "credentials.client_certificate_hours is {hours}, and must be from 1 to {CLIENT_CERTIFICATE_HOURS_MAX}"
             ));
         }
         if let Err(error) = check_command_line(&self.plan.command_line) {

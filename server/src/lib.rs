@@ -7,6 +7,7 @@
 pub mod catalogue;
 pub mod compose;
 pub mod config;
+pub mod credentials;
 pub mod doctor;
 pub mod events;
 #[cfg(test)]

@@ -6,6 +6,8 @@
 //! keys/targets.key          signs the catalogue; needed to publish layers and approve hosts only
 //! keys/{plan,snapshot,timestamp}.key   online: the server needs them
 //! ca/{ca.pem,ca.key}        authority of the server's TLS certificate
+//! ca/client-ca.{pem,key}    authority of the client certificates that recoveries are given
+//! credentials/HOST/         what recoveries of a host are given; credentials/_all/ for every host
 //! recipes/                  ready recipes, to be changed
 //! store/                    layers, manifests, metadata
 //! state/events.jsonl        what machines reported
@@ -26,6 +28,7 @@ use towline_contract::Timestamp;
 
 use crate::catalogue::{self, CatalogueError};
 use crate::config::{CONFIG_FILE, Config, ConfigError};
+use crate::credentials::client_ca;
 use crate::keys::{self, KeyError};
 use crate::recoveries::Recoveries;
 use crate::store::{Store, StoreError};
@@ -175,6 +178,18 @@ impl Site {
         self.dir.join("state")
     }
 
+    /// Folder of what recoveries are given.
+    #[must_use]
+    pub fn credentials(&self) -> PathBuf {
+        self.dir.join("credentials")
+    }
+
+    /// A file that the configuration names.
+    #[must_use]
+    pub fn relative(&self, path: &Path) -> PathBuf {
+        self.dir.join(path)
+    }
+
     /// The recoveries.
     #[must_use]
     pub fn recoveries(&self) -> Recoveries {
@@ -294,7 +309,7 @@ fn fill(dir: &Path, new: &NewSite, now: Timestamp) -> Result<(), SiteError> {
                 cause,
             })
     };
-    for name in ["keys", "ca", "state"] {
+    for name in ["keys", "ca", "credentials", "state"] {
         private(name)?;
     }
     write("keys/README", KEYS_README.as_bytes())?;
@@ -303,6 +318,7 @@ fn fill(dir: &Path, new: &NewSite, now: Timestamp) -> Result<(), SiteError> {
         write(&format!("recipes/{name}"), bytes)?;
     }
     tls::create_authority(&dir.join("ca"), &new.name, offset(now))?;
+    client_ca::create(&dir.join("ca"), offset(now))?;
 
     let key = |name: &str| keys::create(&dir.join("keys").join(format!("{name}.key")));
     let root = (1..=new.root_keys)
@@ -331,7 +347,7 @@ fn config_text(config: &Config) -> String {
 }
 
 /// The same moment for the crates that make certificates.
-pub(crate) fn offset(now: Timestamp) -> OffsetDateTime {
+pub fn offset(now: Timestamp) -> OffsetDateTime {
     OffsetDateTime::from_unix_timestamp(now.as_second()).unwrap_or(OffsetDateTime::UNIX_EPOCH)
 }
 

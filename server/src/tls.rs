@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose,
+    BasicConstraints, Certificate, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa,
+    Issuer, KeyPair, KeyUsagePurpose,
 };
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -55,15 +55,7 @@ pub enum TlsError {
 /// See [`TlsError`].
 pub fn create_authority(dir: &Path, site: &str, now: OffsetDateTime) -> Result<(), TlsError> {
     let key = KeyPair::generate()?;
-    let mut params = CertificateParams::default();
-    params
-        .distinguished_name
-        .push(DnType::CommonName, format!("Towline site {site}"));
-    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    params.not_before = now - Duration::days(BACKDATED_DAYS);
-    params.not_after = now + Duration::days(AUTHORITY_DAYS);
-    let certificate = params.self_signed(&key)?;
+    let certificate = authority(&key, &format!("Towline site {site}"), now)?;
     let secret = Zeroizing::new(key.serialize_pem());
     write(&dir.join("ca.key"), |path| {
         write_private(path, secret.as_bytes())
@@ -71,6 +63,21 @@ pub fn create_authority(dir: &Path, site: &str, now: OffsetDateTime) -> Result<(
     write(&dir.join("ca.pem"), |path| {
         std::fs::write(path, certificate.pem())
     })
+}
+
+/// The certificate of an authority that signs end entities only.
+pub(crate) fn authority(
+    key: &KeyPair,
+    name: &str,
+    now: OffsetDateTime,
+) -> Result<Certificate, TlsError> {
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params.not_before = now - Duration::days(BACKDATED_DAYS);
+    params.not_after = now + Duration::days(AUTHORITY_DAYS);
+    Ok(params.self_signed(key)?)
 }
 
 /// A TLS configuration with a new certificate for `names`, signed by the authority in `dir`.
@@ -112,14 +119,17 @@ pub fn server_config(
     Ok(Arc::new(config))
 }
 
-fn read(path: &Path) -> Result<String, TlsError> {
+pub(crate) fn read(path: &Path) -> Result<String, TlsError> {
     std::fs::read_to_string(path).map_err(|cause| TlsError::File {
         path: path.into(),
         cause,
     })
 }
 
-fn write(path: &Path, work: impl FnOnce(&Path) -> std::io::Result<()>) -> Result<(), TlsError> {
+pub(crate) fn write(
+    path: &Path,
+    work: impl FnOnce(&Path) -> std::io::Result<()>,
+) -> Result<(), TlsError> {
     work(path).map_err(|cause| TlsError::File {
         path: path.into(),
         cause,

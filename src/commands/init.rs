@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::anyhow;
 use clap::Args;
 use towline_contract::Timestamp;
-use towline_server::config::{Config, PlanConfig, SessionsConfig, ValidDays};
+use towline_server::config::{Config, CredentialsConfig, PlanConfig, SessionsConfig, ValidDays};
 use towline_server::hosts::retention::Retention;
 use towline_server::site::{NewSite, Site, SiteError};
 
@@ -68,6 +68,7 @@ pub(crate) fn run(args: &InitArgs) -> Outcome {
             valid_days: ValidDays::default(),
             sessions: SessionsConfig::default(),
             retention: Retention::default(),
+            credentials: CredentialsConfig::default(),
         },
         root_keys: args.root_keys,
         root_threshold: args.root_threshold,

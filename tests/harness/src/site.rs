@@ -13,7 +13,7 @@ use towline_contract::trust::metadata::{
 };
 use towline_contract::trust::{SigningKey, TIMESTAMP_FILE, sign};
 use towline_contract::{Digest, Timestamp};
-use towline_server::config::{Config, PlanConfig, SessionsConfig, ValidDays};
+use towline_server::config::{Config, CredentialsConfig, PlanConfig, SessionsConfig, ValidDays};
 use towline_server::hosts::retention::Retention;
 use towline_server::site::NewSite;
 use towline_server::{Site, catalogue, http, keys};
@@ -61,6 +61,7 @@ impl TestSite {
             valid_days: ValidDays::default(),
             sessions: SessionsConfig::default(),
             retention: Retention::default(),
+            credentials: CredentialsConfig::default(),
         };
         adjust(&mut config);
         let new = NewSite {
