@@ -8,6 +8,7 @@ mod fresh;
 mod handlers;
 mod hosts;
 mod pool;
+mod recovery;
 mod route;
 
 use std::net::SocketAddr;

@@ -1,7 +1,7 @@
 //! Which thing a path names. Digests and metadata names are parsed, so that no path of the file system comes from outside.
 
 use towline_contract::Digest;
-use towline_contract::api::{EVENTS_PATH, HOSTS_PATH, PLAN_PATH};
+use towline_contract::api::{EVENTS_PATH, HOSTS_PATH, PLAN_PATH, RECOVERY_PATH};
 use towline_contract::trust::{TIMESTAMP_FILE, is_host_id};
 
 /// What can be asked for.
@@ -9,6 +9,8 @@ use towline_contract::trust::{TIMESTAMP_FILE, is_host_id};
 pub(super) enum Route {
     /// A plan for one machine.
     Plan,
+    /// A plan that recovers, for a code.
+    Recovery,
     /// An event of one machine.
     Events,
     /// Enrolments.
@@ -33,6 +35,8 @@ impl Route {
         let rest = |prefix| path.strip_prefix(prefix);
         if path == PLAN_PATH {
             Some(Self::Plan)
+        } else if path == RECOVERY_PATH {
+            Some(Self::Recovery)
         } else if path == EVENTS_PATH {
             Some(Self::Events)
         } else if let Some(below) = rest(HOSTS_PATH) {
@@ -53,7 +57,9 @@ impl Route {
     /// The methods it takes, as the `Allow` header lists them.
     pub(super) fn methods(&self) -> &'static str {
         match self {
-            Self::Plan | Self::Events | Self::Hosts | Self::NewSession(_) => "POST",
+            Self::Plan | Self::Recovery | Self::Events | Self::Hosts | Self::NewSession(_) => {
+                "POST"
+            }
             Self::Host(_) => "GET",
             _ => "GET, HEAD",
         }
@@ -105,6 +111,7 @@ mod tests {
         use towline_contract::api::{layer_path, manifest_path, metadata_path, sessions_path};
         let digest = Digest::of(b"x");
         assert_eq!(Route::of(PLAN_PATH), Some(Route::Plan));
+        assert_eq!(Route::of(RECOVERY_PATH), Some(Route::Recovery));
         assert_eq!(Route::of(EVENTS_PATH), Some(Route::Events));
         assert_eq!(Route::of(&layer_path(&digest)), Some(Route::Layer(digest)));
         assert_eq!(
