@@ -35,6 +35,7 @@ enum Command {
     Host(commands::host::HostArgs),
     Session(commands::session::SessionArgs),
     Capture(commands::capture::CaptureArgs),
+    Recovery(commands::recovery::RecoveryArgs),
     /// The whole story on this machine, in QEMU: site, layers, medium, boot.
     Demo(commands::demo::DemoArgs),
 }
@@ -61,6 +62,7 @@ fn run(command: Command, quiet: bool) -> Outcome {
         Command::Host(args) => commands::host::run(&args),
         Command::Session(args) => commands::session::run(&args),
         Command::Capture(args) => commands::capture::run(&args),
+        Command::Recovery(args) => commands::recovery::run(&args, quiet),
         Command::Demo(args) => commands::demo::run(&args),
     }
 }
@@ -80,7 +82,7 @@ fn print_failure(failure: &Failure) {
 }
 
 /// `text` without control characters that a terminal would obey.
-fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     text.chars()
         .flat_map(|c| {
             if c.is_control() && c != '\n' {

@@ -9,6 +9,7 @@ pub(crate) mod init;
 pub(crate) mod layer;
 pub(crate) mod media;
 pub(crate) mod publish;
+pub(crate) mod recovery;
 pub(crate) mod serve;
 pub(crate) mod session;
 mod site;

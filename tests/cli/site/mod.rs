@@ -2,6 +2,7 @@
 
 mod hosts;
 mod publishing;
+mod recoveries;
 mod serving;
 
 use std::fs;
