@@ -36,6 +36,8 @@ enum Command {
     Session(commands::session::SessionArgs),
     Capture(commands::capture::CaptureArgs),
     Recovery(commands::recovery::RecoveryArgs),
+    Chain(commands::chain::ChainArgs),
+    Doctor(commands::doctor::DoctorArgs),
     /// The whole story on this machine, in QEMU: site, layers, medium, boot.
     Demo(commands::demo::DemoArgs),
 }
@@ -63,6 +65,8 @@ fn run(command: Command, quiet: bool) -> Outcome {
         Command::Session(args) => commands::session::run(&args),
         Command::Capture(args) => commands::capture::run(&args),
         Command::Recovery(args) => commands::recovery::run(&args, quiet),
+        Command::Chain(args) => commands::chain::run(&args),
+        Command::Doctor(args) => commands::doctor::run(&args),
         Command::Demo(args) => commands::demo::run(&args),
     }
 }

@@ -12,7 +12,7 @@ use crate::sessions;
 
 mod recovery;
 
-pub use recovery::{Secrets, recovery, recovery_chain};
+pub use recovery::{Secrets, recovery, recovery_chain, recovery_parts};
 
 /// Why there is no plan: a sentence for the console, and the next step.
 pub type Refusal = ErrorBody;

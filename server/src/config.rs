@@ -9,6 +9,7 @@ use towline_contract::plan::HandOver;
 use towline_contract::trust::check_command_line;
 
 use crate::hosts::retention::{Retention, SESSIONS_MAX};
+use crate::recoveries::Chosen;
 
 /// Name of the file in a site's folder.
 pub const CONFIG_FILE: &str = "towline.toml";
@@ -45,6 +46,15 @@ pub struct Config {
     /// What a recovery is given.
     #[serde(default)]
     pub credentials: CredentialsConfig,
+    /// How old things may be.
+    #[serde(default)]
+    pub doctor: DoctorConfig,
+    /// How recoveries are tried.
+    #[serde(default, skip_serializing_if = "DrillConfig::says_nothing")]
+    pub drill: DrillConfig,
+    /// Set in a server that a drill runs for one machine; never in a file.
+    #[serde(skip)]
+    pub trial: Option<Trial>,
 }
 
 fn store() -> PathBuf {
@@ -170,6 +180,54 @@ impl Default for CredentialsConfig {
             command: Vec::new(),
         }
     }
+}
+
+/// How old things may be before `towline doctor` says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DoctorConfig {
+    /// A host's newest session, in hours; an older one is a problem.
+    pub session_hours: u32,
+    /// A host's last drill, in days; an older one is a warning.
+    pub drill_days: u32,
+    /// The newest file of an agent layer, in days; an older one is a warning.
+    pub agent_days: u32,
+}
+
+impl Default for DoctorConfig {
+    fn default() -> Self {
+        Self {
+            session_hours: 48,
+            drill_days: 90,
+            agent_days: 180,
+        }
+    }
+}
+
+/// How recoveries are tried.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DrillConfig {
+    /// The generic medium that machines are started from, relative to the site's folder.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub medium: Option<PathBuf>,
+}
+
+impl DrillConfig {
+    fn says_nothing(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// What the server of a drill does otherwise: its machine is given one host's one session, without a code and without secrets.
+#[derive(Clone, Debug)]
+pub struct Trial {
+    /// Names the drill, in the plan and its events.
+    pub id: String,
+    /// The host.
+    pub host: String,
+    /// The session; none in a drill that restores, which has a code as any recovery has.
+    pub session: Option<Chosen>,
 }
 
 /// Most hours that a client certificate may be valid: a week. Nobody withdraws one.

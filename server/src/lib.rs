@@ -9,6 +9,7 @@ pub mod compose;
 pub mod config;
 pub mod credentials;
 pub mod doctor;
+pub mod drills;
 pub mod events;
 #[cfg(test)]
 mod fixture;

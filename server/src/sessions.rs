@@ -50,17 +50,30 @@ pub fn choose<'a>(
     choice: &Choice,
     rules: &Rules,
 ) -> Result<&'a Published, Refusal> {
+    let chosen = named(host, layers, choice)?;
+    let session = belongs_together(chosen, rules)?;
+    agent(chosen, session, layers)?;
+    Ok(chosen)
+}
+
+/// The host's session that `choice` names, whether or not it can be recovered.
+///
+/// # Errors
+/// There is no such session, or several.
+pub fn named<'a>(
+    host: &str,
+    layers: &'a [Published],
+    choice: &Choice,
+) -> Result<&'a Published, Refusal> {
     let own: Vec<_> = of_host(host, layers).collect();
     let Some(newest) = newest(own.iter().copied()) else {
         return Err(unknown(host));
     };
-    let chosen = match choice {
-        Choice::Newest => newest,
-        Choice::Id(id) => by_id(host, &own, id)?,
-        Choice::At(time) => at(host, &own, *time)?,
-    };
-    belongs_together(chosen, layers, rules)?;
-    Ok(chosen)
+    match choice {
+        Choice::Newest => Ok(newest),
+        Choice::Id(id) => by_id(host, &own, id),
+        Choice::At(time) => at(host, &own, *time),
+    }
 }
 
 /// The published sessions of a host.
@@ -167,8 +180,11 @@ fn in_words(layer: &Published) -> String {
     }
 }
 
-/// Files, layout, agent and machine must be of one kind and time.
-fn belongs_together(layer: &Published, layers: &[Published], rules: &Rules) -> Result<(), Refusal> {
+/// Whether the session's files, its layout and the machine are of one kind and time.
+///
+/// # Errors
+/// They are not, or the layer does not say.
+pub fn belongs_together<'a>(layer: &'a Published, rules: &Rules) -> Result<&'a Session, Refusal> {
     let Some(session) = &layer.manifest.session else {
         return Err(refusal(
             format!("{} does not say which backup it belongs to", layer.target),
@@ -177,7 +193,7 @@ fn belongs_together(layer: &Published, layers: &[Published], rules: &Rules) -> R
     };
     times(&layer.target.to_string(), session, rules)?;
     architecture(layer, session, rules)?;
-    agent(layer, session, layers)
+    Ok(session)
 }
 
 fn times(target: &str, session: &Session, rules: &Rules) -> Result<(), Refusal> {

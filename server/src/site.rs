@@ -14,6 +14,7 @@
 //! state/hosts/              hosts that asked to be known
 //! state/sessions/           sessions that are kept by hand
 //! state/recoveries/         each recovery, and its journal
+//! state/drills/HOST/        the last drills, and the consoles of their machines
 //! ```
 
 use std::ffi::OsString;

@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use anyhow::anyhow;
 use clap::Args;
 use towline_contract::Timestamp;
-use towline_server::config::{Config, CredentialsConfig, PlanConfig, SessionsConfig, ValidDays};
+use towline_server::config::{
+    Config, CredentialsConfig, DoctorConfig, DrillConfig, PlanConfig, SessionsConfig, ValidDays,
+};
 use towline_server::hosts::retention::Retention;
 use towline_server::site::{NewSite, Site, SiteError};
 
@@ -69,6 +71,9 @@ pub(crate) fn run(args: &InitArgs) -> Outcome {
             sessions: SessionsConfig::default(),
             retention: Retention::default(),
             credentials: CredentialsConfig::default(),
+            doctor: DoctorConfig::default(),
+            drill: DrillConfig::default(),
+            trial: None,
         },
         root_keys: args.root_keys,
         root_threshold: args.root_threshold,

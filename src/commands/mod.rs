@@ -3,7 +3,10 @@
 mod cache_dir;
 pub(crate) mod capture;
 pub(crate) mod catalogue;
+pub(crate) mod chain;
+mod choice;
 pub(crate) mod demo;
+pub(crate) mod doctor;
 pub(crate) mod host;
 pub(crate) mod init;
 pub(crate) mod layer;

@@ -30,17 +30,28 @@ pub fn recovery_chain<'a>(
     config: &'a Config,
     session: &Chosen,
 ) -> Result<[&'a Published; 4], Refusal> {
+    let [kernel, base, agent, host] = recovery_parts(request, layers, config, session);
+    Ok([kernel?, base?, agent?, host?])
+}
+
+/// Each layer of [`recovery_chain`], or why there is none.
+pub fn recovery_parts<'a>(
+    request: &'a PlanRequest,
+    layers: &'a [Published],
+    config: &'a Config,
+    session: &Chosen,
+) -> [Result<&'a Published, Refusal>; 4] {
     let boot = Boot {
         request,
         layers,
         config,
     };
-    Ok([
-        boot.kernel()?,
-        boot.base()?,
-        agent(&boot, &session.agent)?,
-        the_very(&boot, session)?,
-    ])
+    [
+        boot.kernel(),
+        boot.base(),
+        agent(&boot, &session.agent),
+        the_very(&boot, session),
+    ]
 }
 
 /// The plan that recovers.

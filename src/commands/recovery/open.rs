@@ -15,10 +15,11 @@ use towline_server::credentials::dates::{self, GoodUntil};
 use towline_server::credentials::{self, CredentialsError, client_ca};
 use towline_server::recoveries::open::{Wanted, chosen};
 use towline_server::recoveries::{Options, Recovery};
-use towline_server::sessions::{self, Choice, Rules};
+use towline_server::sessions::{self, Rules};
 use towline_server::site::{Site, offset};
 
 use super::{Row, failure, one_line, print_json};
+use crate::commands::choice::ChoiceArgs;
 use crate::commands::site::catalogue_failure;
 use crate::exit::{Exit, Failure, Outcome};
 
@@ -27,13 +28,8 @@ use crate::exit::{Exit, Failure, Outcome};
 pub(super) struct OpenArgs {
     /// The host
     host: String,
-    /// The session, by its version or by the agent's own name of it
-    /// [default: the newest]
-    #[arg(long, value_name = "ID", conflicts_with = "at")]
-    session: Option<String>,
-    /// The nearest session at or before this time (2026-11-23T22:00:00Z)
-    #[arg(long, value_name = "TIME")]
-    at: Option<Timestamp>,
+    #[command(flatten)]
+    choice: ChoiceArgs,
     /// Hours that the code is good
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=720))]
     hours: u16,
@@ -137,16 +133,11 @@ fn session<'a>(
     layers: &'a [Published],
     args: &OpenArgs,
 ) -> Result<&'a Published, Failure> {
-    let choice = match (&args.session, args.at) {
-        (Some(id), _) => Choice::Id(id.clone()),
-        (None, Some(time)) => Choice::At(time),
-        (None, None) => Choice::Newest,
-    };
     let rules = Rules {
         capture_lag_hours: site.config.sessions.capture_lag_hours,
         architecture: None,
     };
-    sessions::choose(&args.host, layers, &choice, &rules).map_err(refused)
+    sessions::choose(&args.host, layers, &args.choice.choice(), &rules).map_err(refused)
 }
 
 /// What a machine like the host would be given now.

@@ -1,5 +1,6 @@
 //! `towline init`, `publish`, `catalogue`, `host`, `session` and `serve` as an operator runs them; curl and openssl are the clients.
 
+mod doctor;
 mod hosts;
 mod publishing;
 mod recoveries;

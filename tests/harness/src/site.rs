@@ -13,7 +13,9 @@ use towline_contract::trust::metadata::{
 };
 use towline_contract::trust::{SigningKey, TIMESTAMP_FILE, sign};
 use towline_contract::{Digest, Timestamp};
-use towline_server::config::{Config, CredentialsConfig, PlanConfig, SessionsConfig, ValidDays};
+use towline_server::config::{
+    Config, CredentialsConfig, DoctorConfig, DrillConfig, PlanConfig, SessionsConfig, ValidDays,
+};
 use towline_server::hosts::retention::Retention;
 use towline_server::site::NewSite;
 use towline_server::{Site, catalogue, http, keys};
@@ -62,6 +64,9 @@ impl TestSite {
             sessions: SessionsConfig::default(),
             retention: Retention::default(),
             credentials: CredentialsConfig::default(),
+            doctor: DoctorConfig::default(),
+            drill: DrillConfig::default(),
+            trial: None,
         };
         adjust(&mut config);
         let new = NewSite {

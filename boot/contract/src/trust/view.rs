@@ -275,16 +275,21 @@ impl SignedView {
         &self.timestamp_digest
     }
 
-    /// The documents that have expired at `now`; for operators' tools, which have a clock.
+    /// Role, version and expiry of each document.
     #[must_use]
-    pub fn check_expiry(&self, now: Time) -> Vec<ExpiredRole> {
-        let documents = [
+    pub fn headers(&self) -> [&Header; 4] {
+        [
             &self.root.header,
             &self.timestamp.header,
             &self.snapshot.header,
             &self.targets.header,
-        ];
-        let expired = documents.into_iter().filter(|h| h.expires <= now);
+        ]
+    }
+
+    /// The documents that have expired at `now`; for operators' tools, which have a clock.
+    #[must_use]
+    pub fn check_expiry(&self, now: Time) -> Vec<ExpiredRole> {
+        let expired = self.headers().into_iter().filter(|h| h.expires <= now);
         let row = |header: &Header| ExpiredRole {
             role: header.role,
             version: header.version,

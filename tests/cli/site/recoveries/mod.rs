@@ -21,7 +21,7 @@ use towline_server::{Site, catalogue};
 
 use super::{Answer, Server, World, chain};
 
-const HOST: &str = "web1";
+pub(super) const HOST: &str = "web1";
 
 /// A session of an amd64 host by restic, an hour old.
 fn session(id: &str, hours_ago: i64) -> Session {
@@ -54,7 +54,7 @@ fn agent() -> Layer {
 }
 
 /// A site whose catalogue has two sessions of a host, and all that its recovery needs.
-fn world() -> World {
+pub(super) fn world() -> World {
     let world = World::new();
     let [kernel, base, _] = chain();
     let layers = [
@@ -74,7 +74,7 @@ fn world() -> World {
 }
 
 /// Writes a file of the operator's for the host.
-fn put_credentials(world: &World, name: &str, content: &str) -> PathBuf {
+pub(super) fn put_credentials(world: &World, name: &str, content: &str) -> PathBuf {
     let folder = world.site().join("credentials").join(HOST);
     let mut builder = fs::DirBuilder::new();
     builder

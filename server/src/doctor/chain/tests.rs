@@ -1,0 +1,233 @@
+use super::super::Level;
+use super::*;
+use crate::fixture::published;
+use towline_contract::manifest::Package;
+use towline_contract::session::{Backup, Hardware};
+
+pub(in super::super) fn time(text: &str) -> Timestamp {
+    text.parse().unwrap()
+}
+
+pub(in super::super) fn now() -> Timestamp {
+    time("2026-11-24T03:00:00Z")
+}
+
+/// Kernel, base, agent, and the host's session of this night.
+fn layers() -> Vec<Published> {
+    let mut kernel = published(Kind::Kernel, "debian", "6.1");
+    kernel.manifest.provides.modules = vec!["ahci".into(), "ext4".into()];
+    let base = published(Kind::Base, "debian", "12");
+    let mut agent = published(Kind::Agent, "restic", "0.18");
+    agent.manifest.created = time("2026-10-01T00:00:00Z");
+    let restic = r#"{"restore": ["restic"], "current": ["restic"]}"#;
+    agent.manifest.agent = Some(serde_json::from_str(restic).unwrap());
+    agent.manifest.packages = vec![Package {
+        name: "restic".into(),
+        version: "0.18.0-1".into(),
+        architecture: "amd64".into(),
+    }];
+    let mut host = published(Kind::Host, "web1", "20261124t020000z");
+    host.manifest.session = Some(Session {
+        time: time("2026-11-24T02:00:00Z"),
+        captured: time("2026-11-24T02:01:00Z"),
+        hostname: "web1".into(),
+        backup: Backup {
+            agent: "restic".into(),
+            version: "0.14.0".into(),
+            session: "4f6a".into(),
+            bytes: None,
+        },
+        rear: "2.7".into(),
+        hardware: Hardware {
+            architecture: "amd64".into(),
+            uefi: false,
+            secure_boot: false,
+            memory_kib: 1 << 20,
+            pci: vec![],
+            modules: vec!["ahci".into(), "ext4".into()],
+            disks: vec![],
+            boot_loaders: vec![],
+        },
+    });
+    host.manifest.requires.modules = vec!["ahci".into(), "ext4".into()];
+    vec![kernel, base, agent, host]
+}
+
+fn config() -> Config {
+    toml::from_str("listen = \"127.0.0.1:0\"\nserver_names = [\"localhost\"]").unwrap()
+}
+
+/// The chain of the newest session after `change`.
+pub(in super::super) fn checked(change: impl FnOnce(&mut Vec<Published>)) -> Chain {
+    checked_with(change, &config(), &[])
+}
+
+fn checked_with(
+    change: impl FnOnce(&mut Vec<Published>),
+    config: &Config,
+    absent: &[Digest],
+) -> Chain {
+    let mut layers = layers();
+    change(&mut layers);
+    let question = Question {
+        host: "web1",
+        choice: &Choice::Newest,
+        layers: &layers,
+        absent: &absent.iter().copied().collect(),
+        config,
+    };
+    check(&question, now())
+}
+
+#[track_caller]
+fn only(chain: &Chain, level: Level, words: &[&str]) {
+    let findings = &chain.findings;
+    assert_eq!(findings.len(), 1, "{findings:?}");
+    assert_eq!(findings[0].level, level, "{findings:?}");
+    for word in words {
+        assert!(findings[0].what.contains(word), "{findings:?}");
+    }
+    assert_eq!(chain.is_whole(), level == Level::Warning);
+}
+
+#[test]
+fn a_chain_says_each_layer_and_the_agent_then_and_now() {
+    let chain = checked(|_| {});
+    assert_eq!(chain.findings, []);
+    let targets: Vec<_> = chain.layers.iter().map(|it| it.target.as_str()).collect();
+    let expected = [
+        "kernel/debian/6.1/amd64",
+        "base/debian/12/amd64",
+        "agent/restic/0.18/amd64",
+        "host/web1/20261124t020000z/amd64",
+    ];
+    assert_eq!(targets, expected);
+    let agent = chain.agent.unwrap();
+    assert_eq!(
+        (agent.then.as_str(), agent.now.as_str()),
+        ("0.14.0", "0.18")
+    );
+    assert_eq!(
+        (agent.age_days, agent.current),
+        (54, vec!["restic 0.18.0-1".to_owned()])
+    );
+}
+
+#[test]
+fn a_layout_from_another_day_than_its_backup_is_a_problem_as_its_recovery_would_be_refused() {
+    let change = |layers: &mut Vec<Published>| {
+        let session = layers[3].manifest.session.as_mut().unwrap();
+        session.time = time("2026-11-22T20:00:00Z");
+    };
+    only(&checked(change), Level::Problem, &["30 hours after"]);
+    let mut config = config();
+    config.sessions.capture_lag_hours = 48;
+    assert_eq!(checked_with(change, &config, &[]).findings, []);
+}
+
+#[test]
+fn a_missing_agent_and_one_that_cannot_restore_are_problems() {
+    only(
+        &checked(|layers| drop(layers.remove(2))),
+        Level::Problem,
+        &["agent \"restic\"", "no layer"],
+    );
+    only(
+        &checked(|layers| layers[2].manifest.agent = None),
+        Level::Problem,
+        &["how a session is restored"],
+    );
+}
+
+#[test]
+fn an_agent_without_a_package_that_must_be_current_is_a_warning() {
+    let chain = checked(|layers| layers[2].manifest.packages.clear());
+    only(&chain, Level::Warning, &["newest restic, and has none"]);
+}
+
+#[test]
+fn drivers_that_the_kernel_does_not_have_are_named_together() {
+    let chain = checked(|layers| layers[0].manifest.provides.modules.clear());
+    only(
+        &chain,
+        Level::Problem,
+        &["ahci, ext4", "kernel/debian/6.1/amd64"],
+    );
+    assert_eq!(chain.drivers.missing, ["ahci", "ext4"]);
+}
+
+#[test]
+fn a_library_that_no_layer_has_is_named_with_the_layer_that_needs_it() {
+    let chain = checked(|layers| {
+        layers[2].manifest.requires.libraries = vec!["libfuse.so.3".into()];
+    });
+    only(
+        &chain,
+        Level::Problem,
+        &["agent/restic/0.18/amd64", "libfuse.so.3"],
+    );
+}
+
+#[test]
+fn a_layer_whose_bytes_are_gone_from_the_store_is_a_problem() {
+    let base = layers()[1].manifest.digest;
+    let chain = checked_with(|_| {}, &config(), &[base]);
+    only(&chain, Level::Problem, &["base/debian/12/amd64", "store"]);
+}
+
+#[test]
+fn a_chain_larger_than_the_hosts_memory_is_a_problem() {
+    let chain = checked(|layers| layers[1].manifest.unpacked_bytes = 900 << 20);
+    only(&chain, Level::Problem, &["1200 MiB", "has 1024"]);
+}
+
+#[test]
+fn memory_for_kexec_counts_where_kexec_would_be_used() {
+    let change = |layers: &mut Vec<Published>| layers[1].manifest.stored_bytes = 300 << 20;
+    only(
+        &checked(change),
+        Level::Warning,
+        &["another kernel", "1200 MiB"],
+    );
+    let mut config = config();
+    config.plan.hand_over = HandOverChoice::Kexec;
+    only(
+        &checked_with(change, &config, &[]),
+        Level::Problem,
+        &["1200 MiB"],
+    );
+    config.plan.hand_over = HandOverChoice::InPlace;
+    assert_eq!(checked_with(change, &config, &[]).findings, []);
+}
+
+#[test]
+fn a_host_that_did_not_say_its_memory_is_not_compared() {
+    let chain = checked(|layers| {
+        layers[1].manifest.unpacked_bytes = 900 << 20;
+        let session = layers[3].manifest.session.as_mut().unwrap();
+        session.hardware.memory_kib = 0;
+    });
+    assert_eq!(chain.findings, []);
+    assert_eq!(chain.memory.host_kib, None);
+}
+
+#[test]
+fn two_bases_of_which_none_is_chosen_are_a_problem_as_machines_would_be_refused() {
+    let chain = checked(|layers| layers.push(published(Kind::Base, "suse", "15")));
+    only(&chain, Level::Problem, &["several names", "debian, suse"]);
+}
+
+#[test]
+fn a_session_that_is_not_there_is_not_replaced_by_another_one() {
+    let layers = layers();
+    let question = Question {
+        host: "web1",
+        choice: &Choice::At(time("2026-11-01T00:00:00Z")),
+        layers: &layers,
+        absent: &BTreeSet::new(),
+        config: &config(),
+    };
+    let chain = check(&question, now());
+    only(&chain, Level::Problem, &["no session at or before"]);
+    assert!(chain.session.is_none() && chain.layers.is_empty());
+}

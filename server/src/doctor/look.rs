@@ -1,0 +1,275 @@
+//! Reads what the doctor's decisions are about: catalogue, store, keys, certificates, credentials and drills.
+
+use std::collections::BTreeSet;
+use std::error::Error;
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+
+use serde::Serialize;
+use towline_contract::manifest::Kind;
+use towline_contract::trust::SignedView;
+use towline_contract::{Digest, Timestamp};
+
+use super::chain::{self, Chain, Question};
+use super::site::{KeyFacts, KeyUse, SiteFacts};
+use super::{Finding, HostFacts, LastDrill, Level, problem};
+use crate::catalogue::{self, CatalogueError, Published};
+use crate::credentials::{self, client_ca, dates};
+use crate::drills::Drills;
+use crate::hosts::HostError;
+use crate::hosts::registry::Registry;
+use crate::private::PrivateError;
+use crate::sessions::{self, Choice};
+use crate::site::{Site, offset};
+use crate::store::Store;
+use crate::{keys, tls};
+
+/// Most root keys that are looked for.
+const ROOT_KEYS_MAX: u8 = 32;
+
+/// All that was found.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// Of what all hosts need.
+    pub site: Vec<Finding>,
+    /// Of each host.
+    pub hosts: Vec<HostReport>,
+}
+
+/// What was found of one host.
+#[derive(Clone, Debug, Serialize)]
+pub struct HostReport {
+    /// Its name.
+    pub host: String,
+    /// Whether it could be recovered now, as far as this host alone is concerned.
+    pub recoverable: bool,
+    /// What was found.
+    pub findings: Vec<Finding>,
+    /// What it would boot; none when that cannot be read.
+    pub chain: Option<Chain>,
+    /// Its last drill.
+    pub drill: Option<LastDrill>,
+}
+
+impl Report {
+    /// Whether nothing keeps any host from being recovered.
+    #[must_use]
+    pub fn is_well(&self) -> bool {
+        self.hosts.iter().all(|it| it.recoverable) && !has_problem(&self.site)
+    }
+}
+
+/// Looks at the site and at these of its hosts; at all of them when none is named.
+///
+/// # Errors
+/// A host of that name is not known. What cannot be read is found, and no error.
+pub fn all(site: &Site, wanted: &[String], now: Timestamp) -> Result<Report, HostError> {
+    let mut report = Report {
+        site: Vec::new(),
+        hosts: Vec::new(),
+    };
+    let view = catalogue::view(&site.store);
+    let layers = view
+        .as_ref()
+        .ok()
+        .map(|view| catalogue::layers(&site.store, view));
+    let facts = facts(site, view.as_ref().ok(), now);
+    report.site = super::site::site(&facts, site.config.valid_days, now);
+    let (view, layers) = match (view, layers) {
+        (Ok(view), Some(Ok(layers))) => (view, layers),
+        (Err(error), _) | (_, Some(Err(error))) => {
+            report.site.push(unreadable(&error));
+            return Ok(report);
+        }
+        (Ok(_), None) => return Ok(report),
+    };
+    let known = names(site, &view, &layers)?;
+    if let Some(unknown) = wanted.iter().find(|it| !known.contains(*it)) {
+        return Err(HostError::Unknown(unknown.clone()));
+    }
+    let is_wanted = |name: &&String| wanted.is_empty() || wanted.contains(name);
+    for name in known.iter().filter(is_wanted) {
+        report.hosts.push(one(site, &view, &layers, name, now));
+    }
+    Ok(report)
+}
+
+/// What one host would boot.
+///
+/// # Errors
+/// The catalogue cannot be read.
+pub fn chain(
+    site: &Site,
+    host: &str,
+    choice: &Choice,
+    now: Timestamp,
+) -> Result<Chain, CatalogueError> {
+    let view = catalogue::view(&site.store)?;
+    let layers = catalogue::layers(&site.store, &view)?;
+    of_host(site, &view, &layers, host, choice, now)
+}
+
+/// Names of hosts that are approved, wait, or have sessions that operators signed.
+fn names(
+    site: &Site,
+    view: &SignedView,
+    layers: &[Published],
+) -> Result<BTreeSet<String>, PrivateError> {
+    let mut names: BTreeSet<_> = view.hosts().map(str::to_owned).collect();
+    names.extend(Registry::of(site).names()?);
+    let of_operators = layers.iter().filter(|it| it.target.kind == Kind::Host);
+    names.extend(of_operators.map(|it| it.target.name.clone()));
+    Ok(names)
+}
+
+fn one(
+    site: &Site,
+    view: &SignedView,
+    layers: &[Published],
+    host: &str,
+    now: Timestamp,
+) -> HostReport {
+    let mut found = HostReport {
+        host: host.into(),
+        recoverable: false,
+        findings: Vec::new(),
+        chain: None,
+        drill: None,
+    };
+    match of_host(site, view, layers, host, &Choice::Newest, now) {
+        Err(error) => found.findings.push(unreadable(&error)),
+        Ok(chain) => {
+            let drill = Drills::of(site, host).map_or(Ok(None), |it| it.newest());
+            match drill {
+                Ok(drill) => found.drill = drill.map(crate::drills::Report::in_short),
+                Err(error) => found.findings.push(unreadable(&error)),
+            }
+            let of_operators = sessions::of_host(host, layers).next().is_some();
+            let facts = HostFacts {
+                host,
+                waiting: view.host_key(host).is_none() && !of_operators,
+                chain: &chain,
+                credentials: credentials::check(site, host).err().map(|it| joined(&it)),
+                drill: found.drill.clone(),
+            };
+            found
+                .findings
+                .extend(super::host(&facts, site.config.doctor, now));
+            found.chain = Some(chain);
+        }
+    }
+    found.recoverable = !has_problem(&found.findings);
+    found
+}
+
+fn of_host(
+    site: &Site,
+    view: &SignedView,
+    layers: &[Published],
+    host: &str,
+    choice: &Choice,
+    now: Timestamp,
+) -> Result<Chain, CatalogueError> {
+    let own = catalogue::host_layers(&site.store, view, host)?;
+    let layers = [layers, &own].concat();
+    let question = Question {
+        host,
+        choice,
+        absent: &absent(&site.store, &layers),
+        layers: &layers,
+        config: &site.config,
+    };
+    Ok(chain::check(&question, now))
+}
+
+/// Layers whose file is not there, or of another size.
+fn absent(store: &Store, layers: &[Published]) -> BTreeSet<Digest> {
+    let is_whole = |layer: &&Published| {
+        let file = fs::metadata(store.layer_path(&layer.manifest.digest));
+        file.is_ok_and(|it| it.len() == layer.manifest.stored_bytes)
+    };
+    let gone = layers.iter().filter(|layer| !is_whole(layer));
+    gone.map(|it| it.manifest.digest).collect()
+}
+
+fn facts(site: &Site, view: Option<&SignedView>, now: Timestamp) -> SiteFacts {
+    let authority = site.authority();
+    let certificate = tls::server_config(&authority, &site.config.server_names, offset(now));
+    // A site of older date gets its authority for clients on first use.
+    let is_due = |it: &dates::GoodUntil| it.until.is_some() || it.file.exists();
+    SiteFacts {
+        headers: view.map_or_else(Vec::new, |it| it.headers().map(Clone::clone).into()),
+        certificates: dates::of(site).into_iter().filter(is_due).collect(),
+        certificate: certificate.err().map(|it| joined(&it)),
+        keys: all_keys(site),
+    }
+}
+
+fn all_keys(site: &Site) -> Vec<KeyFacts> {
+    let roots = (1..=ROOT_KEYS_MAX).map(|n| (format!("root-{n}"), KeyUse::Root));
+    let others = [
+        ("targets", KeyUse::Targets),
+        ("plan", KeyUse::Online),
+        ("snapshot", KeyUse::Online),
+        ("timestamp", KeyUse::Online),
+    ];
+    let others = others.map(|(name, what)| (name.to_owned(), what));
+    let signing = roots.chain(others).map(|(name, what)| KeyFacts {
+        file: format!("keys/{name}.key"),
+        what,
+        there: match keys::read(&site.key_path(&name)) {
+            Ok(_) => Ok(true),
+            Err(keys::KeyError::File { cause, .. }) if is_not_found(&cause) => Ok(false),
+            Err(error) => Err(joined(&error)),
+        },
+    });
+    // Made on first use, both of them.
+    let clients = match site.authority().join(client_ca::CLIENT_CA_FILE).exists() {
+        true => KeyUse::Online,
+        false => KeyUse::Targets,
+    };
+    let authorities = [("ca.key", KeyUse::Online), ("client-ca.key", clients)];
+    let authorities = authorities.map(|(name, what)| KeyFacts {
+        file: format!("ca/{name}"),
+        what,
+        there: alone(fs::metadata(site.authority().join(name))),
+    });
+    signing.chain(authorities).collect()
+}
+
+/// Whether a file is there that its owner alone can read.
+fn alone(file: io::Result<fs::Metadata>) -> Result<bool, String> {
+    match file {
+        Ok(file) if file.mode() & 0o077 == 0 => Ok(true),
+        Ok(file) => Err(format!("it has mode {:04o}", file.mode() & 0o777)),
+        Err(error) if is_not_found(&error) => Ok(false),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+fn is_not_found(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound
+}
+
+fn has_problem(findings: &[Finding]) -> bool {
+    findings.iter().any(|it| it.level == Level::Problem)
+}
+
+fn unreadable(error: &dyn Error) -> Finding {
+    problem(
+        joined(error),
+        "run it as the server's user; restore what is damaged from a copy",
+    )
+}
+
+/// An error with its causes.
+fn joined(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,149 @@
+//! What all hosts need: signed metadata, certificates and keys. A pure function.
+
+use towline_contract::Timestamp;
+use towline_contract::trust::metadata::{Header, RoleName};
+
+use super::{Finding, Level, expiry, problem, warning};
+use crate::config::ValidDays;
+use crate::credentials::dates::GoodUntil;
+
+/// A key of the site.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum KeyUse {
+    /// Signs the root; belongs elsewhere.
+    Root,
+    /// Signs the catalogue; may be elsewhere.
+    Targets,
+    /// The server needs it.
+    Online,
+}
+
+/// What is known of one key.
+#[derive(Clone, Debug)]
+pub struct KeyFacts {
+    /// Its file, relative to the site's folder.
+    pub file: String,
+    /// What it is for.
+    pub what: KeyUse,
+    /// Whether it is there; when it cannot be used, why.
+    pub there: Result<bool, String>,
+}
+
+/// What is known of the site.
+#[derive(Clone, Debug)]
+pub struct SiteFacts {
+    /// The signed documents.
+    pub headers: Vec<Header>,
+    /// The authorities.
+    pub certificates: Vec<GoodUntil>,
+    /// Why the server's own certificate cannot be made, if so.
+    pub certificate: Option<String>,
+    /// The keys.
+    pub keys: Vec<KeyFacts>,
+}
+
+/// What is wrong with the site.
+#[must_use]
+pub fn site(facts: &SiteFacts, valid: ValidDays, now: Timestamp) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    findings.extend(
+        facts
+            .headers
+            .iter()
+            .filter_map(|it| document(it, valid, now)),
+    );
+    findings.extend(
+        facts
+            .certificates
+            .iter()
+            .filter_map(|it| authority(it, now)),
+    );
+    if let Some(why) = &facts.certificate {
+        findings.push(problem(
+            format!("the server's certificate cannot be made: {why}"),
+            "see ca/ and server_names in towline.toml",
+        ));
+    }
+    findings.extend(facts.keys.iter().filter_map(key));
+    findings
+}
+
+fn document(header: &Header, valid: ValidDays, now: Timestamp) -> Option<Finding> {
+    let (version, role) = (header.version, header.role);
+    let what = format!("version {version} of the {role}");
+    let online = |days| fresh(&what, header.expires, days, now);
+    match role {
+        RoleName::Timestamp => online(valid.timestamp),
+        RoleName::Snapshot => online(valid.snapshot),
+        RoleName::Root => expiry(
+            &what,
+            header.expires,
+            now,
+            "sign the next root with the root keys, before media refuse this one",
+        ),
+        RoleName::Targets => expiry(
+            &what,
+            header.expires,
+            now,
+            "sign the catalogue again: towline publish LAYER",
+        ),
+    }
+}
+
+/// What a server signs again when half of its time is over, as long as one runs.
+fn fresh(what: &str, expires: Timestamp, valid_days: u32, now: Timestamp) -> Option<Finding> {
+    let quarter = jiff::SignedDuration::from_hours(i64::from(valid_days) * 6);
+    let next = "run the server, which signs it again by itself: towline serve";
+    let left = expires.duration_since(now);
+    if expires <= now {
+        return Some(problem(format!("{what} expired at {expires}"), next));
+    }
+    let told = || {
+        warning(
+            format!("{what} expires at {expires}, and no server has signed it again"),
+            next,
+        )
+    };
+    (left < quarter).then(told)
+}
+
+fn authority(row: &GoodUntil, now: Timestamp) -> Option<Finding> {
+    let (what, file) = (row.what, row.file.display());
+    let name = format!("the {what} ({file})");
+    match row.until {
+        Some(until) => expiry(
+            &name,
+            until,
+            now,
+            "make a new one, and stamp the media with it",
+        ),
+        None => Some(problem(
+            format!("{name} has no certificate that can be read"),
+            "restore it from a copy",
+        )),
+    }
+}
+
+fn key(key: &KeyFacts) -> Option<Finding> {
+    let file = &key.file;
+    match (key.what, &key.there) {
+        (_, Err(why)) => Some(problem(
+            format!("the key {file} cannot be used: {why}"),
+            "keys have mode 0600, belong to the server's user, and are restored from a copy",
+        )),
+        (KeyUse::Root, Ok(true)) => Some(Finding {
+            level: Level::Warning,
+            what: format!("the root key {file} is on this machine"),
+            next: "take it away, to a place of its own, and keep a copy".into(),
+        }),
+        (KeyUse::Online, Ok(false)) => Some(problem(
+            format!("the key {file} is not there, and the server needs it"),
+            "restore it from a copy",
+        )),
+        (KeyUse::Root | KeyUse::Targets, Ok(false))
+        | (KeyUse::Targets | KeyUse::Online, Ok(true)) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,256 @@
+//! What is kept of drills: `state/drills/HOST/TIME.json`, and beside it the console of the machine, `TIME.console.log`.
+//!
+//! The console is there before the report that names it. Both are their owner's alone, and a bounded number is kept.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use towline_contract::Timestamp;
+use towline_contract::event::CheckResult;
+use towline_contract::trust::is_host_id;
+
+use crate::doctor::LastDrill;
+use crate::owner;
+use crate::private::{self, PrivateError, failed};
+use crate::recoveries::Chosen;
+use crate::site::Site;
+
+/// Version of the report that this program writes.
+pub const DRILL_FORMAT: u32 = 1;
+
+/// Drills of a host that are kept.
+pub const KEPT: usize = 10;
+
+/// Largest report, in bytes. A hundred checks make 40 KB.
+const REPORT_BYTES_MAX: u64 = 1 << 20;
+
+/// Largest console that is kept, in bytes: the end of a larger one tells why it failed.
+const CONSOLE_BYTES_MAX: u64 = 4 << 20;
+
+/// The report of one drill.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// [`DRILL_FORMAT`].
+    pub format: u32,
+    /// The host.
+    pub host: String,
+    /// The session.
+    pub session: Chosen,
+    /// Whether files were restored, and the host started from its disk.
+    pub restore: bool,
+    /// When it began.
+    pub started: Timestamp,
+    /// How long it took.
+    pub seconds: u64,
+    /// Whether all went well.
+    pub passed: bool,
+    /// What happened, in a sentence.
+    pub what: String,
+    /// The machine that was recovered.
+    pub machine: Machine,
+    /// Target names of the layers that it placed.
+    pub layers: Vec<String>,
+    /// Memory in use when the rescue system was ready, in KiB.
+    pub memory_used_kib: Option<u64>,
+    /// What the rescue system, and the recovery, checked.
+    pub checks: Vec<CheckResult>,
+    /// The console, in the report's folder.
+    pub console: String,
+}
+
+/// The machine of a drill.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Machine {
+    /// `bios`, `uefi` or `secure-boot`.
+    pub firmware: String,
+    /// Its memory, in MiB.
+    pub memory_mib: u32,
+    /// Its empty disks, in bytes.
+    pub disks: Vec<u64>,
+}
+
+/// The drills of a host.
+#[derive(Clone, Debug)]
+pub struct Drills {
+    folder: PathBuf,
+}
+
+impl Drills {
+    /// The drills of `host`; none if nothing can have that name.
+    #[must_use]
+    pub fn of(site: &Site, host: &str) -> Option<Self> {
+        is_host_id(host).then(|| Self {
+            folder: site.state().join("drills").join(host),
+        })
+    }
+
+    /// The newest report.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn newest(&self) -> Result<Option<Report>, PrivateError> {
+        match self.names()?.pop() {
+            None => Ok(None),
+            Some(name) => private::read(&self.report(&name), REPORT_BYTES_MAX),
+        }
+    }
+
+    /// Keeps a report with its console, and lets the oldest go. Gives the report's file and the console's.
+    ///
+    /// # Errors
+    /// They cannot be written.
+    pub fn add(
+        &self,
+        report: &mut Report,
+        console: &Path,
+    ) -> Result<(PathBuf, PathBuf), PrivateError> {
+        let _lock = private::lock(&self.folder)?;
+        let name = name(report.started);
+        report.console = format!("{name}.console.log");
+        let (report_path, console_path) = (self.report(&name), self.folder.join(&report.console));
+        keep_console(console, &console_path).map_err(failed("keep", &console_path))?;
+        private::write(&report_path, report)?;
+        for path in [&console_path, &report_path] {
+            self.give(path).map_err(failed("give away", path))?;
+        }
+        let names = self.names()?;
+        for old in names.iter().rev().skip(KEPT) {
+            private::remove(&self.report(old))?;
+            private::remove(&self.folder.join(format!("{old}.console.log")))?;
+        }
+        Ok((report_path, console_path))
+    }
+
+    /// Names of the reports, the oldest first.
+    fn names(&self) -> Result<Vec<String>, PrivateError> {
+        let mut names = private::names(&self.folder)?;
+        names.sort();
+        Ok(names)
+    }
+
+    fn report(&self, name: &str) -> PathBuf {
+        self.folder.join(format!("{name}.json"))
+    }
+
+    /// What root makes belongs to the site's user.
+    fn give(&self, path: &Path) -> io::Result<()> {
+        let drills = self.folder.parent().unwrap_or(&self.folder);
+        let state = drills.parent().unwrap_or(drills);
+        let state = File::open(state)?;
+        for path in [drills, &self.folder, path] {
+            owner::as_folder(&File::open(path)?, &state)?;
+        }
+        Ok(())
+    }
+}
+
+impl Report {
+    /// What a doctor needs of it.
+    #[must_use]
+    pub fn in_short(self) -> LastDrill {
+        LastDrill {
+            time: self.started,
+            passed: self.passed,
+            what: self.what,
+        }
+    }
+}
+
+/// Copies the end of a console, for the owner alone.
+fn keep_console(from: &Path, to: &Path) -> io::Result<()> {
+    use std::io::{Read as _, Seek as _, SeekFrom};
+    let mut source = File::open(from)?;
+    let bytes = source.metadata()?.len();
+    source.seek(SeekFrom::Start(bytes.saturating_sub(CONSOLE_BYTES_MAX)))?;
+    let folder = to.parent().unwrap_or(Path::new("."));
+    let mut file = tempfile::Builder::new()
+        .prefix(".new-")
+        .tempfile_in(folder)?;
+    io::copy(&mut source.take(CONSOLE_BYTES_MAX), file.as_file_mut())?;
+    file.as_file().sync_all()?;
+    file.persist(to).map_err(|error| error.error)?;
+    fs::File::open(folder)?.sync_all()
+}
+
+/// Names sort as times do: `20260601t020000z`.
+fn name(time: Timestamp) -> String {
+    time.strftime("%Y%m%dt%H%M%Sz").to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture;
+    use std::os::unix::fs::PermissionsExt as _;
+    use towline_contract::Digest;
+
+    fn report(started: Timestamp, passed: bool) -> Report {
+        Report {
+            format: DRILL_FORMAT,
+            host: "web1".into(),
+            session: Chosen {
+                target: "host/web1/s1/all".into(),
+                digest: Digest::of(b"s1"),
+                time: started,
+                captured: started,
+                agent: "restic".into(),
+                agent_session: "4bba301e".into(),
+            },
+            restore: false,
+            started,
+            seconds: 31,
+            passed,
+            what: "the rescue system is ready".into(),
+            machine: Machine {
+                firmware: "bios".into(),
+                memory_mib: 1024,
+                disks: vec![1 << 30],
+            },
+            layers: vec![],
+            memory_used_kib: Some(1),
+            checks: vec![],
+            console: String::new(),
+        }
+    }
+
+    #[test]
+    fn the_newest_drill_is_found_and_only_so_many_are_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let start: Timestamp = "2026-06-01T02:00:00Z".parse().unwrap();
+        let site = fixture::site(&dir.path().join("site"), start);
+        let drills = Drills::of(&site, "web1").unwrap();
+        assert_eq!(drills.newest().unwrap(), None);
+        let console = dir.path().join("console");
+        let padding = vec![b'x'; usize::try_from(CONSOLE_BYTES_MAX).unwrap()];
+        fs::write(&console, [b"begin".as_slice(), &padding, b"end"].concat()).unwrap();
+        for day in 0..12 {
+            let time = start + jiff::SignedDuration::from_hours(24 * day);
+            let mut report = report(time, day % 2 == 1);
+            let (_, kept) = drills.add(&mut report, &console).unwrap();
+            assert_eq!(drills.newest().unwrap(), Some(report));
+            let text = fs::read(&kept).unwrap();
+            assert_eq!(text.len() as u64, CONSOLE_BYTES_MAX);
+            assert!(text.ends_with(b"xend"));
+            assert_eq!(
+                fs::metadata(&kept).unwrap().permissions().mode() & 0o777,
+                0o600
+            );
+        }
+        let files = fs::read_dir(&drills.folder).unwrap();
+        assert_eq!(
+            files.count(),
+            2 * KEPT + 1,
+            "reports, consoles and the lock"
+        );
+        assert_eq!(drills.names().unwrap()[0], "20260603t020000z");
+    }
+
+    #[test]
+    fn a_host_cannot_be_named_out_of_the_folder() {
+        let dir = tempfile::tempdir().unwrap();
+        let site = fixture::site(&dir.path().join("site"), Timestamp::UNIX_EPOCH);
+        assert!(Drills::of(&site, "../hosts").is_none());
+    }
+}

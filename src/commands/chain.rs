@@ -1,0 +1,128 @@
+//! `towline chain check`: what a host would boot now, and what would keep it from being recovered.
+
+use anyhow::anyhow;
+use clap::{Args, Subcommand};
+use towline_contract::Timestamp;
+use towline_server::doctor::chain::{Chain, LayerRow};
+use towline_server::doctor::{Finding, look};
+
+use super::choice::ChoiceArgs;
+use super::doctor::line;
+use super::site::{SiteArgs, catalogue_failure};
+use crate::exit::{Exit, Failure, Outcome};
+use crate::one_line;
+
+/// What a host would boot
+#[derive(Args)]
+pub(crate) struct ChainArgs {
+    #[command(flatten)]
+    site: SiteArgs,
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// Show what a host would boot now: session, layers, agent, drivers,
+    /// memory, conflicts. Exit status 1 when it would not be recovered
+    Check {
+        /// Name of the host
+        host: String,
+        #[command(flatten)]
+        choice: ChoiceArgs,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Runs the subcommand.
+pub(crate) fn run(args: &ChainArgs) -> Outcome {
+    let What::Check { host, choice, json } = &args.what;
+    let (site, now) = (args.site.open()?, Timestamp::now());
+    let chain = look::chain(&site, host, &choice.choice(), now).map_err(catalogue_failure)?;
+    match json {
+        true => {
+            let text = serde_json::to_string_pretty(&chain).map_err(anyhow::Error::from)?;
+            println!("{text}");
+        }
+        false => print(&chain),
+    }
+    match chain.is_whole() {
+        true => Ok(()),
+        false => Err(Failure::new(
+            Exit::No,
+            anyhow!("host {host} would not be recovered as it should"),
+        )),
+    }
+}
+
+fn print(chain: &Chain) {
+    let show = |name: &str, value: &str| println!("{name:<12} {}", one_line(value));
+    show("host", &chain.host);
+    if let Some(row) = &chain.session {
+        show("session", &row.target);
+        if let Some(session) = &row.captured {
+            show("time", &session.time.to_string());
+            show("layout of", &session.captured.to_string());
+            let backup = &session.backup;
+            show(
+                "backup",
+                &format!("{} session {}", backup.agent, backup.session),
+            );
+        }
+    }
+    if let Some(agent) = &chain.agent {
+        let current = match agent.current.join(", ") {
+            names if names.is_empty() => String::new(),
+            names => format!(" ({names})"),
+        };
+        show(
+            "agent",
+            &format!("{} then, {} now{current}", agent.then, agent.now),
+        );
+    }
+    for layer in &chain.layers {
+        show("layer", &in_words(layer));
+    }
+    if !chain.layers.is_empty() {
+        let memory = &chain.memory;
+        let mib = |kib: u64| kib >> 10;
+        let host = memory
+            .host_kib
+            .map_or("did not say".into(), |kib| format!("has {}", mib(kib)));
+        show(
+            "memory",
+            &format!(
+                "about {} MiB in place, {} by kexec; the host {host}",
+                mib(memory.in_place_kib),
+                mib(memory.kexec_kib)
+            ),
+        );
+        let (needed, missing) = (&chain.drivers.needed, chain.drivers.missing.len());
+        let there = needed.len() - missing;
+        show(
+            "drivers",
+            &format!("{there} of {}: {}", needed.len(), needed.join(", ")),
+        );
+    }
+    print_findings(&chain.host, &chain.findings);
+}
+
+fn print_findings(host: &str, findings: &[Finding]) {
+    for finding in findings {
+        println!("{}", line(host, finding));
+    }
+}
+
+fn in_words(layer: &LayerRow) -> String {
+    let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+    let day = layer.created.strftime("%Y-%m-%d");
+    format!(
+        "{}  {:.1} MiB, {:.1} in memory, of {day}, {} days ago",
+        layer.target,
+        mib(layer.stored_bytes),
+        mib(layer.memory_bytes),
+        layer.age_days
+    )
+}

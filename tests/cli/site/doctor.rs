@@ -1,0 +1,160 @@
+//! `towline chain check` and `towline doctor` say what would keep a host from being recovered, by their exit status too.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+
+use serde_json::Value;
+
+use super::World;
+use super::recoveries::{HOST, put_credentials, world};
+
+/// Exit status and stdout.
+fn said(world: &World, arguments: &[&str]) -> (Option<i32>, String) {
+    let output = world.run(arguments);
+    let text = String::from_utf8(output.stdout).expect("UTF-8");
+    (output.status.code(), text)
+}
+
+#[track_caller]
+fn says(world: &World, arguments: &[&str], exit: i32, parts: &[&str]) {
+    let (code, text) = said(world, arguments);
+    assert_eq!(code, Some(exit), "{arguments:?}: {text}");
+    for part in parts {
+        assert!(text.contains(part), "{part:?} is not in: {text}");
+    }
+}
+
+fn chmod(world: &World, file: &str, mode: u32) {
+    let path = world.site().join(file);
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("a mode");
+}
+
+#[test]
+fn a_chain_is_shown_with_session_layers_agent_and_memory() {
+    let world = world();
+    says(
+        &world,
+        &["chain", "check", HOST],
+        0,
+        &[
+            "host/web1/s2/amd64",
+            "restic session bbbb2222",
+            "0.14.0 then, 1 now",
+            "kernel/debian/1/amd64",
+            "base/debian/1/amd64",
+            "the host has 1024",
+        ],
+    );
+    let (code, text) = said(
+        &world,
+        &["chain", "check", HOST, "--session", "aaaa1111", "--json"],
+    );
+    assert_eq!(code, Some(0));
+    let chain: Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!(chain["session"]["target"], "host/web1/s1/amd64");
+    assert_eq!(chain["layers"].as_array().map(Vec::len), Some(4));
+    assert_eq!(chain["findings"].as_array().map(Vec::len), Some(0));
+}
+
+#[test]
+fn a_chain_that_would_not_be_recovered_is_said_with_the_reason_and_exit_status_1() {
+    let world = world();
+    let before = ["chain", "check", HOST, "--at", "2020-01-01T00:00:00Z"];
+    says(&world, &before, 1, &["PROBLEM web1: ", "at or before"]);
+    says(
+        &world,
+        &["chain", "check", "web9"],
+        1,
+        &["no host called \"web9\""],
+    );
+    world.succeeds(&["catalogue", "retire", "agent/restic", "1"]);
+    let agent = ["PROBLEM web1: ", "agent \"restic\"", "towline publish"];
+    says(&world, &["chain", "check", HOST], 1, &agent);
+    says(&world, &["doctor"], 1, &agent);
+}
+
+#[test]
+fn a_site_whose_hosts_could_be_recovered_is_well_and_warnings_change_no_exit_status() {
+    let world = world();
+    says(
+        &world,
+        &["doctor"],
+        0,
+        &[
+            "WARNING site: the root key keys/root-1.key is on this machine",
+            "WARNING web1: its recovery was never tried",
+            "OK 1 of 1 hosts could be recovered now",
+        ],
+    );
+    let (code, text) = said(&world, &["doctor", HOST, "--json"]);
+    assert_eq!(code, Some(0));
+    let report: Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!(report["well"], true);
+    assert_eq!(report["hosts"][0]["recoverable"], true);
+    world.refuses(
+        &["doctor", "web9"],
+        1,
+        &["no host called \"web9\"", "host list"],
+    );
+}
+
+#[test]
+fn each_problem_is_one_line_with_host_and_next_step() {
+    let world = world();
+    let config = world.site().join("towline.toml");
+    let text = fs::read_to_string(&config).expect("a configuration");
+    fs::write(
+        &config,
+        text.replace("session_hours = 48", "session_hours = 1"),
+    )
+    .expect("written");
+    chmod(&world, "keys/plan.key", 0o644);
+    let secret = put_credentials(&world, "token", "x");
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o644)).expect("a mode");
+    let base = world.succeeds(&["catalogue", "list", "--json"]);
+    let list: Value = serde_json::from_str(&base).expect("JSON");
+    let rows = list.as_array().expect("a list").iter();
+    let is_base = |it: &&Value| {
+        it["target"]
+            .as_str()
+            .is_some_and(|it| it.starts_with("base/"))
+    };
+    let base = rows.clone().find(is_base).expect("a base");
+    let digest = base["digest"].as_str().expect("a digest");
+    fs::remove_file(world.site().join("store/layers").join(digest)).expect("removed");
+
+    let (code, text) = said(&world, &["doctor"]);
+    assert_eq!(code, Some(1), "{text}");
+    for part in [
+        "PROBLEM site: the key keys/plan.key cannot be used",
+        "PROBLEM web1: its newest session is 2 hours old, and 1 are allowed",
+        "PROBLEM web1: no recovery is opened: ",
+        "PROBLEM web1: the store does not have the",
+    ] {
+        let line = text.lines().find(|it| it.starts_with(part));
+        let line = line.unwrap_or_else(|| panic!("{part:?} is not in: {text}"));
+        assert!(line.contains(" — "), "{line}");
+    }
+    assert!(!text.contains("OK "), "{text}");
+    let first_warning = text.lines().position(|it| it.starts_with("WARNING"));
+    let last_problem = text.lines().filter(|it| it.starts_with("PROBLEM")).count();
+    assert_eq!(
+        first_warning,
+        Some(last_problem),
+        "problems come first: {text}"
+    );
+}
+
+#[test]
+fn a_catalogue_that_was_changed_by_hand_is_a_problem_of_the_site() {
+    let world = world();
+    let path = world.site().join("store/metadata/timestamp.json");
+    let text = fs::read_to_string(&path).expect("a timestamp");
+    fs::write(&path, text.replace("\"version\":", "\"version\": 9")).expect("written");
+    says(
+        &world,
+        &["doctor"],
+        1,
+        &["PROBLEM site: the catalogue in the store is not trusted"],
+    );
+}
