@@ -38,6 +38,9 @@ enum Command {
     Recovery(commands::recovery::RecoveryArgs),
     Chain(commands::chain::ChainArgs),
     Doctor(commands::doctor::DoctorArgs),
+    Drill(commands::drill::DrillArgs),
+    #[command(hide = true)]
+    DrillPipe(commands::drill::PipeArgs),
     /// The whole story on this machine, in QEMU: site, layers, medium, boot.
     Demo(commands::demo::DemoArgs),
 }
@@ -67,6 +70,8 @@ fn run(command: Command, quiet: bool) -> Outcome {
         Command::Recovery(args) => commands::recovery::run(&args, quiet),
         Command::Chain(args) => commands::chain::run(&args),
         Command::Doctor(args) => commands::doctor::run(&args),
+        Command::Drill(args) => commands::drill::run(&args, quiet),
+        Command::DrillPipe(args) => commands::drill::run_pipe(&args),
         Command::Demo(args) => commands::demo::run(&args),
     }
 }

@@ -7,7 +7,8 @@ use towline_contract::manifest::Kind;
 use towline_contract::plan::{BootPlan, HandOver, PLAN_FORMAT, PLAN_TYPE, PlanLayer, TimestampRef};
 
 use crate::catalogue::Published;
-use crate::config::{Config, HandOverChoice};
+use crate::config::{Config, HandOverChoice, Trial};
+use crate::recoveries::Chosen;
 use crate::sessions;
 
 mod recovery;
@@ -38,6 +39,9 @@ pub fn plan(
     config: &Config,
     moment: &Moment,
 ) -> Result<BootPlan, Refusal> {
+    if let Some((trial, session)) = trial(request, config) {
+        return recovery::on_trial(request, layers, config, moment, trial, session);
+    }
     let boot = Boot {
         request,
         layers,
@@ -52,6 +56,13 @@ pub fn plan(
         chain.push(sessions::newest(own).ok_or_else(|| sessions::unknown(host))?);
     }
     boot.plan(kernel, chain, moment)
+}
+
+/// The drill that this machine is for, and its session.
+fn trial<'a>(request: &PlanRequest, config: &'a Config) -> Option<(&'a Trial, &'a Chosen)> {
+    let trial = config.trial.as_ref()?;
+    let session = trial.session.as_ref()?;
+    (request.host.as_ref() == Some(&trial.host)).then_some((trial, session))
 }
 
 /// One machine's request, and what it is answered from.

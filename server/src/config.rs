@@ -228,6 +228,8 @@ pub struct Trial {
     pub host: String,
     /// The session; none in a drill that restores, which has a code as any recovery has.
     pub session: Option<Chosen>,
+    /// Where its machine's events go.
+    pub events: PathBuf,
 }
 
 /// Most hours that a client certificate may be valid: a week. Nobody withdraws one.

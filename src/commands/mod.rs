@@ -7,6 +7,7 @@ pub(crate) mod chain;
 mod choice;
 pub(crate) mod demo;
 pub(crate) mod doctor;
+pub(crate) mod drill;
 pub(crate) mod host;
 pub(crate) mod init;
 pub(crate) mod layer;

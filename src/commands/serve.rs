@@ -56,7 +56,7 @@ fn ready(bound: http::Bound) {
 }
 
 /// Completes when the process is asked to end.
-async fn stop() {
+pub(crate) async fn stop() {
     match (
         signal(SignalKind::terminate()),
         signal(SignalKind::interrupt()),

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::{Firmware, Machine, MachineError, Start, Writes};
+use crate::{Firmware, GUEST_SEES, Machine, MachineError, Reach, Start, Writes};
 
 /// Debian's OVMF (package ovmf): code, and variables to copy.
 const UEFI: [&str; 2] = [
@@ -33,7 +33,7 @@ impl Machine {
             "-no-reboot",
         ]);
         add(&["-serial", "stdio"]);
-        add(&["-nic", &format!("user,model={}", self.network_card)]);
+        add(&["-nic", &self.network()]);
         add(&["-device", "virtio-rng-pci"]);
         if let Some(rtc) = &self.rtc {
             add(&["-rtc", &format!("base={rtc}")]);
@@ -42,7 +42,7 @@ impl Machine {
             Firmware::Bios => add(&["-machine", "q35"]),
             Firmware::Uefi => {
                 add(&["-machine", "q35"]);
-                add(&flash(UEFI, folder)?.each_ref().map(String::as_str));
+                add(&self.flash(UEFI, folder)?.each_ref().map(String::as_str));
             }
             Firmware::SecureBoot => {
                 add(&[
@@ -51,7 +51,10 @@ impl Machine {
                     "-global",
                     "driver=cfi.pflash01,property=secure,value=on",
                 ]);
-                add(&flash(SECURE_BOOT, folder)?.each_ref().map(String::as_str));
+                add(&self
+                    .flash(SECURE_BOOT, folder)?
+                    .each_ref()
+                    .map(String::as_str));
             }
         }
         match &self.start {
@@ -125,21 +128,42 @@ impl Machine {
         list.extend(self.more.iter().cloned());
         Ok(list)
     }
-}
 
-/// The two flash chips; the variables are a copy, so that nothing outlives the machine.
-fn flash([code, variables]: [&str; 2], folder: &Path) -> Result<[String; 4], MachineError> {
-    let copy = folder.join("efi-variables.fd");
-    fs::copy(variables, &copy).map_err(|cause| MachineError::Prepare {
-        path: variables.into(),
-        cause,
-    })?;
-    Ok([
-        "-drive".into(),
-        format!("if=pflash,unit=0,format=raw,readonly=on,file={code}"),
-        "-drive".into(),
-        format!("if=pflash,unit=1,format=raw,file={}", file(&copy)),
-    ])
+    fn network(&self) -> String {
+        let card = format!("user,model={}", self.network_card);
+        match &self.reach {
+            Reach::Everything => card,
+            Reach::Only { port, command } => {
+                // QEMU forwards no port of its own address: it gets another one, for DHCP.
+                let command = command.replace(',', ",,");
+                format!(
+                    "{card},restrict=on,host=10.0.2.9,guestfwd=tcp:{GUEST_SEES}:{port}-cmd:{command}"
+                )
+            }
+        }
+    }
+
+    /// The two flash chips. The variables are a copy of the firmware's own, which nobody changes.
+    fn flash(
+        &self,
+        [code, variables]: [&str; 2],
+        folder: &Path,
+    ) -> Result<[String; 4], MachineError> {
+        let own = folder.join("efi-variables.fd");
+        let copy = self.efi_variables.as_ref().unwrap_or(&own);
+        if !copy.exists() {
+            fs::copy(variables, copy).map_err(|cause| MachineError::Prepare {
+                path: variables.into(),
+                cause,
+            })?;
+        }
+        Ok([
+            "-drive".into(),
+            format!("if=pflash,unit=0,format=raw,readonly=on,file={code}"),
+            "-drive".into(),
+            format!("if=pflash,unit=1,format=raw,file={}", file(copy)),
+        ])
+    }
 }
 
 /// A path as a value in a list of QEMU options: commas are doubled.

@@ -67,6 +67,24 @@ pub enum Writes {
     Refused,
 }
 
+/// What a machine reaches by its network card.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// What this machine reaches.
+    Everything,
+    /// Nothing but one port of [`GUEST_SEES`].
+    Only {
+        /// The port.
+        port: u16,
+        /// A command, words split at blanks, that is started for each connection: its standard input and output are the
+        /// connection.
+        command: String,
+    },
+}
+
+/// The address of this machine as the guest sees it.
+pub const GUEST_SEES: &str = "10.0.2.2";
+
 /// A machine to start.
 #[derive(Clone, Debug)]
 pub struct Machine {
@@ -82,6 +100,10 @@ pub struct Machine {
     pub disks: Vec<Disk>,
     /// Model of the network card, as QEMU names it.
     pub network_card: String,
+    /// What it reaches.
+    pub reach: Reach,
+    /// File of the UEFI variables, made when it is not there; gone with the machine when absent.
+    pub efi_variables: Option<PathBuf>,
     /// What the real-time clock says at the start (`2012-01-01T00:00:00`, UTC); this machine's time when absent.
     pub rtc: Option<String>,
     /// Where the whole console is recorded.
@@ -139,6 +161,8 @@ impl Machine {
             disk_gib: Some(8),
             disks: Vec::new(),
             network_card: "virtio-net-pci".into(),
+            reach: Reach::Everything,
+            efi_variables: None,
             rtc: None,
             console_log,
             more: Vec::new(),

@@ -8,7 +8,7 @@ use towline_contract::recovery::{CredentialsRef, Order, Recover};
 
 use super::{Boot, Moment, Refusal, newest, refusal};
 use crate::catalogue::Published;
-use crate::config::Config;
+use crate::config::{Config, Trial};
 use crate::recoveries::{Chosen, Recovery};
 
 /// What is made for one boot of a recovery.
@@ -83,6 +83,27 @@ pub fn recovery(
             credentials: Some(secrets.credentials),
             report_token: secrets.report_token,
         })),
+        ..boot.plan(chain[0], chain.to_vec(), moment)?
+    })
+}
+
+/// The plan of a drill: the chain of a recovery of `session`, without an order and without secrets.
+pub(super) fn on_trial(
+    request: &PlanRequest,
+    layers: &[Published],
+    config: &Config,
+    moment: &Moment,
+    trial: &Trial,
+    session: &Chosen,
+) -> Result<BootPlan, Refusal> {
+    let chain = recovery_chain(request, layers, config, session)?;
+    let boot = Boot {
+        request,
+        layers,
+        config,
+    };
+    Ok(BootPlan {
+        recovery: trial.id.clone(),
         ..boot.plan(chain[0], chain.to_vec(), moment)?
     })
 }

@@ -315,3 +315,37 @@ mod recoveries {
         assert!(refusal.message.contains("how a session is restored"));
     }
 }
+
+#[test]
+fn the_machine_of_a_drill_is_given_the_sessions_own_chain_and_no_order() {
+    let mut catalogue = catalogue();
+    newer(&mut catalogue, Kind::Host, "example", "s2");
+    catalogue.push(published(Kind::Agent, "borg", "1"));
+    let restore = r#"{"restore": ["restic"]}"#;
+    catalogue[0].manifest.agent = Some(serde_json::from_str(restore).unwrap());
+    let time = moment().now;
+    catalogue[2].manifest.session = Some(session(time, time));
+    let mut config = config();
+    config.trial = Some(Trial {
+        id: "d-07".into(),
+        host: "example".into(),
+        session: crate::recoveries::open::chosen(&catalogue[2]),
+        events: "events.jsonl".into(),
+    });
+    let found = plan(&request(Some("example")), &catalogue, &config, &moment()).unwrap();
+    let expected = [
+        "kernel/debian/6.1/amd64",
+        "base/debian/12/amd64",
+        "agent/restic/0.14/amd64",
+        "host/example/s1/amd64",
+    ];
+    assert_eq!(
+        targets(&found),
+        expected,
+        "not the newest session, and its agent alone"
+    );
+    assert_eq!((found.recovery.as_str(), found.order), ("d-07", None));
+    // What it is not for is answered as ever.
+    let other = plan(&request(Some("other")), &catalogue, &config, &moment()).unwrap();
+    assert_ne!(other.recovery, "d-07");
+}

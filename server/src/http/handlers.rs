@@ -62,8 +62,12 @@ impl State {
     /// The plan's key cannot be read.
     pub(super) fn open(site: Site, clock: Clock) -> Result<Self, SiteError> {
         let plan_key = keys::read(&site.key_path("plan"))?;
-        let events = Log::new(site.events());
-        hosts::start(&site);
+        let trial = site.config.trial.as_ref();
+        let events = Log::new(trial.map_or_else(|| site.events(), |it| it.events.clone()));
+        // A drill's server is beside the site's own, which may be looking at a session just now.
+        if site.config.trial.is_none() {
+            hosts::start(&site);
+        }
         Ok(Self {
             recoveries: site.recoveries(),
             tries: Mutex::default(),
@@ -225,6 +229,10 @@ fn plan(state: &State, peer: IpAddr, body: &[u8]) -> Result<Response<Body>, Faul
 /// nothing.
 fn wants_code(state: &State, request: &PlanRequest, now: Timestamp) -> bool {
     let (host, machine) = (request.host.as_deref(), &request.machine);
+    let trial = state.site.config.trial.as_ref();
+    if trial.is_some_and(|it| it.session.is_some()) {
+        return false;
+    }
     match state.recoveries.all(now) {
         Ok(all) => all.iter().any(|it| it.wants_code(host, machine, now)),
         Err(error) => {

@@ -12,6 +12,7 @@ use towline_server::recoveries::{Chosen, Options, RecoveriesError, Recovery, Sta
 
 use super::site::SiteArgs;
 use crate::exit::{Exit, Failure, Outcome};
+pub(crate) use open::{open as open_recovery, refused};
 
 /// Recover a host: open a recovery and print its code, follow it, close it
 #[derive(Args)]
@@ -152,7 +153,7 @@ fn print_json(document: &impl Serialize) -> Outcome {
 }
 
 /// An error of the recoveries' files, with its exit code and next step.
-fn failure(error: RecoveriesError) -> Failure {
+pub(crate) fn failure(error: RecoveriesError) -> Failure {
     match error {
         RecoveriesError::Unknown(_) => {
             Failure::new(Exit::No, error).next("towline recovery list --all shows them")

@@ -14,7 +14,7 @@ use towline_server::compose::{self, Refusal};
 use towline_server::credentials::dates::{self, GoodUntil};
 use towline_server::credentials::{self, CredentialsError, client_ca};
 use towline_server::recoveries::open::{Wanted, chosen};
-use towline_server::recoveries::{Options, Recovery};
+use towline_server::recoveries::{Chosen, Options, Recovery};
 use towline_server::sessions::{self, Rules};
 use towline_server::site::{Site, offset};
 
@@ -99,21 +99,14 @@ pub(super) fn run(site: &Site, args: &OpenArgs, quiet: bool) -> Outcome {
     layers.extend(own.map_err(catalogue_failure)?);
     let session = session(site, &layers, args)?;
     let chain = chain(site, &layers, session)?;
-    let files = credentials::check(site, &args.host).map_err(credentials_failure)?;
-    let authority = client_ca::create(&site.authority(), offset(now));
-    authority.map_err(|error| credentials_failure(error.into()))?;
-    let wanted = Wanted {
-        session: chosen(session).ok_or_else(|| anyhow!("{} has no session", session.target))?,
-        host: args.host.clone(),
-        life: Duration::from_secs(3600 * u64::from(args.hours)),
-        options: Options {
-            unattended: args.unattended,
-            overwrite: args.overwrite,
-            then: args.then.into(),
-        },
-        by: operator(),
+    let chosen = chosen(session).ok_or_else(|| anyhow!("{} has no session", session.target))?;
+    let options = Options {
+        unattended: args.unattended,
+        overwrite: args.overwrite,
+        then: args.then.into(),
     };
-    let (recovery, code) = site.recoveries().open(wanted, now).map_err(failure)?;
+    let life = Duration::from_secs(3600 * u64::from(args.hours));
+    let (recovery, code, files) = open(site, &args.host, chosen, options, life, now)?;
     let certificates = dates::of(site);
     if !quiet {
         warn(&certificates, now);
@@ -126,6 +119,29 @@ pub(super) fn run(site: &Site, args: &OpenArgs, quiet: bool) -> Outcome {
             Ok(())
         }
     }
+}
+
+/// Opens a recovery, once it is seen that its machine could be given what it needs. Gives the names of the operator's files.
+pub(crate) fn open(
+    site: &Site,
+    host: &str,
+    session: Chosen,
+    options: Options,
+    life: Duration,
+    now: Timestamp,
+) -> Result<(Recovery, Code, Vec<String>), Failure> {
+    let files = credentials::check(site, host).map_err(credentials_failure)?;
+    let authority = client_ca::create(&site.authority(), offset(now));
+    authority.map_err(|error| credentials_failure(error.into()))?;
+    let wanted = Wanted {
+        session,
+        host: host.to_owned(),
+        life,
+        options,
+        by: operator(),
+    };
+    let (recovery, code) = site.recoveries().open(wanted, now).map_err(failure)?;
+    Ok((recovery, code, files))
 }
 
 fn session<'a>(
@@ -290,7 +306,8 @@ fn operator() -> String {
     named.unwrap_or_else(|| format!("user {}", rustix::process::getuid().as_raw()))
 }
 
-fn refused(refusal: Refusal) -> Failure {
+/// A refusal with its next step.
+pub(crate) fn refused(refusal: Refusal) -> Failure {
     let failure = Failure::new(Exit::No, anyhow!(refusal.message));
     match refusal.next {
         Some(next) => failure.next(next),
