@@ -3,6 +3,7 @@
 
 mod boots;
 mod clock;
+mod drill;
 mod flipped_bit;
 mod foreign_files;
 mod kexec;

@@ -170,3 +170,42 @@ impl Machine {
 fn file(path: &Path) -> String {
     path.display().to_string().replace(',', ",,")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_that_may_reach_one_port_is_cut_off_from_everything_else() {
+        let mut machine = Machine::new(Start::Disk, "console.log".into());
+        machine.reach = Reach::Only {
+            port: 8443,
+            command: "/usr/bin/nc 127.0.0.1,x 8443".into(),
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let arguments = machine.arguments(folder.path()).unwrap();
+        let nic = arguments.iter().position(|it| it == "-nic").unwrap();
+        let network = &arguments[nic + 1];
+        assert!(network.contains(",restrict=on,"), "{network}");
+        let forward = ",guestfwd=tcp:10.0.2.2:8443-cmd:/usr/bin/nc 127.0.0.1,,x 8443";
+        assert!(network.ends_with(forward), "{network}");
+    }
+
+    #[test]
+    fn uefi_variables_outlive_a_machine_only_in_a_file_of_their_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let firmware = folder.path().join("firmware.fd");
+        let kept = folder.path().join("kept.fd");
+        fs::write(&firmware, b"as shipped").unwrap();
+        let files = ["code.fd", firmware.to_str().unwrap()];
+        let mut machine = Machine::new(Start::Disk, "console.log".into());
+        machine.flash(files, folder.path()).unwrap();
+        assert!(!kept.exists());
+        machine.efi_variables = Some(kept.clone());
+        machine.flash(files, folder.path()).unwrap();
+        fs::write(&kept, b"with a boot entry").unwrap();
+        machine.flash(files, folder.path()).unwrap();
+        assert_eq!(fs::read(&kept).unwrap(), b"with a boot entry");
+        assert_eq!(fs::read(&firmware).unwrap(), b"as shipped");
+    }
+}

@@ -90,8 +90,11 @@ pub(crate) fn run(args: &DrillArgs, quiet: bool) -> Outcome {
     .map_err(|what| {
         Failure::new(Exit::Usage, anyhow!(what)).next("towline drill --help shows what can be set")
     })?;
-    machine::requirements(&plan)?;
+    if args.restore {
+        nobody_recovers(&site, &args.host)?;
+    }
     let medium = medium(&site, args)?;
+    machine::requirements(&plan)?;
     let scratch = tempfile::Builder::new()
         .prefix("towline-drill-")
         .tempdir()
@@ -134,6 +137,21 @@ fn session(
     }
 }
 
+/// Opening a recovery closes those that wait for their machine: an operator's must not be closed by a drill.
+fn nobody_recovers(site: &Site, host: &str) -> Outcome {
+    let now = Timestamp::now();
+    let all = site.recoveries().all(now).map_err(failure)?;
+    let open = all.iter().find(|it| it.host == host && !it.is_over());
+    let Some(open) = open else {
+        return Ok(());
+    };
+    let error = anyhow!("recovery {} of {} is open", open.id, host);
+    Err(Failure::new(Exit::No, error).next(format!(
+        "wait for its end, or close it: towline recovery close {}",
+        open.id
+    )))
+}
+
 /// The medium that is named, by the command or by the configuration.
 fn medium(site: &Site, args: &DrillArgs) -> Result<PathBuf, Failure> {
     let configured = site.config.drill.medium.as_ref();
@@ -163,7 +181,6 @@ impl Drill<'_> {
             let image = medium::stamped(self, medium, server.port, None)?;
             return watch::rescue(self, &image, &server);
         }
-        self.nobody_recovers()?;
         let server = Server::start(self.site, self.trial(None)?)?;
         let options = Options {
             unattended: true,
@@ -200,20 +217,5 @@ impl Drill<'_> {
             session,
             events: self.scratch.join("events.jsonl"),
         })
-    }
-
-    /// Opening a recovery closes those that wait for their machine: an operator's must not be closed by a drill.
-    fn nobody_recovers(&self) -> Outcome {
-        let now = Timestamp::now();
-        let all = self.site.recoveries().all(now).map_err(failure)?;
-        let open = all.iter().find(|it| it.host == self.host && !it.is_over());
-        let Some(open) = open else {
-            return Ok(());
-        };
-        let error = anyhow!("recovery {} of {} is open", open.id, self.host);
-        Err(Failure::new(Exit::No, error).next(format!(
-            "wait for its end, or close it: towline recovery close {}",
-            open.id
-        )))
     }
 }

@@ -26,6 +26,9 @@ const READY: &str = "towline: rescue system ready";
 /// What begins the message of a failure; cause and next step follow.
 const FAILED: &str = "towline: FAILED: ";
 
+/// What begins a warning.
+const WARNING: &str = "towline: warning: ";
+
 /// How long the rest of such a message is waited for.
 const MESSAGE_WAIT: Duration = Duration::from_secs(2);
 
@@ -50,7 +53,8 @@ enum Seen {
     Wanted,
     Failed(String),
     Off,
-    Late,
+    /// With its last warning, if there was one: what it waited for.
+    Late(Option<String>),
     Interrupted,
 }
 
@@ -196,7 +200,7 @@ fn follow(
         }
         let left = until.saturating_duration_since(Instant::now());
         if left.is_zero() {
-            return Ok(Seen::Late);
+            return Ok(Seen::Late(last_warning(running.seen())));
         }
         let line = running.wait_until("a line", LOOK_EVERY.min(left), |line| {
             show(drill, line);
@@ -212,7 +216,14 @@ fn follow(
             }
             Ok(_) => return Ok(Seen::Wanted),
             Err(MachineError::Deadline { .. }) => {}
-            Err(_) => return Ok(Seen::Off),
+            Err(_) => {
+                // A signal to the terminal's whole group ends QEMU too, perhaps before it is remembered here.
+                std::thread::sleep(LOOK_EVERY);
+                return Ok(match server.is_interrupted() {
+                    true => Seen::Interrupted,
+                    false => Seen::Off,
+                });
+            }
         }
     }
 }
@@ -239,15 +250,25 @@ fn message(console: &[String]) -> String {
     texts.join("; ").trim_start_matches("FAILED: ").to_owned()
 }
 
+/// What a machine that goes on trying says.
+fn last_warning(console: &[String]) -> Option<String> {
+    let mut lines = console.iter().rev();
+    lines.find_map(|it| Some(it.split_once(WARNING)?.1.to_owned()))
+}
+
 /// What kept the machine from being where `wanted` says.
 fn in_words(seen: Seen, drill: &Drill<'_>, wanted: &str) -> Result<String, Failure> {
     Ok(match seen {
         Seen::Failed(message) => message,
         Seen::Off | Seen::Wanted => format!("the machine went off before {wanted}"),
-        Seen::Late => format!(
-            "{} minutes went by before {wanted}",
-            drill.limit.as_secs() / 60
-        ),
+        Seen::Late(warning) => {
+            let minutes = drill.limit.as_secs() / 60;
+            let warning = warning.map(|it| format!("; its last warning: {it}"));
+            format!(
+                "{minutes} minutes went by before {wanted}{}",
+                warning.unwrap_or_default()
+            )
+        }
         Seen::Interrupted => {
             let error = anyhow!("the drill was interrupted; no report of it is kept");
             return Err(Failure::new(Exit::No, error));
@@ -287,7 +308,7 @@ fn events(path: &Path) -> Result<Vec<What>, Failure> {
 
 #[cfg(test)]
 mod tests {
-    use super::message;
+    use super::{last_warning, message};
 
     #[test]
     fn a_failure_is_told_with_its_causes_and_nothing_that_follows() {
@@ -299,9 +320,24 @@ mod tests {
             "     4.0 towline: What next? It tries again by itself in 30 s.",
         ];
         let console = console.map(str::to_owned);
+        assert_eq!(last_warning(&console), None);
         assert_eq!(
             message(&console),
             "https://10.0.2.2:1 cannot be reached; because: connection refused; next: check that the server runs"
+        );
+    }
+
+    #[test]
+    fn what_a_machine_waited_for_is_told_when_time_is_over() {
+        let console = [
+            "    21.7 towline: warning: restic does not answer, trying again in 10 s: no repository",
+            "    31.9 towline: warning: restic does not answer, trying again in 10 s: timeout",
+            "    32.0 towline:   something else",
+        ];
+        let told = last_warning(&console.map(str::to_owned)).unwrap();
+        assert_eq!(
+            told,
+            "restic does not answer, trying again in 10 s: timeout"
         );
     }
 }

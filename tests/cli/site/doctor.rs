@@ -2,11 +2,13 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::process::Command;
 
 use serde_json::Value;
+use towline_contract::session::Disk;
 
 use super::World;
-use super::recoveries::{HOST, put_credentials, world};
+use super::recoveries::{HOST, host, open, put_credentials, state, world};
 
 /// Exit status and stdout.
 fn said(world: &World, arguments: &[&str]) -> (Option<i32>, String) {
@@ -156,5 +158,69 @@ fn a_catalogue_that_was_changed_by_hand_is_a_problem_of_the_site() {
         &["doctor"],
         1,
         &["PROBLEM site: the catalogue in the store is not trusted"],
+    );
+}
+
+/// A site whose host has a disk in its newest session.
+fn world_with_a_disk() -> World {
+    let world = world();
+    let mut layer = host("s3", "cccc3333", 1);
+    let session = layer.manifest.session.as_mut().expect("a session");
+    session.hardware.disks = vec![Disk {
+        device: "/dev/sda".into(),
+        bytes: 1 << 30,
+        model: None,
+        serial: None,
+    }];
+    world.succeeds(&["publish", &world.written("s3", &layer)]);
+    world
+}
+
+#[test]
+fn a_drill_that_restores_does_not_close_an_operators_recovery() {
+    let world = world_with_a_disk();
+    let opened = open(&world, &[]);
+    let id = opened["id"].as_str().expect("an id");
+    world.refuses(
+        &["drill", HOST, "--restore"],
+        1,
+        &[id, "is open", &format!("towline recovery close {id}")],
+    );
+    assert_eq!(state(&world, &opened["id"])["state"]["is"], "opened");
+}
+
+#[test]
+fn a_drill_of_a_session_that_would_be_refused_ends_before_it_begins() {
+    let world = world();
+    world.refuses(
+        &["drill", HOST, "--session", "nope"],
+        1,
+        &["no session \"nope\""],
+    );
+    world.refuses(&["drill", HOST, "--restore"], 2, &["names no disks"]);
+    world.refuses(&["drill", HOST], 2, &["no medium is named", "drill"]);
+    let missing = ["drill", HOST, "--medium", "nowhere.iso"];
+    world.refuses(
+        &missing,
+        2,
+        &["there is no medium nowhere.iso", "media build"],
+    );
+    assert!(!world.site().join("state/drills").exists());
+}
+
+#[test]
+fn a_drill_without_qemu_says_which_package_has_it() {
+    let world = world();
+    let output = Command::new(env!("CARGO_BIN_EXE_towline"))
+        .args(["drill", HOST, "--medium", "towline.toml"])
+        .env("PATH", "/nowhere")
+        .current_dir(world.site())
+        .output()
+        .expect("towline runs");
+    let talk = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{talk}");
+    assert!(
+        talk.contains("a drill needs QEMU") && talk.contains("qemu-system-x86"),
+        "{talk}"
     );
 }

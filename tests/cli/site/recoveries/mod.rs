@@ -36,7 +36,7 @@ fn session(id: &str, hours_ago: i64) -> Session {
     serde_json::from_value(session).expect("a session")
 }
 
-fn host(version: &str, id: &str, hours_ago: i64) -> Layer {
+pub(super) fn host(version: &str, id: &str, hours_ago: i64) -> Layer {
     let name = format!("{HOST} {version}\n");
     let files = [("etc/hostname", 0o644, name.as_bytes())];
     let mut host = layer(Kind::Host, HOST, Compression::Zstd, &files);
@@ -88,12 +88,12 @@ pub(super) fn put_credentials(world: &World, name: &str, content: &str) -> PathB
     path
 }
 
-fn open(world: &World, more: &[&str]) -> Value {
+pub(super) fn open(world: &World, more: &[&str]) -> Value {
     let arguments = [&["recovery", "open", HOST, "--json"], more].concat();
     serde_json::from_str(&world.succeeds(&arguments)).expect("JSON")
 }
 
-fn state(world: &World, id: &Value) -> Value {
+pub(super) fn state(world: &World, id: &Value) -> Value {
     let shown = world.succeeds(&["recovery", "show", id.as_str().expect("an id"), "--json"]);
     serde_json::from_str(&shown).expect("JSON")
 }
