@@ -4,6 +4,7 @@
 //! port, beside the site's, so that nothing of the outside is needed until an agent restores. Without `--restore` no secret
 //! is used and nothing is written but the report; with it a real recovery is opened, and closed at the end in any case.
 
+mod console;
 mod machine;
 mod medium;
 mod pipe;

@@ -1,5 +1,6 @@
 use super::super::Level;
 use super::*;
+use crate::config::HandOverChoice;
 use crate::fixture::published;
 use towline_contract::manifest::Package;
 use towline_contract::session::{Backup, Hardware};
