@@ -2,7 +2,8 @@
 //!
 //! The kernel has unpacked every layer into the initramfs. Images lie in `/towline/images` and are stacked under an
 //! overlay; the plain files of the other layers are moved over them. Without images the initramfs is the root already.
-//! Whoever loaded the layers has checked them: stage 1 before kexec, or nobody, when a boot loader took public ones.
+//! Whoever loaded the layers has checked them, where each entry lies included: stage 1 before kexec ([`crate::place::kexec`]),
+//! or nobody, when a boot loader took public ones. Which layer brought a file cannot be told any more here.
 
 use std::convert::Infallible;
 use std::fs::{self, Metadata};

@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::mount::{MountFlags, mount};
+use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
 use super::PlaceError;
 use super::loop_device::attach;
@@ -25,8 +25,7 @@ pub fn image_order(mut images: Vec<PathBuf>) -> Vec<PathBuf> {
 pub fn mount_images(images: &[PathBuf], state: &Path) -> Result<PathBuf, PlaceError> {
     let mut lower = Vec::new();
     for image in image_order(images.to_vec()) {
-        let name = image.file_stem().unwrap_or_default();
-        let target = state.join("mounts").join(name);
+        let target = mount_point(&image, state);
         make(&target)?;
         mount_image(&image, &target)?;
         lower.push(target);
@@ -60,6 +59,22 @@ pub fn mount_images(images: &[PathBuf], state: &Path) -> Result<PathBuf, PlaceEr
     )
     .map_err(|errno| failed("stack images on", &root, errno.into()))?;
     Ok(root)
+}
+
+/// Unmounts what [`mount_images`] mounted, if anything; the memory of the images can be given back then.
+pub(super) fn unmount_images(images: &[PathBuf], state: &Path) {
+    let points = images.iter().map(|image| mount_point(image, state));
+    for point in std::iter::once(state.join("root")).chain(points) {
+        // Not mounted, when no plain layer came.
+        let _ = unmount(&point, UnmountFlags::DETACH);
+    }
+}
+
+/// Where an image is mounted.
+fn mount_point(image: &Path, state: &Path) -> PathBuf {
+    state
+        .join("mounts")
+        .join(image.file_stem().unwrap_or_default())
 }
 
 fn mount_image(image: &Path, target: &Path) -> Result<(), PlaceError> {
