@@ -52,10 +52,23 @@ impl From<stamp::Expired> for ExpiryPolicy {
     }
 }
 
+/// What a plan must be the answer to.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    /// The host that was asked for. When none was, the plan may be for any host, or for none.
+    pub host: Option<&'a str>,
+    /// Debian's name of the machine's architecture: the only one its layers may have, but for `all`.
+    pub architecture: &'a str,
+    /// No earlier time is believed.
+    pub floor: Timestamp,
+    /// What to do about metadata that is past its date.
+    pub expiry: ExpiryPolicy,
+}
+
 impl SignedView {
-    /// Verifies a plan: signed by the keys of the delegated role [`PLAN_ROLE`], an answer to `nonce`, made from this very
-    /// timestamp, asking only for layers of this view; then the dates of all metadata against the plan's time, which must
-    /// not be before `floor`.
+    /// Verifies a plan: signed by the keys of the delegated role [`PLAN_ROLE`], an answer to `nonce` and to what was asked,
+    /// made from this very timestamp, asking only for layers of this view; then the dates of all metadata against the
+    /// plan's time, which must not be before the floor.
     ///
     /// # Errors
     /// The first of these that does not hold.
@@ -67,8 +80,7 @@ impl SignedView {
         &self,
         bytes: &[u8],
         nonce: FreshNonce,
-        floor: Timestamp,
-        expiry: ExpiryPolicy,
+        asked: &Asked<'_>,
     ) -> Result<Verified<Chain>, TrustError> {
         let plan = self.signed_plan(bytes)?;
         if plan.nonce != nonce.0 {
@@ -77,12 +89,13 @@ impl SignedView {
                 wanted: nonce.0,
             });
         }
-        check_times(&plan, floor)?;
+        check_times(&plan, asked.floor)?;
         check_texts(&plan)?;
+        check_host(&plan, asked.host)?;
         self.check_timestamp(&plan)?;
-        let layers = chain::layers(self, &plan)?;
+        let layers = chain::layers(self, &plan, asked.architecture)?;
         let expired = self.check_expiry(plan.time);
-        if !expired.is_empty() && expiry == ExpiryPolicy::Refuse {
+        if !expired.is_empty() && asked.expiry == ExpiryPolicy::Refuse {
             return Err(TrustError::Expired(expired));
         }
         Ok(Verified::new(Chain {
@@ -167,6 +180,17 @@ fn check_texts(plan: &BootPlan) -> Result<(), TrustError> {
         return Err(malformed("it orders a recovery and names no host".into()));
     }
     Ok(())
+}
+
+/// A machine that is to become one host is not made another, however well the plan is signed.
+fn check_host(plan: &BootPlan, asked: Option<&str>) -> Result<(), TrustError> {
+    match asked {
+        Some(wanted) if plan.host.as_deref() != Some(wanted) => Err(TrustError::AnotherHost {
+            found: plan.host.clone(),
+            wanted: wanted.to_owned(),
+        }),
+        _ => Ok(()),
+    }
 }
 
 fn malformed(why: String) -> TrustError {

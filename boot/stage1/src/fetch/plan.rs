@@ -8,7 +8,8 @@ use towline_contract::limits::{CREDENTIALS_BYTES_MAX, PLAN_BYTES_MAX};
 use towline_contract::recovery::Code;
 use towline_contract::stamp::Settings;
 use towline_contract::trust::{
-    Chain, Credentials, ExpiryPolicy, FreshNonce, SignedView, TIMESTAMP_FILE, TrustedRoot, Verified,
+    Asked, Chain, Credentials, ExpiryPolicy, FreshNonce, SignedView, TIMESTAMP_FILE, TrustedRoot,
+    Verified,
 };
 
 use zeroize::Zeroizing;
@@ -32,6 +33,18 @@ pub struct Ask {
     pub floor: Timestamp,
     /// What to do about metadata that is past its date.
     pub expiry: ExpiryPolicy,
+}
+
+impl Ask {
+    /// What a plan must be the answer to.
+    fn asked(&self) -> Asked<'_> {
+        Asked {
+            host: self.request.host.as_deref(),
+            architecture: &self.request.architecture,
+            floor: self.floor,
+            expiry: self.expiry,
+        }
+    }
 }
 
 /// A verified plan, and what came with it.
@@ -170,7 +183,7 @@ async fn from(
     let since = Instant::now();
     let view = view(&mut connection, root, ask.request.host.as_deref()).await?;
     let chain = view
-        .plan(&answer, nonce, ask.floor, ask.expiry)
+        .plan(&answer, nonce, &ask.asked())
         .map_err(|cause| FetchError::untrusted(server, cause))?;
     let credentials = chain
         .credentials(credentials)
