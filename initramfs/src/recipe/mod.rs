@@ -14,7 +14,7 @@ use serde::Deserialize;
 use toml::Spanned;
 use towline_contract::Timestamp;
 use towline_contract::agent::Agent;
-use towline_contract::manifest::{Check, Compression, Kind, Placement};
+use towline_contract::manifest::{Check, Compression, Kind, Part, Placement};
 use towline_contract::session::Session;
 
 pub use sources::*;
@@ -157,6 +157,23 @@ struct Raw {
     check: Vec<Check>,
 }
 
+impl Raw {
+    /// What the kind may not have is told before anything is built.
+    fn check_parts(&self, at: &Place<'_>) -> Result<(), RecipeError> {
+        let parts = [
+            (Part::Agent, self.agent.is_some()),
+            (Part::Checks, !self.check.is_empty()),
+            (Part::Image, self.form == Some(Form::Image)),
+            (Part::Replaceable, !self.replaceable.is_empty()),
+        ];
+        let mut there = parts.into_iter().filter(|(_, is_there)| *is_there);
+        match there.find_map(|(part, _)| part.refusal(self.kind)) {
+            Some(why) => Err(at.error(0, &format!("a {} layer is refused: {why}", self.kind))),
+            None => Ok(()),
+        }
+    }
+}
+
 impl Recipe {
     /// Reads the recipe at `path`. `settings` are the values of its variables.
     ///
@@ -183,6 +200,7 @@ impl Recipe {
         let raw: Raw = toml::from_str(text).map_err(|cause| {
             at.error(cause.span().map_or(0, |span| span.start), cause.message())
         })?;
+        raw.check_parts(&at)?;
         let variables = Variables(settings);
         let form = raw.form.unwrap_or(match raw.kind {
             Kind::Kernel | Kind::Base => Form::Image,

@@ -55,6 +55,22 @@ fn a_missing_field_is_named() {
 }
 
 #[test]
+fn a_recipe_with_a_part_of_another_kind_is_refused() {
+    let head = |kind: &str| format!("kind = \"{kind}\"\nname = \"test\"\nversion = \"1\"\n");
+    let check = "[[check]]\nname = \"it works\"\ncommand = [\"sh\", \"-c\", \"true\"]\n";
+    for (kind, part, name) in [
+        ("host", check, "checks"),
+        ("base", "[agent]\nrestore = [\"restic\"]\n", "agent"),
+        ("agent", "form = \"image\"\n", "image"),
+        ("agent", "replaceable = [\"etc/passwd\"]\n", "replaceable"),
+    ] {
+        let text = refusal(&format!("{}{part}", head(kind)));
+        let words = format!("a {kind} layer is refused: it has {name:?}");
+        assert!(text.contains(&words), "{text}");
+    }
+}
+
+#[test]
 fn a_level_that_the_compression_does_not_have_is_refused() {
     let text = refusal(&format!(
         "{HEAD}form = \"files\"\ncompression = \"gzip\"\nlevel = 19\n"
