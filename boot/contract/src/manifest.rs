@@ -8,6 +8,7 @@ mod parts;
 use serde::{Deserialize, Serialize};
 
 use crate::agent::Agent;
+use crate::handover::IMAGES_DIR;
 use crate::session::Session;
 use crate::{Digest, Timestamp, limits};
 
@@ -81,8 +82,8 @@ pub enum Placement {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Image {
-    /// Name of the image's entry in the archive: `towline/images/NN-KIND.squashfs`. Images are stacked by `NN`, the
-    /// higher over the lower.
+    /// Name of the image's entry in the archive: `towline/images/NN-KIND.squashfs`, of two digits and the layer's own kind.
+    /// The digits are for people: images are stacked in the chain's order, the base's over the kernel's.
     pub path: String,
     /// Size of the squashfs, in bytes.
     pub bytes: u64,
@@ -272,6 +273,9 @@ impl Manifest {
     }
 
     fn inconsistency(&self) -> Option<String> {
+        if let Some(misplaced) = parts::misplaced(self) {
+            return Some(misplaced);
+        }
         let chunks = self.stored_bytes.div_ceil(limits::CHUNK_BYTES);
         if !is_word(&self.name, "")
             || !is_word(&self.version, "~:_")
@@ -307,6 +311,14 @@ impl Manifest {
             }
         }
         if let Some(image) = &self.image
+            && image_kind(&image.path) != Some(self.kind)
+        {
+            return Some(format!(
+                "its image is {:?}, and must be {IMAGES_DIR}/NN-{}.squashfs with two digits",
+                image.path, self.kind
+            ));
+        }
+        if let Some(image) = &self.image
             && image.bytes > self.unpacked_bytes
         {
             return Some(format!(
@@ -317,8 +329,18 @@ impl Manifest {
         if self.kind == Kind::Kernel && self.kernel_release.is_none() {
             return Some("a kernel layer must say its kernel_release".into());
         }
-        parts::misplaced(self)
+        None
     }
+}
+
+/// The kind of the layer whose image has this name in an archive; `None` for names that no image may have.
+#[must_use]
+pub fn image_kind(path: &str) -> Option<Kind> {
+    let name = path.strip_prefix(IMAGES_DIR)?.strip_prefix('/')?;
+    let (number, kind) = name.strip_suffix(".squashfs")?.split_once('-')?;
+    let two_digits = number.len() == 2 && number.bytes().all(|it| it.is_ascii_digit());
+    let mut kinds = Part::Image.kinds().iter().copied();
+    kinds.find(|it| two_digits && it.as_str() == kind)
 }
 
 fn is_word(text: &str, more: &str) -> bool {
@@ -455,6 +477,38 @@ mod tests {
                     "{part:?} in {kind}: {found:?}"
                 );
             }
+        }
+    }
+
+    #[test]
+    fn an_image_is_named_after_its_own_kind() {
+        let named = |kind: Kind, path: &str| {
+            let mut manifest = example();
+            manifest.kind = kind;
+            manifest.kernel_release = (kind == Kind::Kernel).then(|| "6.1.0".into());
+            manifest.image = Some(Image {
+                path: path.into(),
+                bytes: 1,
+                content_bytes: 1,
+            });
+            Manifest::parse(&manifest.to_bytes())
+        };
+        named(Kind::Base, "towline/images/20-base.squashfs").unwrap();
+        named(Kind::Kernel, "towline/images/99-kernel.squashfs").unwrap();
+        for path in [
+            "towline/images/20-kernel.squashfs",
+            "towline/images/2-base.squashfs",
+            "towline/images/200-base.squashfs",
+            "towline/images/+2-base.squashfs",
+            "towline/images/20-base.squashfs/",
+            "towline/images/20-base,upperdir=.squashfs",
+            "towline/images/x/20-base.squashfs",
+            "towline/images/..",
+            "usr/bin/20-base.squashfs",
+            "20-base.squashfs",
+        ] {
+            let refused = named(Kind::Base, path).unwrap_err();
+            assert!(refused.to_string().contains("NN-base"), "{refused}");
         }
     }
 

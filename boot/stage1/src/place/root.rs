@@ -41,6 +41,7 @@ pub struct Root {
     dir: PathBuf,
     mounting: Mounting,
     fill: Fill,
+    /// In the chain's order, each with a name of its own: there is one kernel and one base, and images are named by kind.
     images: Vec<PathBuf>,
     replaceable: Vec<String>,
     /// Open once the images are stacked.
@@ -132,11 +133,6 @@ impl Root {
             }
             let name = image.path.rsplit('/').next().unwrap_or(&image.path);
             let path = self.dir.join("images").join(name);
-            if self.images.contains(&path) {
-                return Err(PlaceError::Incomplete(format!(
-                    "layer {layer} brings a second image {name}"
-                )));
-            }
             self.images.push(path.clone());
             Box::new(ImagePlacer {
                 layer,

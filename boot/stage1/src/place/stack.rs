@@ -1,4 +1,4 @@
-//! Images as one tree: each mounted read-only by a loop device, stacked under an overlay.
+//! Images as one tree: each mounted read-only by a loop device, stacked under an overlay in the order they come in.
 
 use std::ffi::CString;
 use std::fs;
@@ -10,24 +10,17 @@ use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use super::PlaceError;
 use super::loop_device::attach;
 
-/// Images in the order of their names: `10-kernel.squashfs` below `20-base.squashfs`.
-#[must_use]
-pub fn image_order(mut images: Vec<PathBuf>) -> Vec<PathBuf> {
-    images.sort_by(|a, b| a.file_name().cmp(&b.file_name()));
-    images
-}
-
-/// Mounts `images` under `state/mounts` and their stack, with `state/upper` over it, on `state/root`; gives that path.
+/// Mounts `images`, the lowest first, under `state/mounts` and their stack, with `state/upper` over it, on `state/root`; gives that path.
 /// `state` is on a file system in memory.
 ///
 /// # Errors
 /// A driver (loop, squashfs, overlay) is missing, or an image is none.
 pub fn mount_images(images: &[PathBuf], state: &Path) -> Result<PathBuf, PlaceError> {
     let mut lower = Vec::new();
-    for image in image_order(images.to_vec()) {
-        let target = mount_point(&image, state);
+    for image in images {
+        let target = mount_point(image, state);
         make(&target)?;
-        mount_image(&image, &target)?;
+        mount_image(image, &target)?;
         lower.push(target);
     }
     let (root, upper, work) = (state.join("root"), state.join("upper"), state.join("work"));
