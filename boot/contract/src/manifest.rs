@@ -68,13 +68,14 @@ pub enum Compression {
     Zstd,
 }
 
-/// Where a layer goes.
+/// Where a layer goes. Every layer goes into memory: an agent that is too large for that is installed on the recreated file
+/// systems ([`crate::agent::Agent::install`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Placement {
     /// Into the rescue system, in memory.
     Ram,
-    /// Onto the recreated file systems of the target, before the restore.
+    /// Onto the recreated file systems of the target. Reserved, and refused: nothing places such layers.
     Target,
 }
 
@@ -276,6 +277,13 @@ impl Manifest {
         if let Some(misplaced) = parts::misplaced(self) {
             return Some(misplaced);
         }
+        if self.placement == Placement::Target {
+            return Some(
+                "its placement is \"target\", and nothing places layers there; use \"ram\", or \
+                 [agent.install] for what is too large for memory"
+                    .into(),
+            );
+        }
         let chunks = self.stored_bytes.div_ceil(limits::CHUNK_BYTES);
         if !is_word(&self.name, "")
             || !is_word(&self.version, "~:_")
@@ -397,6 +405,7 @@ mod tests {
             |m: &mut Manifest| m.name = "../restic".into(),
             |m: &mut Manifest| m.unpacked_bytes = u64::MAX,
             |m: &mut Manifest| m.kind = Kind::Kernel,
+            |m: &mut Manifest| m.placement = Placement::Target,
         ] {
             let mut manifest = example();
             break_it(&mut manifest);

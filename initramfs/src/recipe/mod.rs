@@ -92,8 +92,6 @@ pub struct Recipe {
     pub compression: Compression,
     /// Compression level, of zstd (1–22) or gzip (1–9).
     pub level: i32,
-    /// Where the layer goes.
-    pub placement: Placement,
     /// The time of entries that have none of their own, and of the layer.
     pub time: Option<Timestamp>,
     /// What of the sources' files stays out, by globs.
@@ -137,7 +135,7 @@ struct Raw {
     form: Option<Form>,
     compression: Option<Compression>,
     level: Option<Spanned<i32>>,
-    placement: Option<Placement>,
+    placement: Option<Spanned<Placement>>,
     time: Option<Spanned<String>>,
     #[serde(default)]
     exclude: Vec<String>,
@@ -172,6 +170,18 @@ impl Raw {
             None => Ok(()),
         }
     }
+
+    /// Not built, because nothing would place it.
+    fn check_placement(&self, at: &Place<'_>) -> Result<(), RecipeError> {
+        match &self.placement {
+            Some(it) if *it.get_ref() == Placement::Target => Err(at.error(
+                it.span().start,
+                "placement \"target\" is not there yet: no program puts layers onto the recreated file systems; \
+                 leave it out, or use [agent.install] for an agent that is too large for memory",
+            )),
+            _ => Ok(()),
+        }
+    }
 }
 
 impl Recipe {
@@ -201,6 +211,7 @@ impl Recipe {
             at.error(cause.span().map_or(0, |span| span.start), cause.message())
         })?;
         raw.check_parts(&at)?;
+        raw.check_placement(&at)?;
         let variables = Variables(settings);
         let form = raw.form.unwrap_or(match raw.kind {
             Kind::Kernel | Kind::Base => Form::Image,
@@ -229,7 +240,6 @@ impl Recipe {
             form,
             compression,
             level: level(raw.level, form, compression, &at)?,
-            placement: raw.placement.unwrap_or(Placement::Ram),
             time: time.transpose()?,
             exclude: raw.exclude,
             include: raw.include,

@@ -71,6 +71,17 @@ fn a_recipe_with_a_part_of_another_kind_is_refused() {
 }
 
 #[test]
+fn a_layer_for_the_target_is_refused_because_nothing_would_place_it() {
+    let text = refusal(&format!("{HEAD}placement = \"target\"\n"));
+    assert!(
+        text.contains("line 4: placement \"target\" is not there yet"),
+        "{text}"
+    );
+    let ram = format!("{HEAD}placement = \"ram\"\n");
+    Workshop::new().parse(&ram).unwrap();
+}
+
+#[test]
 fn a_level_that_the_compression_does_not_have_is_refused() {
     let text = refusal(&format!(
         "{HEAD}form = \"files\"\ncompression = \"gzip\"\nlevel = 19\n"
