@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
+use towline_contract::base_url;
 use towline_contract::stamp::Network;
 use towline_contract::trust::{TrustError, TrustedRoot};
 use url::Url;
@@ -73,19 +74,9 @@ pub fn server(text: &str) -> Result<String, SettingsError> {
     if text.len() > TEXT_BYTES_MAX || text.chars().any(|c| c.is_control() || c.is_whitespace()) {
         return Err(refuse("it is too long, or has spaces"));
     }
+    // A host in other letters becomes ASCII, as in any browser; then it is decided whether machines can use it.
     let url = Url::parse(text).map_err(|cause| refuse(&cause.to_string()))?;
-    if !matches!(url.scheme(), "https" | "http") {
-        return Err(refuse("it begins with neither https:// nor http://"));
-    }
-    if url.host_str().is_none_or(str::is_empty) {
-        return Err(refuse("it has no host"));
-    }
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err(refuse("it has a user name or password"));
-    }
-    if url.query().is_some() || url.fragment().is_some() {
-        return Err(refuse("it has a query or fragment"));
-    }
+    base_url::parse(url.as_str()).map_err(|cause| refuse(&cause.to_string()))?;
     Ok(url.as_str().trim_end_matches('/').to_owned())
 }
 

@@ -82,7 +82,7 @@ impl Boot {
         let planned: &Planned = self.planned.insert(planned);
         let reporter = Reporter::of(planned);
         reporter.send_meanwhile(What::PlanVerified);
-        let mirrors = Mirrors::of(planned)?;
+        let mirrors = Mirrors::of(planned, &*self.console);
         let manifests = manifests(&self.console, &mirrors, planned).await?;
         check_memory(&self.console, planned.chain.plan.hand_over, &manifests)?;
         if let Some(mut loader) = self.loader.take() {

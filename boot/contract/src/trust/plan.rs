@@ -9,9 +9,9 @@ use super::error::TrustError;
 use super::target::is_part;
 use super::verified::Verified;
 use super::view::{SignedView, TIMESTAMP_FILE};
-use crate::limits::{MIRRORS_MAX, PLAN_BYTES_MAX, PLAN_SECONDS_MAX, URL_BYTES_MAX};
+use crate::limits::{MIRRORS_MAX, PLAN_BYTES_MAX, PLAN_SECONDS_MAX};
 use crate::plan::{BootPlan, PLAN_FORMAT, PLAN_ROLE, PLAN_TYPE};
-use crate::{Digest, Timestamp, stamp};
+use crate::{Digest, Timestamp, base_url, stamp};
 
 const WHAT: &str = "the boot plan";
 
@@ -160,13 +160,9 @@ fn check_times(plan: &BootPlan, floor: Timestamp) -> Result<(), TrustError> {
 
 /// Text that goes to a kernel, a URL parser or a terminal holds nothing that surprises them.
 fn check_texts(plan: &BootPlan) -> Result<(), TrustError> {
-    let printable = |text: &str| text.bytes().all(|b| (b' '..=b'~').contains(&b));
     command_line::check(&plan.command_line)?;
-    let url = |url: &String| {
-        let known = url.starts_with("https://") || url.starts_with("http://");
-        known && url.len() <= URL_BYTES_MAX && printable(url) && !url.contains(' ')
-    };
-    if plan.mirrors.len() > MIRRORS_MAX || !plan.mirrors.iter().all(url) {
+    let malformed_url = |url: &String| base_url::parse(url).is_err_and(|it| it.is_malformed());
+    if plan.mirrors.len() > MIRRORS_MAX || plan.mirrors.iter().any(malformed_url) {
         return Err(malformed(
             "its mirrors are too many, or not http or https URLs".into(),
         ));

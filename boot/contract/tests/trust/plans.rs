@@ -322,6 +322,13 @@ fn text_that_would_surprise_a_kernel_a_url_parser_or_a_terminal_is_refused() {
 }
 
 #[test]
+fn a_mirror_that_this_program_cannot_use_spoils_no_plan() {
+    let mirrors = ["https://user@a.example", "https://b.example"].map(str::to_owned);
+    let chain = Site::new().plan(|plan| plan.mirrors = mirrors.to_vec());
+    assert_eq!(chain.unwrap().plan.mirrors, mirrors);
+}
+
+#[test]
 fn expired_metadata_stops_an_honest_plan_unless_it_is_accepted() {
     let mut site = Site::new();
     site.expires = time("2026-11-23T22:30:00Z"); // snapshot and timestamp

@@ -160,7 +160,7 @@ pub(crate) async fn planned(
 pub(crate) fn boot(settings: &Settings, into: &Path, lines: &Lines) -> Result<(), FetchError> {
     run(async {
         let planned = planned(settings, &ask(), lines).await?;
-        let mirrors = Mirrors::of(&planned)?;
+        let mirrors = Mirrors::of(&planned, lines);
         let mut root = Root::create(into, Mounting::None)?;
         for index in 0..planned.chain.layers.len() {
             let manifest = mirrors.manifest(&planned.chain, index, lines).await?;
@@ -192,7 +192,7 @@ impl Ready {
             .then(|| "example".into());
         let manifests = run(async {
             let planned = planned(&settings, &ask, &Lines::default()).await?;
-            let mirrors = Mirrors::of(&planned)?;
+            let mirrors = Mirrors::of(&planned, &Silent);
             let mut manifests = Vec::new();
             for index in 0..planned.chain.layers.len() {
                 manifests.push(mirrors.manifest(&planned.chain, index, &Silent).await?);
