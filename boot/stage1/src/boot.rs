@@ -76,6 +76,8 @@ impl Boot {
         let settings = self.settings()?;
         self.start_clock(&settings);
         self.load_drivers(&settings);
+        // Not before the keyboard has its driver: a person can type one.
+        settings.require_server()?;
         self.bring_up_network(&settings).await?;
         let mut planned = self.plan(&settings).await?;
         let credentials = planned.credentials.take();
@@ -248,6 +250,8 @@ impl Boot {
 
     async fn ask(&mut self, error: &BootError) {
         let offer = Offer {
+            // Without settings there are no keys either, and those cannot be typed.
+            network: self.settings.is_some(),
             shell: self.settings.as_ref().is_some_and(|it| it.site.shell),
             accept_expired: error.expired().is_some(),
             in_place: matches!(
@@ -278,10 +282,7 @@ impl Boot {
                     old.forget().await;
                 }
                 if let Some(settings) = &mut self.settings {
-                    settings.site.network = network;
-                    if !servers.is_empty() {
-                        settings.site.servers = servers;
-                    }
+                    settings.typed(network, servers);
                 }
             }
             Choice::Reboot => {
