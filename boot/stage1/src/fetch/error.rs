@@ -86,6 +86,14 @@ pub enum FetchError {
         /// How long it had.
         seconds: u64,
     },
+    /// Less came than another mirror may send.
+    #[error("{server} sends only {rate} bytes a second")]
+    TooSlow {
+        /// Its URL.
+        server: String,
+        /// Bytes a second.
+        rate: u64,
+    },
     /// The server said no.
     #[error("{server} answered {status} to {path}{}", said(.body.as_ref()))]
     Status {
@@ -225,6 +233,7 @@ impl FetchError {
             | Self::Broken { .. }
             | Self::Stalled { .. }
             | Self::Slow { .. }
+            | Self::TooSlow { .. }
             | Self::Truncated { .. }
             | Self::Range { .. } => false,
             _ => true,

@@ -12,6 +12,7 @@ use towline_contract::manifest::Manifest;
 use towline_contract::trust::{Chain, ChainLayer, TrustError, Verified};
 
 use super::download::{Download, Fault};
+use super::pace::Measured;
 use super::patience::Pauses;
 use super::plan::chain as causes;
 use super::{Client, FetchError, Planned, Server};
@@ -142,7 +143,8 @@ impl Mirrors {
         loop {
             let server = attempts.server()?;
             let before = download.verified_bytes();
-            let Err(fault) = download.run(&self.client, server, sink).await else {
+            let least = attempts.least_rate(server);
+            let Err(fault) = download.run(&self.client, server, least, sink).await else {
                 self.prefer(server);
                 return Ok(());
             };
@@ -168,6 +170,7 @@ impl Mirrors {
                     }
                 }
                 Fault::Fetch(error) => {
+                    attempts.measured(server, &error);
                     let (got, want) = (download.verified_bytes(), manifest.stored_bytes);
                     let next = attempts.failed(server, error.is_final());
                     let Some(next) = next else {
@@ -205,6 +208,7 @@ fn usable(urls: &[String], progress: &dyn Progress) -> Vec<Server> {
 struct Attempts<'a> {
     /// Those that sent no wrong bytes of this layer; the first is next.
     honest: Vec<&'a Server>,
+    measured: Measured<'a>,
     last_gain: Instant,
     pauses: Pauses,
     patience: super::Patience,
@@ -218,6 +222,7 @@ impl<'a> Attempts<'a> {
         let patience = mirrors.client.patience();
         Self {
             honest: mirrors.in_order(),
+            measured: Measured::default(),
             last_gain: Instant::now(),
             pauses: Pauses::new(patience),
             patience,
@@ -228,6 +233,22 @@ impl<'a> Attempts<'a> {
 
     fn server(&self) -> Result<&'a Server, FetchError> {
         self.honest.first().copied().ok_or(FetchError::NoServer)
+    }
+
+    /// Bytes a second that `server` must deliver; 0 if there is nobody else.
+    fn least_rate(&self, server: &Server) -> u64 {
+        let others = self.honest.iter().copied().filter(|it| *it != server);
+        self.measured
+            .least_rate(others, self.patience, Instant::now())
+    }
+
+    /// `server` was left with this error.
+    fn measured(&mut self, server: &'a Server, error: &FetchError) {
+        let rate = match error {
+            FetchError::TooSlow { rate, .. } => *rate,
+            _ => 0,
+        };
+        self.measured.note(server, rate, Instant::now());
     }
 
     /// There is one more verified chunk.

@@ -135,6 +135,8 @@ pub(crate) fn patience() -> Patience {
         stall: Duration::from_secs(2),
         document: Duration::from_secs(4),
         progress: Duration::from_secs(30),
+        least_rate: 64 << 10,
+        rate_over: Duration::from_secs(30),
         pause: Duration::from_millis(10),
         pause_max: Duration::from_millis(100),
     }
