@@ -295,6 +295,13 @@ impl Boot {
 /// A plan is signed and answers a nonce of this boot: its time is the best there is.
 fn correct_clock(console: &Console, planned: &Planned) {
     let (now, right) = (clock::now(), proven_now(planned));
+    if clock::is_suspiciously_old(right, now) {
+        console.warn(format_args!(
+            "the plan says it is {}, and this machine's clock {}: if the clock is right, the server offers what is old",
+            clock::to_second(right),
+            clock::to_second(now)
+        ));
+    }
     let seconds = now.duration_since(right).as_secs();
     if seconds.abs() > 2 {
         console.note(format_args!(
