@@ -9,8 +9,8 @@ SHELL := /bin/bash
 
 STAGE1_TARGET := x86_64-unknown-linux-gnu
 STAGE1 := target/$(STAGE1_TARGET)/stage1/towline-stage1
-# It has 4 MiB: equal functions are kept once, and C code needs no tables for unwinding, since a panic aborts.
-STAGE1_RUSTFLAGS := -C target-feature=+crt-static -C link-arg=-Wl,--icf=all,-O2
+# It has 4 MiB: equal functions are kept once, C code needs no tables for unwinding, and what is left of them no index, since a panic aborts.
+STAGE1_RUSTFLAGS := -C target-feature=+crt-static -C link-arg=-Wl,--icf=all,-O2,--no-eh-frame-hdr
 STAGE1_CFLAGS := -fno-asynchronous-unwind-tables -fno-unwind-tables
 TOWLINE := target/release/towline
 DEMO ?=
