@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
+use backhand::BackhandError;
 use towline_contract::Digest;
 use towline_contract::digest::Hasher;
 use towline_contract::lanes::{LaneError, LayerReader};
@@ -68,6 +69,24 @@ pub enum StoredError {
         /// Why.
         #[source]
         cause: NewcError,
+    },
+    /// Its image cannot be read.
+    #[error("the image of {path} is no squashfs of zstd blocks")]
+    Image {
+        /// The layer.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        cause: BackhandError,
+    },
+    /// There is no place for the image while it is looked at.
+    #[error("cannot write a temporary file in {path}")]
+    Temporary {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        cause: io::Error,
     },
     /// Bytes other than zero padding after the compressed frame.
     #[error("{path} goes on after its compressed frame; a layer is one frame and zero padding")]
@@ -214,7 +233,7 @@ pub fn compression(path: &Path) -> Result<Compression, StoredError> {
 }
 
 /// Unpacks the file and gives its bytes to `take` in pieces; what follows the frame must be zeros.
-fn unpack(
+pub(crate) fn unpack(
     path: &Path,
     compression: Compression,
     mut take: impl FnMut(&[u8]) -> Result<(), StoredError>,
