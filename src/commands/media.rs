@@ -57,12 +57,13 @@ struct StampArgs {
     /// The image, or the stick it was written to.
     image: PathBuf,
     /// Base URL of a server; repeat it in order of preference.
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", required = true)]
     server: Vec<String>,
     /// The site's root metadata, which everything else is verified with.
     #[arg(long, value_name = "FILE")]
-    root: Option<PathBuf>,
-    /// PEM certificates of the authorities for the servers' TLS certificates.
+    root: PathBuf,
+    /// PEM certificates of the authorities for the servers' TLS certificates;
+    /// needed for https:// servers.
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
     /// The host to recover, on a medium made for one.
@@ -71,7 +72,8 @@ struct StampArgs {
     /// `dhcp`, or address=CIDR,gateway=IP,dns=IP,interface=IF.
     #[arg(long, value_name = "NETWORK")]
     network: Option<String>,
-    /// File with a token for unattended recoveries. Whoever holds the medium holds it.
+    /// File with a recovery code, for an unattended recovery. Whoever holds the
+    /// medium holds it.
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
     /// Let the machine's console offer a shell.
@@ -201,14 +203,6 @@ fn stamp(args: &StampArgs) -> Outcome {
     let image = Image::open_to_stamp(&args.image).map_err(area_failure)?;
     image.stamp(&settings).map_err(area_failure)?;
     println!("{}: stamped", args.image.display());
-    if settings.servers.is_empty() {
-        eprintln!("towline: no --server is stamped: the machine will ask for one at its console");
-    }
-    if settings.root.is_none() {
-        eprintln!(
-            "towline: no --root is stamped: the machine can verify nothing and will not boot a chain"
-        );
-    }
     let plain = |url: &String| url.starts_with("http://");
     if settings.servers.iter().any(plain) {
         eprintln!(
@@ -225,11 +219,7 @@ fn settings(args: &StampArgs) -> Result<Settings, Failure> {
         .iter()
         .map(|url| settings::server(url))
         .collect();
-    let root = args
-        .root
-        .as_deref()
-        .map(|path| from_file(path, settings::root))
-        .transpose()?;
+    let root = from_file(&args.root, settings::root)?;
     let ca = args
         .ca
         .as_deref()
@@ -252,9 +242,9 @@ fn settings(args: &StampArgs) -> Result<Settings, Failure> {
         .map(settings::host)
         .transpose()
         .map_err(settings_failure)?;
-    Ok(Settings {
+    let settings = Settings {
         servers: servers.map_err(settings_failure)?,
-        root,
+        root: Some(root),
         ca: ca.unwrap_or_default(),
         network: network.unwrap_or_default(),
         host,
@@ -265,7 +255,9 @@ fn settings(args: &StampArgs) -> Result<Settings, Failure> {
             WhenExpired::Accept => Expired::Accept,
         },
         stamped: Timestamp::from_second(Timestamp::now().as_second()).ok(),
-    })
+    };
+    settings::check(&settings).map_err(settings_failure)?;
+    Ok(settings)
 }
 
 /// What `read` makes of a file.
@@ -300,9 +292,13 @@ fn from_file<T>(
 
 fn settings_failure(error: SettingsError) -> Failure {
     match error {
-        SettingsError::Root(_) => Failure::new(Exit::NotTrusted, error).next(
-            "use the newest N.root.json of the site, as `towline init` or `towline key` wrote it",
+        SettingsError::Root(_) => Failure::new(Exit::NotTrusted, error)
+            .next("use the newest N.root.json in store/metadata of the site"),
+        SettingsError::NoCa(_) => Failure::new(Exit::Usage, error).next(
+            "add --ca ca/ca.pem of the site, or the authority that signed the server's certificate",
         ),
+        SettingsError::Token(_) => Failure::new(Exit::Usage, error)
+            .next("put the code of the host's open recovery into the file, and nothing else"),
         error => Failure::new(Exit::Usage, error),
     }
 }
@@ -311,6 +307,8 @@ fn area_failure(error: AreaError) -> Failure {
     match &error {
         AreaError::None(_) | AreaError::CutOff(_) => Failure::new(Exit::Usage, error)
             .next("build one with `towline media build -o towline.iso`"),
+        AreaError::Short { .. } => Failure::new(Exit::Usage, error)
+            .next("copy the image again, or build it with `towline media build -o towline.iso`"),
         AreaError::Stamp { .. } => Failure::new(Exit::Usage, error)
             .next("clear it with `towline media clear IMAGE`, then stamp it again"),
         _ => Failure::new(Exit::Usage, error),
