@@ -4,6 +4,7 @@
 //! failures and chooses the exit code. Results go to stdout, everything else to stderr.
 
 mod capture;
+mod closed_pipe;
 mod commands;
 mod exit;
 
@@ -40,8 +41,25 @@ enum Command {
     Demo(commands::demo::DemoArgs),
 }
 
+impl Command {
+    /// Whether it speaks with other machines or guests, and so must outlive their hanging up.
+    fn has_peers(&self) -> bool {
+        match self {
+            Self::Init(_)
+            | Self::Publish(_)
+            | Self::Catalogue(_)
+            | Self::Media(_)
+            | Self::Layer(_) => false,
+            Self::Serve(_) | Self::Host(_) | Self::Capture(_) | Self::Demo(_) => true,
+        }
+    }
+}
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    if !cli.command.has_peers() {
+        closed_pipe::ends_this_process();
+    }
     match run(cli.command, cli.quiet) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
