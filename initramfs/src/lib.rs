@@ -20,6 +20,7 @@ pub mod libraries;
 pub mod places;
 mod ready;
 pub mod recipe;
+pub mod scratch;
 pub mod stored;
 pub mod tarball;
 pub mod tree;

@@ -9,6 +9,7 @@ use towline_initramfs::apt::AptError;
 use towline_initramfs::content::Content;
 use towline_initramfs::deb::DebError;
 use towline_initramfs::kernel::KernelError;
+use towline_initramfs::scratch::Scratch;
 use towline_initramfs::tree::TreeError;
 use towline_initramfs::write::WriteError;
 
@@ -129,7 +130,8 @@ pub struct Built {
 
 /// Builds the medium with the program `stage1` as PID 1 to `out`; packages are kept in `cache`. `talk` gets a line a step.
 ///
-/// `out` is replaced only by a finished image.
+/// `out` is replaced only by a finished image. All that is half done lies in a [`Scratch`] beside it, so that what an
+/// interrupted build left goes with the next one.
 ///
 /// # Errors
 /// See [`BuildError`].
@@ -140,10 +142,14 @@ pub fn build(
     talk: &dyn Fn(&str),
 ) -> Result<Built, BuildError> {
     let stage1 = read_stage1(stage1)?;
+    let folder = out
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    let work = Scratch::new(folder).map_err(BuildError::file("write to", folder))?;
     talk("packages of kernel and boot loaders");
     let sources = Sources::get(cache)?;
     let time = sources.time;
-    let work = tempfile::tempdir().map_err(BuildError::Temporary)?;
     let files = Files::new(work.path().join("iso"), time)?;
 
     talk(&format!(
@@ -176,15 +182,10 @@ pub fn build(
     let esp = iso::efi_partition(&sources, work.path())?;
 
     talk("hybrid image");
-    let folder = out
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
     let image = tempfile::Builder::new()
-        .prefix(".towline-")
         .suffix(".iso")
-        .tempfile_in(folder)
-        .map_err(BuildError::file("write to", folder))?;
+        .tempfile_in(work.path())
+        .map_err(BuildError::file("write to", work.path()))?;
     iso::write(&files, &sector, &esp, time, image.path())?;
     let bytes = finish(image, out)?;
     Ok(Built {

@@ -3,7 +3,6 @@
 //! Both appear whole or not at all: they are written under temporary names, synced, and renamed; the manifest last.
 
 mod describe;
-mod scratch;
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -18,9 +17,9 @@ use crate::filter::glob_set;
 use crate::image::{self, ImageError};
 use crate::libraries::{self, Findings, LibraryError, Missing};
 use crate::recipe::{Form, Recipe};
+use crate::scratch::Scratch;
 use crate::tree::{Meta, Tree, TreeError};
 use crate::write::{self, WriteError};
-use scratch::Scratch;
 
 /// Why a layer cannot be built.
 #[derive(Debug, thiserror::Error)]
