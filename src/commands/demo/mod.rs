@@ -10,7 +10,8 @@ mod requirements;
 mod site;
 mod steps;
 
-use std::path::PathBuf;
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::{Args, ValueEnum};
@@ -77,6 +78,7 @@ impl From<How> for HandOver {
 pub(crate) fn run(args: &DemoArgs) -> Outcome {
     requirements::check(args)?;
     let dir = folder(args)?;
+    let _lock = lock(&dir)?;
     let cache = Cache::open(&dir, args.stage1.clone())?;
     let mut steps = Steps::new();
 
@@ -110,6 +112,23 @@ pub(crate) fn run(args: &DemoArgs) -> Outcome {
     )))
 }
 
+/// Keeps other demonstrations out of `dir` until dropped: each makes its site anew there.
+fn lock(dir: &Path) -> Result<File, Failure> {
+    let path = dir.join("lock");
+    let lock = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(Failure::new(
+            Exit::Usage,
+            anyhow::anyhow!("another towline demo works in {}", dir.display()),
+        )
+        .next("wait for it to end, or use another folder: towline demo --dir DIR")),
+        Err(TryLockError::Error(cause)) => Err(anyhow::Error::new(cause)
+            .context(format!("cannot lock {}", path.display()))
+            .into()),
+    }
+}
+
 /// The folder that everything goes into, made if need be.
 fn folder(args: &DemoArgs) -> Result<PathBuf, Failure> {
     let dir = args.dir.clone().or_else(|| Some(cache_dir()?.join("demo")));
@@ -122,4 +141,21 @@ fn folder(args: &DemoArgs) -> Result<PathBuf, Failure> {
         .canonicalize()
         .with_context(|| format!("cannot open {}", dir.display()))?;
     Ok(dir)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_demonstration_in_one_folder_is_refused_until_the_first_ends() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = lock(dir.path()).unwrap();
+        let refused = lock(dir.path()).unwrap_err();
+        assert_eq!(refused.exit, Exit::Usage);
+        let text = refused.error.to_string();
+        assert!(text.starts_with("another towline demo works in"), "{text}");
+        drop(first);
+        assert!(lock(dir.path()).is_ok());
+    }
 }
