@@ -17,7 +17,11 @@ use towline_initramfs::libraries::LibraryError;
 use towline_initramfs::recipe::{Recipe, RecipeError};
 
 use super::cache_dir::cache_dir;
+use super::stage1::stage1;
 use crate::exit::{Exit, Failure, Outcome};
+
+/// The variable of recipes that is the stage 1 program.
+const STAGE1: &str = "stage1";
 
 /// Build layers, look into them, check them
 #[derive(Args)]
@@ -43,7 +47,8 @@ struct BuildArgs {
     /// Folder for the layer and its manifest
     #[arg(short, long, value_name = "DIR", default_value = ".")]
     out: PathBuf,
-    /// Value of a variable of the recipe
+    /// Value of a variable of the recipe [default of stage1: the program found
+    /// beside this one]
     #[arg(long = "set", value_name = "NAME=VALUE", value_parser = setting)]
     settings: Vec<(String, String)>,
     /// Folder for downloaded packages [default: towline/packages in the user's cache directory]
@@ -70,7 +75,7 @@ fn setting(text: &str) -> Result<(String, String), String> {
 
 fn run_build(args: &BuildArgs, quiet: bool) -> Outcome {
     let started = Instant::now();
-    let settings: BTreeMap<_, _> = args.settings.iter().cloned().map(absolute).collect();
+    let settings = settings(args)?;
     let recipe = Recipe::read(&args.recipe, &settings).map_err(recipe_failure)?;
     let options = Options {
         out: args.out.clone(),
@@ -84,6 +89,28 @@ fn run_build(args: &BuildArgs, quiet: bool) -> Outcome {
     let built = build::build(&recipe, &options, &mut talk).map_err(build_failure)?;
     print(&built, started.elapsed().as_secs_f64(), args.json);
     Ok(())
+}
+
+/// The values of the recipe's variables. Every value given must be of use; stage 1 is found when none is given.
+fn settings(args: &BuildArgs) -> Result<BTreeMap<String, String>, Failure> {
+    let mut settings: BTreeMap<_, _> = args.settings.iter().cloned().map(absolute).collect();
+    let used = Recipe::variables(&args.recipe).map_err(recipe_failure)?;
+    if let Some(unused) = settings.keys().find(|name| !used.contains(*name)) {
+        let recipe = args.recipe.display();
+        let error = anyhow::anyhow!("recipe {recipe} uses no ${{{unused}}}");
+        let names: Vec<_> = used.into_iter().collect();
+        let next = match names.as_slice() {
+            [] => "it uses no variables: leave out --set".to_owned(),
+            names => format!("its variables are {}", names.join(", ")),
+        };
+        return Err(Failure::new(Exit::Usage, error).next(next));
+    }
+    if used.contains(STAGE1) {
+        let chosen = settings.get(STAGE1).map(Path::new);
+        let path = stage1(chosen, "--set stage1=FILE")?;
+        settings.insert(STAGE1.to_owned(), path.to_string_lossy().into_owned());
+    }
+    Ok(settings)
 }
 
 /// A value that names a file of this machine is made absolute: the recipe's own paths are relative to the recipe.

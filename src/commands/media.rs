@@ -12,6 +12,7 @@ use towline_media::build::{self, BuildError};
 use towline_media::settings::{self, SettingsError};
 
 use super::layer::{apt_failure, packages_cache};
+use super::stage1::stage1;
 use crate::exit::{Exit, Failure, Outcome};
 
 /// Largest root metadata or CA file read, in bytes: more would not fit into a stamp.
@@ -109,38 +110,9 @@ pub(crate) fn run(args: MediaArgs, quiet: bool) -> Outcome {
     }
 }
 
-/// The stage 1 program: beside this one, where `make stage1` leaves it, or where the package installs it.
-pub(crate) fn find_stage1() -> Result<PathBuf, Failure> {
-    let program = std::env::current_exe().context("cannot find this program's own file")?;
-    let folder = program.parent().unwrap_or(Path::new("/"));
-    let places = [
-        folder.join("towline-stage1"),
-        folder.join("../x86_64-unknown-linux-gnu/stage1/towline-stage1"),
-        PathBuf::from("/usr/lib/towline/stage1"),
-    ];
-    for place in &places {
-        // A development build beside this program is linked dynamically; PID 1 cannot be.
-        if place.is_file() && build::is_stage1(place) {
-            return place
-                .canonicalize()
-                .with_context(|| format!("cannot open {}", place.display()))
-                .map_err(Into::into);
-        }
-    }
-    let looked: Vec<_> = places
-        .iter()
-        .map(|place| place.display().to_string())
-        .collect();
-    Err(Failure::new(
-        Exit::Usage,
-        anyhow!("there is no static stage 1 at {}", looked.join(", ")),
-    )
-    .next("build it with `make stage1`, or name it with --stage1"))
-}
-
 fn build(args: BuildArgs, quiet: bool) -> Outcome {
     check_output(&args.output)?;
-    let stage1 = args.stage1.map_or_else(find_stage1, Ok)?;
+    let stage1 = stage1(args.stage1.as_deref(), "--stage1 FILE")?;
     let cache = args.cache.map_or_else(packages_cache, Ok)?;
     let talk = |line: &str| {
         if !quiet {
@@ -190,9 +162,6 @@ fn build_failure(error: BuildError) -> Failure {
             } else {
                 failure.next(next)
             }
-        }
-        BuildError::Stage1 { .. } => {
-            Failure::new(Exit::Usage, error).next("build it with `make stage1`")
         }
         _ => Failure::new(Exit::Internal, error),
     }

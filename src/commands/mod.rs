@@ -13,3 +13,4 @@ pub(crate) mod recovery;
 pub(crate) mod serve;
 pub(crate) mod session;
 mod site;
+pub(crate) mod stage1;

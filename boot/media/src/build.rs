@@ -237,18 +237,20 @@ fn read_stage1(path: &Path) -> Result<Content, BuildError> {
         )));
     }
     let program = std::fs::read(path).map_err(BuildError::file("read", path))?;
-    check_stage1(&program).map_err(|what| refuse(what.to_owned()))?;
+    check_program(&program).map_err(|what| refuse(what.to_owned()))?;
     Ok(Content::from_bytes(program))
 }
 
-/// Whether the file at `path` is a program that can be stage 1: static, for x86-64.
-#[must_use]
-pub fn is_stage1(path: &Path) -> bool {
-    read_stage1(path).is_ok()
+/// Checks that the file at `path` is a program that can be stage 1: static, for x86-64.
+///
+/// # Errors
+/// It is not, or cannot be read.
+pub fn check_stage1(path: &Path) -> Result<(), BuildError> {
+    read_stage1(path).map(drop)
 }
 
 /// ELF header and program headers by elf(5): 64 bit, little endian, x86-64, without an interpreter.
-fn check_stage1(program: &[u8]) -> Result<(), &'static str> {
+fn check_program(program: &[u8]) -> Result<(), &'static str> {
     const PT_INTERP: u32 = 3;
     let number = |at: usize, bytes: usize| -> Option<usize> {
         let field = program.get(at..at.checked_add(bytes)?)?;
@@ -286,8 +288,12 @@ mod tests {
     #[test]
     fn a_program_that_needs_libraries_is_refused_as_stage_1() {
         let this_test = std::fs::read(std::env::current_exe().unwrap()).unwrap();
-        assert!(check_stage1(&this_test).unwrap_err().contains("statically"));
-        assert!(check_stage1(b"#!/bin/sh\n").is_err());
-        assert!(check_stage1(&this_test[..60]).is_err());
+        assert!(
+            check_program(&this_test)
+                .unwrap_err()
+                .contains("statically")
+        );
+        assert!(check_program(b"#!/bin/sh\n").is_err());
+        assert!(check_program(&this_test[..60]).is_err());
     }
 }

@@ -37,14 +37,8 @@ pub(super) struct Cache {
 
 impl Cache {
     /// Opens the cache in `dir` and finds stage 1.
-    pub(super) fn open(dir: &Path, stage1: Option<PathBuf>) -> Result<Self, Failure> {
-        let stage1 = match stage1 {
-            Some(path) => path
-                .canonicalize()
-                .with_context(|| format!("cannot open {}", path.display()))
-                .map_err(|error| Failure::new(Exit::Usage, error))?,
-            None => crate::commands::media::find_stage1()?,
-        };
+    pub(super) fn open(dir: &Path, stage1: Option<&Path>) -> Result<Self, Failure> {
+        let stage1 = crate::commands::stage1::stage1(stage1, "--stage1 FILE")?;
         Ok(Self {
             dir: dir.to_owned(),
             stage1,

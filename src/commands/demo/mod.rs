@@ -79,7 +79,7 @@ pub(crate) fn run(args: &DemoArgs) -> Outcome {
     requirements::check(args)?;
     let dir = folder(args)?;
     let _lock = lock(&dir)?;
-    let cache = Cache::open(&dir, args.stage1.clone())?;
+    let cache = Cache::open(&dir, args.stage1.as_deref())?;
     let mut steps = Steps::new();
 
     let built = cache.build(&mut steps)?;
