@@ -17,6 +17,7 @@ use towline_initramfs::libraries::LibraryError;
 use towline_initramfs::recipe::{Recipe, RecipeError};
 
 use super::cache_dir::cache_dir;
+use super::distribution::other_than_debian_12;
 use super::stage1::stage1;
 use crate::exit::{Exit, Failure, Outcome};
 
@@ -147,10 +148,10 @@ fn build_failure(error: BuildError) -> Failure {
         BuildError::Source { cause, .. } => source_failure(cause),
         BuildError::Missing(_) => (
             Exit::No,
-            "add the packages that have them, or exclude the files that need them",
+            "add the packages that have them, or exclude the files that need them".into(),
         ),
-        BuildError::Recipe { .. } | BuildError::Manifest(_) => (Exit::Usage, ""),
-        _ => (Exit::Internal, ""),
+        BuildError::Recipe { .. } | BuildError::Manifest(_) => (Exit::Usage, String::new()),
+        _ => (Exit::Internal, String::new()),
     };
     let failure = Failure::new(exit, error);
     if next.is_empty() {
@@ -160,19 +161,20 @@ fn build_failure(error: BuildError) -> Failure {
     }
 }
 
-fn source_failure(error: &SourceError) -> (Exit, &'static str) {
+fn source_failure(error: &SourceError) -> (Exit, String) {
     match error {
         SourceError::Apt(error) => apt_failure(error),
-        SourceError::Library(LibraryError::Missing(_)) => {
-            (Exit::No, "add the packages that have them to the recipe")
-        }
-        _ => (Exit::Usage, ""),
+        SourceError::Library(LibraryError::Missing(_)) => (
+            Exit::No,
+            "add the packages that have them to the recipe".into(),
+        ),
+        _ => (Exit::Usage, String::new()),
     }
 }
 
 /// The exit code of a failure to get packages, and the next step.
-pub(super) fn apt_failure(error: &AptError) -> (Exit, &'static str) {
-    match error {
+pub(super) fn apt_failure(error: &AptError) -> (Exit, String) {
+    let (exit, next) = match error {
         AptError::NoLists => (Exit::Usage, "run `apt-get update` as root, then try again"),
         AptError::Download { .. } => (
             Exit::NotReachable,
@@ -180,12 +182,22 @@ pub(super) fn apt_failure(error: &AptError) -> (Exit, &'static str) {
         ),
         AptError::Digest { .. } => (Exit::NotTrusted, "try again, or use another mirror"),
         AptError::File { .. } => (Exit::Internal, "choose another folder with --cache"),
-        AptError::Unresolved { .. } => (
-            Exit::Usage,
-            "check the names; with old package lists, run `apt-get update` as root",
-        ),
+        AptError::Unresolved { .. } | AptError::NoKernel { .. } => {
+            if let Some(other) = other_than_debian_12() {
+                let next = format!(
+                    "the medium and the ready recipes are made of Debian 12's packages, and this machine has those of \
+                     {other}: build on a Debian 12 machine or in a container of it"
+                );
+                return (Exit::Usage, next);
+            }
+            (
+                Exit::Usage,
+                "check the names; with old package lists, run `apt-get update` as root",
+            )
+        }
         _ => (Exit::Usage, ""),
-    }
+    };
+    (exit, next.to_owned())
 }
 
 #[expect(

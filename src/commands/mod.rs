@@ -4,6 +4,7 @@ mod cache_dir;
 pub(crate) mod capture;
 pub(crate) mod catalogue;
 pub(crate) mod demo;
+mod distribution;
 pub(crate) mod host;
 pub(crate) mod init;
 pub(crate) mod layer;
