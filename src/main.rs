@@ -7,6 +7,8 @@ mod capture;
 mod closed_pipe;
 mod commands;
 mod exit;
+#[cfg(test)]
+mod named_commands;
 
 use std::process::ExitCode;
 
