@@ -19,7 +19,7 @@ use exit::{Failure, Outcome};
 #[derive(Parser)]
 #[command(name = "towline", version, max_term_width = 80)]
 struct Cli {
-    /// Say nothing but results and failures
+    /// Say nothing but results, warnings and failures
     #[arg(short, long, global = true)]
     quiet: bool,
     #[command(subcommand)]
@@ -73,10 +73,10 @@ fn main() -> ExitCode {
 
 fn run(command: Command, quiet: bool) -> Outcome {
     match command {
-        Command::Init(args) => commands::init::run(&args),
+        Command::Init(args) => commands::init::run(&args, quiet),
         Command::Publish(args) => commands::publish::run(&args, quiet),
-        Command::Catalogue(args) => commands::catalogue::run(&args),
-        Command::Serve(args) => commands::serve::run(&args),
+        Command::Catalogue(args) => commands::catalogue::run(&args, quiet),
+        Command::Serve(args) => commands::serve::run(&args, quiet),
         Command::Media(args) => commands::media::run(args, quiet),
         Command::Layer(args) => commands::layer::run(&args, quiet),
         Command::Host(args) => commands::host::run(&args),

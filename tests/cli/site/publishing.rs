@@ -44,6 +44,16 @@ fn a_site_is_made_once_with_its_secrets_for_the_owner_alone() {
 }
 
 #[test]
+fn quiet_commands_print_results_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let made = towline(folder.path(), &["-q", "init", "site"]);
+    let text = String::from_utf8_lossy(&made.stdout);
+    assert_eq!((&*text, &*made.stderr), ("site made in site\n", &b""[..]));
+    let listed = towline(&folder.path().join("site"), &["catalogue", "list", "-q"]);
+    assert_eq!((&*listed.stdout, &*listed.stderr), (&b""[..], &b""[..]));
+}
+
+#[test]
 fn commands_outside_of_a_site_say_how_to_get_one() {
     let folder = tempfile::tempdir().unwrap();
     for command in [&["serve"][..], &["catalogue", "list"], &["publish", "x"]] {
