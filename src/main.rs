@@ -65,6 +65,7 @@ fn main() -> ExitCode {
     match run(cli.command, cli.quiet) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
+            let failure = failure.advised();
             print_failure(&failure);
             ExitCode::from(failure.exit as u8)
         }

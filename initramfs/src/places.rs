@@ -12,6 +12,7 @@ use backhand::{BackhandError, FilesystemReader, InnerNode};
 use towline_contract::lanes::{EntryPath, LayerItem, LayerReader};
 use towline_contract::manifest::Manifest;
 
+use crate::image::io_error;
 use crate::stored::{StoredError, unpack};
 
 /// One path of a layer.
@@ -75,7 +76,7 @@ pub fn places(path: &Path, manifest: &Manifest) -> Result<Vec<Place>, StoredErro
         image.rewind().map_err(temporary)?;
         let inside = inside(image).map_err(|cause| StoredError::Image {
             path: path.to_owned(),
-            cause,
+            cause: io_error(cause),
         })?;
         places.extend(inside);
     }

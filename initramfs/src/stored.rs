@@ -4,7 +4,6 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
-use backhand::BackhandError;
 use towline_contract::Digest;
 use towline_contract::digest::Hasher;
 use towline_contract::lanes::{LaneError, LayerReader};
@@ -77,7 +76,7 @@ pub enum StoredError {
         path: PathBuf,
         /// Why.
         #[source]
-        cause: BackhandError,
+        cause: io::Error,
     },
     /// There is no place for the image while it is looked at.
     #[error("cannot write a temporary file in {path}")]

@@ -18,6 +18,9 @@ use crate::exit::{Exit, Failure, Outcome};
 /// Largest root metadata or CA file read, in bytes: more would not fit into a stamp.
 const FILE_BYTES_MAX: u64 = 64 << 10;
 
+/// What a build needs beside its output, in bytes: its files, the EFI partition, and the image made of both.
+const ROOM_BYTES: u64 = 3 * build::MEDIUM_BYTES_MAX;
+
 /// Arguments of `towline media`.
 #[derive(Args)]
 pub(crate) struct MediaArgs {
@@ -145,7 +148,21 @@ fn check_output(path: &Path) -> Outcome {
     }
     rustix::fs::access(folder, rustix::fs::Access::WRITE_OK)
         .with_context(|| format!("cannot write to {}", folder.display()))
-        .map_err(usage)
+        .map_err(usage)?;
+    let free = rustix::fs::statvfs(folder)
+        .map(|it| it.f_bavail.saturating_mul(it.f_frsize))
+        .with_context(|| format!("cannot look at {}", folder.display()))?;
+    if free < ROOM_BYTES {
+        let error = anyhow!(
+            "{} has room for {} MiB, and building takes up to {}",
+            folder.display(),
+            free >> 20,
+            ROOM_BYTES >> 20
+        );
+        return Err(Failure::new(Exit::Internal, error)
+            .next("make room there, or choose another file with --output"));
+    }
+    Ok(())
 }
 
 fn build_failure(error: BuildError) -> Failure {

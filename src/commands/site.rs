@@ -65,6 +65,13 @@ pub(crate) fn catalogue_failure(error: CatalogueError) -> Failure {
         CatalogueError::Layer(_) => Failure::new(Exit::NotTrusted, error).next(
             "build that layer again; one in the store can be restored from a copy of the store",
         ),
+        CatalogueError::Missing(_) | CatalogueError::Manifest { .. } => {
+            Failure::new(Exit::Internal, error).next(
+                "restore it from a copy of the store; without one, move what is left of the store away and publish anew",
+            )
+        }
+        CatalogueError::NoNumber(_) => Failure::new(Exit::Internal, error)
+            .next("remove the numbered files in store/metadata that are newer than timestamp.json names"),
         CatalogueError::Unknown { .. } => {
             Failure::new(Exit::No, error).next("towline catalogue list shows what is published")
         }

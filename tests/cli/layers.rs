@@ -174,3 +174,19 @@ fn a_stage_1_that_is_no_static_program_is_refused() {
         );
     }
 }
+
+#[test]
+fn the_list_of_a_cut_layer_ends_with_3_and_says_that_nothing_was_verified() {
+    let (dir, path) = built();
+    let file = dir.path().join(&path);
+    let stored = fs::read(&file).expect("the layer");
+    fs::write(&file, &stored[..stored.len() / 2]).expect("the layer");
+    let output = layer(dir.path(), &["inspect", &path, "--entries"]);
+    assert_eq!(output.status.code(), Some(3), "{}", talk(&output));
+    assert!(talk(&output).contains("next: the layer is damaged"));
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(text.contains("not verified"), "{text}");
+    fs::remove_file(&file).expect("the layer");
+    let gone = layer(dir.path(), &["inspect", &path, "--entries"]);
+    assert_eq!(gone.status.code(), Some(2), "{}", talk(&gone));
+}

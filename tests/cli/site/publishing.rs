@@ -233,3 +233,14 @@ fn a_base_whose_image_is_no_squashfs_is_not_published() {
     let path = world.written("base", &base);
     world.refuses(&["publish", &path], 3, &["base.layer", "squashfs"]);
 }
+
+#[test]
+fn a_place_that_may_not_be_written_and_a_store_with_a_hole_have_next_steps() {
+    let world = World::new();
+    // Nobody, root included, can make a folder there.
+    world.refuses(&["init", "/sys/towline/site"], 2, &["/sys", "next: choose"]);
+    let timestamp = world.site().join("store/metadata/timestamp.json");
+    fs::remove_file(timestamp).unwrap();
+    let says = ["no timestamp.json", "next: restore it from a copy"];
+    world.refuses(&["catalogue", "list"], 70, &says);
+}
