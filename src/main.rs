@@ -51,7 +51,9 @@ impl Command {
             | Self::Publish(_)
             | Self::Catalogue(_)
             | Self::Media(_)
-            | Self::Layer(_) => false,
+            | Self::Layer(_)
+            | Self::Session(_)
+            | Self::Recovery(_) => false,
             Self::Serve(_) | Self::Host(_) | Self::Capture(_) | Self::Demo(_) => true,
         }
     }

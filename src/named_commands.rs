@@ -8,9 +8,7 @@ use clap::CommandFactory;
 use crate::Cli;
 
 /// Commands that are named in places and are being added to this program: not judged until they are in it.
-const BEING_ADDED: &[&str] = &[
-    "chain", "doctor", "drill", "host", "key", "recovery", "session",
-];
+const BEING_ADDED: &[&str] = &["chain", "doctor", "drill", "key"];
 
 /// What a piece of text tells people to run and cannot be: `towline` with words that are no commands.
 fn unknown(text: &str, root: &clap::Command) -> Vec<String> {
