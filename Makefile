@@ -1,4 +1,4 @@
-# Two commands do everything on a fresh Debian or Ubuntu machine with a Rust toolchain:
+# Two commands do everything on a fresh Debian 12 machine with a Rust toolchain:
 #   make demo   runs the whole story in QEMU
 #   make test   runs all the tests
 # The others: test-all (longer boots), bench (measurements), lint, stage1, tools, clean.

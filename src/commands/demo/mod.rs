@@ -5,10 +5,14 @@
 //! were made from is unchanged; the site (keys, catalogue, store) is new each time and removed at the end unless `--keep`.
 
 mod cache;
+mod inventory;
 mod machine;
+mod protected;
 mod requirements;
+mod restic;
 mod site;
 mod steps;
+mod story;
 
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
@@ -19,13 +23,16 @@ use towline_contract::plan::HandOver;
 
 use super::cache_dir::cache_dir;
 use crate::exit::{Exit, Failure, Outcome};
-use cache::Cache;
+use cache::{Built, Cache};
 use site::Site;
 use steps::Steps;
 
 /// What the demonstration is to do.
 #[derive(Args)]
 pub(crate) struct DemoArgs {
+    /// Only boot the rescue system, with an example host's layer; recover nothing.
+    #[arg(long)]
+    rescue_only: bool,
     /// Firmware of the machine that is recovered.
     #[arg(long, value_enum, default_value = "bios")]
     firmware: Firmware,
@@ -59,6 +66,16 @@ enum Firmware {
     SecureBoot,
 }
 
+impl From<Firmware> for towline_machine::Firmware {
+    fn from(firmware: Firmware) -> Self {
+        match firmware {
+            Firmware::Bios => Self::Bios,
+            Firmware::Uefi => Self::Uefi,
+            Firmware::SecureBoot => Self::SecureBoot,
+        }
+    }
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum How {
     InPlace,
@@ -83,15 +100,39 @@ pub(crate) fn run(args: &DemoArgs) -> Outcome {
     let mut steps = Steps::new();
 
     let built = cache.build(&mut steps)?;
+    let original = match args.rescue_only {
+        true => None,
+        false => Some(protected::disk(
+            &mut steps,
+            &dir,
+            &built.layers[0],
+            &built.layers[1],
+        )?),
+    };
     if args.build_only {
         println!("layers and medium are in {}", dir.display());
         return Ok(());
     }
     let site = Site::create(&dir.join("site"), args.keep, args.handover.into())?;
-    site.publish(&mut steps, &built.layers)?;
-    let server = site.serve(&mut steps)?;
-    let medium = site.stamp(&mut steps, &built.medium, server.port())?;
-    let report = machine::recover(&mut steps, args, &medium, &site)?;
+    match original {
+        None => rescue(&mut steps, args, &built, &site),
+        Some(original) => story::tell(
+            &mut steps,
+            args,
+            &built,
+            &original,
+            &site,
+            &dir.join("story"),
+        ),
+    }
+}
+
+/// Boots the rescue system from the medium, and looks at what it says of its layers.
+fn rescue(steps: &mut Steps, args: &DemoArgs, built: &Built, site: &Site) -> Outcome {
+    site.publish(steps, &built.layers)?;
+    let server = site.serve(steps)?;
+    let medium = site.stamp(steps, &built.medium, server.port(), Some("example"))?;
+    let report = machine::rescue(steps, args, &medium, site)?;
     let port = server.port();
     drop(server);
 
