@@ -1,4 +1,4 @@
-# Two commands do everything on a fresh Debian or Ubuntu machine with a Rust toolchain:
+# Two commands do everything on a fresh Debian 12 machine with a Rust toolchain:
 #   make demo   runs the whole story in QEMU
 #   make test   runs all the tests
 # The others: test-all (longer boots), bench (measurements), lint, stage1, tools, clean.
@@ -7,10 +7,11 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 .PHONY: demo test test-all bench lint build stage1 tools clean root-or-sudo
 
-STAGE1_TARGET := x86_64-unknown-linux-gnu
-STAGE1 := target/$(STAGE1_TARGET)/stage1/towline-stage1
-# It has 4 MiB: equal functions are kept once, C code needs no tables for unwinding, and what is left of them no index, since a panic aborts.
-STAGE1_RUSTFLAGS := -C target-feature=+crt-static -C link-arg=-Wl,--icf=all,-O2,--no-eh-frame-hdr
+STATIC_TARGET := x86_64-unknown-linux-gnu
+STATIC := -C target-feature=+crt-static
+# It has 4 MiB: equal functions are kept once, C code needs no tables for unwinding, and what is left of them no index, since a panic
+# aborts; relocations are packed (glibc 2.36 and later apply such ones in a static program).
+STAGE1_RUSTFLAGS := $(STATIC) -C link-arg=-Wl,--icf=all,-O2,--no-eh-frame-hdr,-z,pack-relative-relocs
 STAGE1_CFLAGS := -fno-asynchronous-unwind-tables -fno-unwind-tables
 TOWLINE := target/release/towline
 DEMO ?=
@@ -42,12 +43,14 @@ lint: tools
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --quiet -- -D warnings
 
+# Static too: the same program runs on any protected host, whatever its distribution.
 build: tools stage1
-	cargo build --release --quiet
+	RUSTFLAGS='$(STATIC)' cargo build --release --quiet --target $(STATIC_TARGET) --bin towline
+	@mkdir -p $(dir $(TOWLINE)) && ln -f target/$(STATIC_TARGET)/release/towline $(TOWLINE)
 
 # Static, small, and by its own command: features of the other programs must not leak into PID 1.
 stage1: tools
-	CFLAGS='$(STAGE1_CFLAGS)' RUSTFLAGS='$(STAGE1_RUSTFLAGS)' cargo build --quiet --profile stage1 -p towline-stage1 --bin towline-stage1 --target $(STAGE1_TARGET)
+	CFLAGS='$(STAGE1_CFLAGS)' RUSTFLAGS='$(STAGE1_RUSTFLAGS)' cargo build --quiet --profile stage1 -p towline-stage1 --bin towline-stage1 --target $(STATIC_TARGET)
 
 tools:
 	@tests/install-tools

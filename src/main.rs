@@ -4,8 +4,11 @@
 //! failures and chooses the exit code. Results go to stdout, everything else to stderr.
 
 mod capture;
+mod closed_pipe;
 mod commands;
 mod exit;
+#[cfg(test)]
+mod named_commands;
 
 use std::process::ExitCode;
 
@@ -16,7 +19,7 @@ use exit::{Failure, Outcome};
 #[derive(Parser)]
 #[command(name = "towline", version, max_term_width = 80)]
 struct Cli {
-    /// Say nothing but results and failures
+    /// Say nothing but results, warnings and failures
     #[arg(short, long, global = true)]
     quiet: bool,
     #[command(subcommand)]
@@ -33,16 +36,38 @@ enum Command {
     Media(commands::media::MediaArgs),
     Layer(commands::layer::LayerArgs),
     Host(commands::host::HostArgs),
+    Session(commands::session::SessionArgs),
     Capture(commands::capture::CaptureArgs),
+    Recovery(commands::recovery::RecoveryArgs),
     /// The whole story on this machine, in QEMU: site, layers, medium, boot.
     Demo(commands::demo::DemoArgs),
 }
 
+impl Command {
+    /// Whether it speaks with other machines or guests, and so must outlive their hanging up.
+    fn has_peers(&self) -> bool {
+        match self {
+            Self::Init(_)
+            | Self::Publish(_)
+            | Self::Catalogue(_)
+            | Self::Media(_)
+            | Self::Layer(_)
+            | Self::Session(_)
+            | Self::Recovery(_) => false,
+            Self::Serve(_) | Self::Host(_) | Self::Capture(_) | Self::Demo(_) => true,
+        }
+    }
+}
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    if !cli.command.has_peers() {
+        closed_pipe::ends_this_process();
+    }
     match run(cli.command, cli.quiet) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
+            let failure = failure.advised();
             print_failure(&failure);
             ExitCode::from(failure.exit as u8)
         }
@@ -51,14 +76,16 @@ fn main() -> ExitCode {
 
 fn run(command: Command, quiet: bool) -> Outcome {
     match command {
-        Command::Init(args) => commands::init::run(&args),
+        Command::Init(args) => commands::init::run(&args, quiet),
         Command::Publish(args) => commands::publish::run(&args, quiet),
-        Command::Catalogue(args) => commands::catalogue::run(&args),
-        Command::Serve(args) => commands::serve::run(&args),
+        Command::Catalogue(args) => commands::catalogue::run(&args, quiet),
+        Command::Serve(args) => commands::serve::run(&args, quiet),
         Command::Media(args) => commands::media::run(args, quiet),
         Command::Layer(args) => commands::layer::run(&args, quiet),
         Command::Host(args) => commands::host::run(&args),
+        Command::Session(args) => commands::session::run(&args),
         Command::Capture(args) => commands::capture::run(&args),
+        Command::Recovery(args) => commands::recovery::run(&args, quiet),
         Command::Demo(args) => commands::demo::run(&args),
     }
 }
@@ -78,7 +105,7 @@ fn print_failure(failure: &Failure) {
 }
 
 /// `text` without control characters that a terminal would obey.
-fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     text.chars()
         .flat_map(|c| {
             if c.is_control() && c != '\n' {
@@ -88,4 +115,9 @@ fn printable(text: &str) -> String {
             }
         })
         .collect()
+}
+
+/// `text` of someone else, as a part of one line.
+fn one_line(text: &str) -> String {
+    printable(&text.replace('\n', " "))
 }

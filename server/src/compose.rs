@@ -1,13 +1,18 @@
 //! What one machine boots: a pure decision from its request, the catalogue and the configuration.
 
+use towline_contract::Timestamp;
 use towline_contract::api::{ErrorBody, PlanRequest};
 use towline_contract::limits::CHAIN_LAYERS_MAX;
 use towline_contract::manifest::Kind;
 use towline_contract::plan::{BootPlan, HandOver, PLAN_FORMAT, PLAN_TYPE, PlanLayer, TimestampRef};
-use towline_contract::{Digest, Timestamp};
 
 use crate::catalogue::Published;
 use crate::config::{Config, HandOverChoice};
+use crate::sessions;
+
+mod recovery;
+
+pub use recovery::{Secrets, recovery, recovery_chain};
 
 /// Why there is no plan: a sentence for the console, and the next step.
 pub type Refusal = ErrorBody;
@@ -33,59 +38,82 @@ pub fn plan(
     config: &Config,
     moment: &Moment,
 ) -> Result<BootPlan, Refusal> {
-    let fits =
-        |layer: &&Published| ["all", &request.architecture].contains(&&*layer.target.architecture);
-    let of_kind = |kind: Kind| {
+    let boot = Boot {
+        request,
+        layers,
+        config,
+    };
+    let kernel = boot.kernel()?;
+    let mut chain = vec![kernel, boot.base()?];
+    chain.extend(agents(&boot.of_kind(Kind::Agent), config)?);
+    if let Some(host) = &request.host {
+        let own = boot.of_kind(Kind::Host);
+        let own = own.filter(|layer| layer.target.name == *host);
+        chain.push(sessions::newest(own).ok_or_else(|| sessions::unknown(host))?);
+    }
+    boot.plan(kernel, chain, moment)
+}
+
+/// One machine's request, and what it is answered from.
+struct Boot<'a> {
+    request: &'a PlanRequest,
+    layers: &'a [Published],
+    config: &'a Config,
+}
+
+impl<'a> Boot<'a> {
+    /// The layers of a kind that fit the machine.
+    fn of_kind(&self, kind: Kind) -> impl Iterator<Item = &'a Published> + Clone + use<'a> {
+        let (layers, request) = (self.layers, self.request);
         layers
             .iter()
-            .filter(fits)
-            .filter(move |layer| layer.target.kind == kind)
-    };
+            .filter(move |it| ["all", &request.architecture].contains(&&*it.target.architecture))
+            .filter(move |it| it.target.kind == kind)
+    }
 
-    let kernel = kernel(of_kind(Kind::Kernel), request, config)?;
-    let base = only_name(
-        "base",
-        "plan.base",
-        of_kind(Kind::Base),
-        config.plan.base.as_deref(),
-    )?;
-    let mut chain = vec![kernel, base];
-    chain.extend(agents(&of_kind(Kind::Agent), config)?);
-    if let Some(host) = &request.host {
-        let sessions = of_kind(Kind::Host).filter(|layer| layer.target.name == *host);
-        chain.push(newest(sessions).ok_or_else(|| {
-            refusal(
-                format!("no host called {host:?} is known here"),
-                "look at the name on the medium (towline media show), or publish the host's layer",
-            )
-        })?);
+    fn kernel(&self) -> Result<&'a Published, Refusal> {
+        kernel(self.of_kind(Kind::Kernel), self.request, self.config)
     }
-    if chain.len() > CHAIN_LAYERS_MAX {
-        return Err(refusal(
-            format!(
-                "the chain would have {} layers, and {CHAIN_LAYERS_MAX} is the most",
-                chain.len()
-            ),
-            "name the agents that are needed in plan.agents of towline.toml",
-        ));
+
+    fn base(&self) -> Result<&'a Published, Refusal> {
+        let wanted = self.config.plan.base.as_deref();
+        only_name("base", "plan.base", self.of_kind(Kind::Base), wanted)
     }
-    let hand_over = hand_over(request, kernel, config)?;
-    let life = jiff::SignedDuration::from_mins(config.plan.minutes.into());
-    Ok(BootPlan {
-        type_: PLAN_TYPE.into(),
-        format: PLAN_FORMAT,
-        nonce: request.nonce,
-        time: moment.now,
-        expires: moment.now.saturating_add(life).unwrap_or(moment.now),
-        timestamp: moment.timestamp.clone(),
-        chain: chain.into_iter().map(plan_layer).collect(),
-        command_line: config.plan.command_line.clone(),
-        hand_over,
-        mirrors: config.mirrors.clone(),
-        recovery: format!("r-{}", &Digest::from(pad(moment.random)).to_string()[..16]),
-        host: request.host.clone(),
-        order: None,
-    })
+
+    /// The plan of this chain, without an order.
+    fn plan(
+        &self,
+        kernel: &Published,
+        chain: Vec<&Published>,
+        moment: &Moment,
+    ) -> Result<BootPlan, Refusal> {
+        if chain.len() > CHAIN_LAYERS_MAX {
+            return Err(refusal(
+                format!(
+                    "the chain would have {} layers, and {CHAIN_LAYERS_MAX} is the most",
+                    chain.len()
+                ),
+                "name the agents that are needed in plan.agents of towline.toml",
+            ));
+        }
+        let (request, config) = (self.request, self.config);
+        let life = jiff::SignedDuration::from_mins(config.plan.minutes.into());
+        Ok(BootPlan {
+            type_: PLAN_TYPE.into(),
+            format: PLAN_FORMAT,
+            nonce: request.nonce,
+            time: moment.now,
+            expires: moment.now.saturating_add(life).unwrap_or(moment.now),
+            timestamp: moment.timestamp.clone(),
+            chain: chain.into_iter().map(plan_layer).collect(),
+            command_line: config.plan.command_line.clone(),
+            hand_over: hand_over(request, kernel, config)?,
+            mirrors: config.mirrors.clone(),
+            recovery: format!("r-{}", hex::encode(moment.random)),
+            host: request.host.clone(),
+            order: None,
+        })
+    }
 }
 
 /// The kernel that the machine runs when it is published, else the newest.
@@ -211,12 +239,6 @@ fn refusal(message: String, next: &str) -> Refusal {
         message,
         next: Some(next.into()),
     }
-}
-
-fn pad(random: [u8; 8]) -> [u8; 32] {
-    let mut bytes = [0; 32];
-    bytes[..8].copy_from_slice(&random);
-    bytes
 }
 
 #[cfg(test)]

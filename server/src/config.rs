@@ -9,6 +9,8 @@ use towline_contract::limits::{MIRRORS_MAX, PLAN_SECONDS_MAX};
 use towline_contract::plan::HandOver;
 use towline_contract::trust::check_command_line;
 
+use crate::hosts::retention::{Retention, SESSIONS_MAX};
+
 /// Name of the file in a site's folder.
 pub const CONFIG_FILE: &str = "towline.toml";
 
@@ -35,6 +37,15 @@ pub struct Config {
     /// How long signed metadata is valid.
     #[serde(default)]
     pub valid_days: ValidDays,
+    /// Which sessions can be recovered.
+    #[serde(default)]
+    pub sessions: SessionsConfig,
+    /// Which sessions are kept.
+    #[serde(default)]
+    pub retention: Retention,
+    /// What a recovery is given.
+    #[serde(default)]
+    pub credentials: CredentialsConfig,
 }
 
 fn store() -> PathBuf {
@@ -121,6 +132,50 @@ impl Default for ValidDays {
     }
 }
 
+/// Which sessions can be recovered.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SessionsConfig {
+    /// Longest time from a session to the capture of its layout, in hours: the layout of another day may be another one.
+    pub capture_lag_hours: u32,
+}
+
+impl Default for SessionsConfig {
+    fn default() -> Self {
+        Self {
+            capture_lag_hours: 24,
+        }
+    }
+}
+
+/// What a recovery is given.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CredentialsConfig {
+    /// Hours that the client certificate of one boot is valid.
+    pub client_certificate_hours: u16,
+    /// PEM certificates of the authorities that the agents' servers are checked by, relative to the site's folder; the site's
+    /// own authority when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agent_ca: Option<PathBuf>,
+    /// A program with arguments that prints `NAME=value` lines for the agent's environment; none when empty.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub command: Vec<String>,
+}
+
+impl Default for CredentialsConfig {
+    fn default() -> Self {
+        Self {
+            client_certificate_hours: 12,
+            agent_ca: None,
+            command: Vec::new(),
+        }
+    }
+}
+
+/// Most hours that a client certificate may be valid: a week. Nobody withdraws one.
+const CLIENT_CERTIFICATE_HOURS_MAX: u16 = 7 * 24;
+
 /// Why a configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -189,6 +244,18 @@ impl Config {
         let days = self.valid_days;
         if [days.root, days.targets, days.snapshot, days.timestamp].contains(&0) {
             return Some("valid_days must be 1 or more".into());
+        }
+        let kept = self.retention.most();
+        if kept > SESSIONS_MAX.into() {
+            return Some(format!(
+                "retention keeps up to {kept} sessions of a host, and {SESSIONS_MAX} is the most"
+            ));
+        }
+        let hours = self.credentials.client_certificate_hours;
+        if !(1..=CLIENT_CERTIFICATE_HOURS_MAX).contains(&hours) {
+            return Some(format!(
+                "credentials.client_certificate_hours is {hours}, and must be from 1 to {CLIENT_CERTIFICATE_HOURS_MAX}"
+            ));
         }
         if let Err(error) = check_command_line(&self.plan.command_line) {
             return Some(format!("plan.command_line: {error}"));

@@ -129,7 +129,7 @@ fn session(newest: &Manifest, ages: Ages, now: Timestamp) -> Vec<Finding> {
         let what = format!("its layout was captured {hours} hours after the backup");
         findings.push(warning(
             what,
-            "run towline capture after every backup (docs/how-to/capture.md)",
+            "run towline capture after every backup (docs/guide/hosts.md)",
         ));
     }
     findings

@@ -41,7 +41,14 @@ pub fn mistake(event: &Event) -> Option<&'static str> {
 /// The event for people, on one line; its text is the machine's own.
 #[must_use]
 pub fn sentence(event: &Event) -> String {
-    let what = match &event.what {
+    let what = words(&event.what);
+    format!("{} at {} s {what}", event.recovery, event.uptime_seconds)
+}
+
+/// What happened, for people; its text is the machine's own.
+#[must_use]
+pub fn words(what: &What) -> String {
+    match what {
         What::PlanVerified => "verified its plan".into(),
         What::LayerPlaced {
             target,
@@ -86,8 +93,7 @@ pub fn sentence(event: &Event) -> String {
             kernel_release,
         } => format!("started from its own disk: {hostname}, kernel {kernel_release}"),
         What::Failed { message } => format!("failed: {message}"),
-    };
-    format!("{} at {} s {what}", event.recovery, event.uptime_seconds)
+    }
 }
 
 /// Appends to the file of events.

@@ -1,21 +1,28 @@
 //! The provisioning server: a site's keys, store and catalogue, and the HTTP API that machines boot from.
 //!
 //! [`site`] makes and opens a site's folder, [`catalogue`] signs what is published, [`compose`] decides what one machine
-//! boots (a pure function), [`http`] serves it. The server holds online keys only for what must be fresh: plans, snapshot
+//! boots (a pure function), [`hosts`] who may add sessions, [`sessions`] which session of a host that is, [`http`] serves it. The server holds online keys only for what must be fresh: plans, snapshot
 //! and timestamp. What a machine runs is decided by the targets key, which can stay elsewhere.
 
 pub mod catalogue;
+pub mod collisions;
 pub mod compose;
 pub mod config;
+pub mod credentials;
 pub mod doctor;
 pub mod events;
 #[cfg(test)]
 mod fixture;
+pub mod hosts;
 pub mod http;
 pub mod intake;
 pub mod keys;
 mod log;
+mod owner;
+pub mod private;
+pub mod recoveries;
 pub mod review;
+pub mod sessions;
 pub mod site;
 pub mod store;
 pub mod tls;

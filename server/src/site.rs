@@ -3,12 +3,17 @@
 //! ```text
 //! towline.toml              what the operator decides
 //! keys/root-1.key …         offline: take them away after `init` (keys/README)
-//! keys/targets.key          signs the catalogue; needed for publish only
+//! keys/targets.key          signs the catalogue; needed to publish layers and approve hosts only
 //! keys/{plan,snapshot,timestamp}.key   online: the server needs them
 //! ca/{ca.pem,ca.key}        authority of the server's TLS certificate
+//! ca/client-ca.{pem,key}    authority of the client certificates that recoveries are given
+//! credentials/HOST/         what recoveries of a host are given; credentials/_all/ for every host
 //! recipes/                  ready recipes, to be changed
 //! store/                    layers, manifests, metadata
 //! state/events.jsonl        what machines reported
+//! state/hosts/              hosts that asked to be known
+//! state/sessions/           sessions that are kept by hand
+//! state/recoveries/         each recovery, and its journal
 //! ```
 
 use std::ffi::OsString;
@@ -23,7 +28,9 @@ use towline_contract::Timestamp;
 
 use crate::catalogue::{self, CatalogueError};
 use crate::config::{CONFIG_FILE, Config, ConfigError};
+use crate::credentials::client_ca;
 use crate::keys::{self, KeyError};
+use crate::recoveries::Recoveries;
 use crate::store::{Store, StoreError};
 use crate::tls::{self, TlsError};
 
@@ -103,8 +110,8 @@ The keys of this site. Whoever holds them decides what machines boot.
 
 root-N.key     sign the root of trust, so many of them together as towline.toml's first root says. Not needed in
                daily work: move each to a place of its own, off this machine, and keep a copy.
-targets.key    signs the catalogue. Needed by `towline publish` and `towline catalogue retire` only; it can live
-               on another machine that has the store.
+targets.key    signs the catalogue. Needed by `towline publish`, `towline catalogue retire` and `towline host approve` only;
+               it can live on another machine that has the store.
 plan.key, snapshot.key, timestamp.key
                needed by `towline serve`. With them a thief can serve older signed layers, but none of their own.
 ";
@@ -163,6 +170,30 @@ impl Site {
     #[must_use]
     pub fn authority(&self) -> PathBuf {
         self.dir.join("ca")
+    }
+
+    /// Folder of what the server knows and nobody signs.
+    #[must_use]
+    pub fn state(&self) -> PathBuf {
+        self.dir.join("state")
+    }
+
+    /// Folder of what recoveries are given.
+    #[must_use]
+    pub fn credentials(&self) -> PathBuf {
+        self.dir.join("credentials")
+    }
+
+    /// A file that the configuration names.
+    #[must_use]
+    pub fn relative(&self, path: &Path) -> PathBuf {
+        self.dir.join(path)
+    }
+
+    /// The recoveries.
+    #[must_use]
+    pub fn recoveries(&self) -> Recoveries {
+        Recoveries::new(self.state().join("recoveries"))
     }
 
     /// File that events are appended to.
@@ -278,7 +309,7 @@ fn fill(dir: &Path, new: &NewSite, now: Timestamp) -> Result<(), SiteError> {
                 cause,
             })
     };
-    for name in ["keys", "ca", "state"] {
+    for name in ["keys", "ca", "credentials", "state"] {
         private(name)?;
     }
     write("keys/README", KEYS_README.as_bytes())?;
@@ -287,6 +318,7 @@ fn fill(dir: &Path, new: &NewSite, now: Timestamp) -> Result<(), SiteError> {
         write(&format!("recipes/{name}"), bytes)?;
     }
     tls::create_authority(&dir.join("ca"), &new.name, offset(now))?;
+    client_ca::create(&dir.join("ca"), offset(now))?;
 
     let key = |name: &str| keys::create(&dir.join("keys").join(format!("{name}.key")));
     let root = (1..=new.root_keys)
@@ -315,7 +347,7 @@ fn config_text(config: &Config) -> String {
 }
 
 /// The same moment for the crates that make certificates.
-pub(crate) fn offset(now: Timestamp) -> OffsetDateTime {
+pub fn offset(now: Timestamp) -> OffsetDateTime {
     OffsetDateTime::from_unix_timestamp(now.as_second()).unwrap_or(OffsetDateTime::UNIX_EPOCH)
 }
 

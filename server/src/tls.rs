@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose,
+    BasicConstraints, Certificate, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa,
+    Issuer, KeyPair, KeyUsagePurpose,
 };
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -55,15 +55,7 @@ pub enum TlsError {
 /// See [`TlsError`].
 pub fn create_authority(dir: &Path, site: &str, now: OffsetDateTime) -> Result<(), TlsError> {
     let key = KeyPair::generate()?;
-    let mut params = CertificateParams::default();
-    params
-        .distinguished_name
-        .push(DnType::CommonName, format!("Towline site {site}"));
-    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    params.not_before = now - Duration::days(BACKDATED_DAYS);
-    params.not_after = now + Duration::days(AUTHORITY_DAYS);
-    let certificate = params.self_signed(&key)?;
+    let certificate = authority(&key, &format!("Towline site {site}"), now)?;
     let secret = Zeroizing::new(key.serialize_pem());
     write(&dir.join("ca.key"), |path| {
         write_private(path, secret.as_bytes())
@@ -71,6 +63,21 @@ pub fn create_authority(dir: &Path, site: &str, now: OffsetDateTime) -> Result<(
     write(&dir.join("ca.pem"), |path| {
         std::fs::write(path, certificate.pem())
     })
+}
+
+/// The certificate of an authority that signs end entities only.
+pub(crate) fn authority(
+    key: &KeyPair,
+    name: &str,
+    now: OffsetDateTime,
+) -> Result<Certificate, TlsError> {
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params.not_before = now - Duration::days(BACKDATED_DAYS);
+    params.not_after = now + Duration::days(AUTHORITY_DAYS);
+    Ok(params.self_signed(key)?)
 }
 
 /// A TLS configuration with a new certificate for `names`, signed by the authority in `dir`.
@@ -82,9 +89,43 @@ pub fn server_config(
     names: &[String],
     now: OffsetDateTime,
 ) -> Result<Arc<rustls::ServerConfig>, TlsError> {
-    let (ca_path, key_path) = (dir.join("ca.pem"), dir.join("ca.key"));
-    let ca_pem = read(&ca_path)?;
-    let ca_key = KeyPair::from_pem(&Zeroizing::new(read(&key_path)?))?;
+    let issued = issue(dir, names, now)?;
+    let ca = CertificateDer::from_pem_slice(issued.ca_pem.as_bytes())
+        .map_err(|_| TlsError::NoCertificate(dir.join("ca.pem")))?;
+    let secret = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(issued.key.serialize_der()));
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_single_cert(vec![issued.certificate.der().clone(), ca], secret)?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
+
+/// The same for another server of the site, such as one for backups: its certificate and its key, each as PEM.
+///
+/// # Errors
+/// See [`TlsError`].
+pub fn server_files(
+    dir: &Path,
+    names: &[String],
+    now: OffsetDateTime,
+) -> Result<(String, Zeroizing<String>), TlsError> {
+    let issued = issue(dir, names, now)?;
+    let key = Zeroizing::new(issued.key.serialize_pem());
+    Ok((issued.certificate.pem(), key))
+}
+
+/// A new certificate for a server.
+struct Issued {
+    certificate: rcgen::Certificate,
+    key: KeyPair,
+    ca_pem: String,
+}
+
+fn issue(dir: &Path, names: &[String], now: OffsetDateTime) -> Result<Issued, TlsError> {
+    let ca_pem = read(&dir.join("ca.pem"))?;
+    let ca_key = KeyPair::from_pem(&Zeroizing::new(read(&dir.join("ca.key"))?))?;
     let issuer = Issuer::from_ca_cert_pem(&ca_pem, ca_key)?;
 
     let key = KeyPair::generate()?;
@@ -99,27 +140,24 @@ pub fn server_config(
     params.not_before = now - Duration::days(BACKDATED_DAYS);
     params.not_after = now + Duration::days(SERVER_DAYS);
     let certificate = params.signed_by(&key, &issuer)?;
-
-    let ca = CertificateDer::from_pem_slice(ca_pem.as_bytes())
-        .map_err(|_| TlsError::NoCertificate(ca_path))?;
-    let secret = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate.der().clone(), ca], secret)?;
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(Arc::new(config))
+    Ok(Issued {
+        certificate,
+        key,
+        ca_pem,
+    })
 }
 
-fn read(path: &Path) -> Result<String, TlsError> {
+pub(crate) fn read(path: &Path) -> Result<String, TlsError> {
     std::fs::read_to_string(path).map_err(|cause| TlsError::File {
         path: path.into(),
         cause,
     })
 }
 
-fn write(path: &Path, work: impl FnOnce(&Path) -> std::io::Result<()>) -> Result<(), TlsError> {
+pub(crate) fn write(
+    path: &Path,
+    work: impl FnOnce(&Path) -> std::io::Result<()>,
+) -> Result<(), TlsError> {
     work(path).map_err(|cause| TlsError::File {
         path: path.into(),
         cause,

@@ -9,7 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
-use towline_contract::api::{Enrolled, Enrolment, ErrorBody, HOSTS_PATH, HostState, NewSession};
+use towline_contract::api::{
+    Enrolled, Enrolment, ErrorBody, HOSTS_PATH, HostState, NewSession, sessions_path,
+};
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, TlsProvider, parse_pem};
 
 use super::home::HostConfig;
@@ -163,9 +165,8 @@ impl Client {
     /// # Errors
     /// See [`ClientError`].
     pub(crate) fn add(&self, host: &str, session: &NewSession) -> Result<(), ClientError> {
-        let path = format!("{HOSTS_PATH}/{host}/sessions");
         let body = serde_json::to_vec(session).unwrap_or_default();
-        self.post(&path, &body).map(drop)
+        self.post(&sessions_path(host), &body).map(drop)
     }
 
     fn post(&self, path: &str, body: &[u8]) -> Result<Vec<u8>, ClientError> {

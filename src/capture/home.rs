@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use towline_contract::Timestamp;
-use towline_contract::trust::{KeyId, SigningKey};
+use towline_contract::trust::SigningKey;
 use towline_server::keys;
 
 use super::error::{CaptureError, file};
@@ -184,13 +184,6 @@ impl Home {
     }
 }
 
-/// What people compare: the first 16 hex digits of the key's identifier, in groups of four.
-pub(crate) fn fingerprint(key: &KeyId) -> String {
-    let digits: Vec<_> = key.as_str().chars().take(16).collect();
-    let groups: Vec<String> = digits.chunks(4).map(|it| it.iter().collect()).collect();
-    groups.join("-")
-}
-
 fn make_private(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
@@ -224,7 +217,7 @@ mod tests {
         let first = home.key_or_new().unwrap();
         let again = home.key_or_new().unwrap();
         assert_eq!(first.public(), again.public());
-        let print = fingerprint(&first.public().id());
+        let print = first.public().id().fingerprint();
         assert_eq!((print.len(), print.matches('-').count()), (19, 3));
     }
 

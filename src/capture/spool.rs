@@ -14,7 +14,7 @@ use towline_contract::trust::{SigningKey, TargetName, host_sessions, next_sessio
 
 use super::client::{Client, ClientError};
 use super::error::{CaptureError, file};
-use super::home::{Home, HostConfig, fingerprint};
+use super::home::{Home, HostConfig};
 
 /// Most sessions that wait: the oldest go, as retention would let them go.
 const WAITING_MAX: usize = 32;
@@ -67,10 +67,11 @@ pub(crate) fn limit(home: &Home, host: &str) -> Result<Vec<String>, CaptureError
     Ok(gone.iter().map(|it| it.manifest.target_name()).collect())
 }
 
-/// Sends all that waits, oldest first; gives the names of what the server has now.
+/// Sends all that waits, oldest first; gives the names of what the server has now. A session that the server refuses stays,
+/// and holds up no other one.
 ///
 /// # Errors
-/// The first session that could not be sent; those before it are sent.
+/// The first session that could not be sent.
 pub(crate) fn send(
     home: &Home,
     config: &HostConfig,
@@ -78,22 +79,44 @@ pub(crate) fn send(
     sent: &mut Vec<String>,
 ) -> Result<(), CaptureError> {
     let key = home.key()?;
+    let mut refused = None;
     for session in list(home, &config.id)? {
-        let mut tries = 1;
-        loop {
-            match send_one(config, client, &key, &session) {
-                Err(CaptureError::Client(ClientError::Refused { status: 409, .. }))
-                    if tries < TRIES =>
-                {
-                    tries += 1;
-                }
-                other => break other?,
+        match send_with_patience(config, client, &key, &session) {
+            Ok(()) => {
+                session.remove()?;
+                sent.push(session.manifest.target_name());
             }
+            Err(error) if is_about_the_session(&error) => refused = refused.or(Some(error)),
+            Err(error) => return Err(refused.unwrap_or(error)),
         }
-        session.remove()?;
-        sent.push(session.manifest.target_name());
     }
-    Ok(())
+    refused.map_or(Ok(()), Err)
+}
+
+/// Whether another session could be taken all the same.
+fn is_about_the_session(error: &CaptureError) -> bool {
+    let about = |status: &u16| [400, 413].contains(status);
+    matches!(error, CaptureError::Client(ClientError::Refused { status, .. }) if about(status))
+}
+
+/// Signs anew when another session came first.
+fn send_with_patience(
+    config: &HostConfig,
+    client: &Client,
+    key: &SigningKey,
+    session: &Waiting,
+) -> Result<(), CaptureError> {
+    let mut tries = 1;
+    loop {
+        match send_one(config, client, key, session) {
+            Err(CaptureError::Client(ClientError::Refused { status: 409, .. }))
+                if tries < TRIES =>
+            {
+                tries += 1;
+            }
+            other => break other,
+        }
+    }
 }
 
 fn send_one(
@@ -168,15 +191,15 @@ pub(crate) fn approved(
         return Err(CaptureError::OtherKey {
             server: client.server().to_owned(),
             host: host.to_owned(),
-            theirs: fingerprint(&state.key),
-            ours: fingerprint(&ours),
+            theirs: state.key.fingerprint(),
+            ours: ours.fingerprint(),
         });
     }
     match state.state {
         EnrolmentState::Approved => Ok(state),
         EnrolmentState::Waiting => Err(CaptureError::Waiting {
             host: host.to_owned(),
-            fingerprint: fingerprint(&ours),
+            fingerprint: ours.fingerprint(),
         }),
     }
 }

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use anyhow::anyhow;
 use clap::Args;
 use towline_contract::Timestamp;
-use towline_server::config::{Config, PlanConfig, ValidDays};
+use towline_server::config::{Config, CredentialsConfig, PlanConfig, SessionsConfig, ValidDays};
+use towline_server::hosts::retention::Retention;
 use towline_server::site::{NewSite, Site, SiteError};
 
 use crate::exit::{Exit, Failure, Outcome};
@@ -34,8 +35,8 @@ pub(crate) struct InitArgs {
     root_threshold: u8,
 }
 
-/// Makes the site.
-pub(crate) fn run(args: &InitArgs) -> Outcome {
+/// Makes the site; `quiet` leaves out what to do next.
+pub(crate) fn run(args: &InitArgs, quiet: bool) -> Outcome {
     let server_names = match args.server_names.as_slice() {
         [] => vec![host_name()?],
         names => names.to_vec(),
@@ -65,6 +66,9 @@ pub(crate) fn run(args: &InitArgs) -> Outcome {
             mirrors: Vec::new(),
             plan: PlanConfig::default(),
             valid_days: ValidDays::default(),
+            sessions: SessionsConfig::default(),
+            retention: Retention::default(),
+            credentials: CredentialsConfig::default(),
         },
         root_keys: args.root_keys,
         root_threshold: args.root_threshold,
@@ -84,6 +88,9 @@ pub(crate) fn run(args: &InitArgs) -> Outcome {
     })?;
     let dir = args.dir.display();
     println!("site made in {dir}");
+    if quiet {
+        return Ok(());
+    }
     println!(
         "  the server's certificate will be for {}",
         server_names.join(", ")

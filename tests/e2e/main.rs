@@ -6,6 +6,7 @@ mod clock;
 mod flipped_bit;
 mod foreign_files;
 mod kexec;
+mod recovery;
 mod refused_plans;
 mod resume;
 mod world;

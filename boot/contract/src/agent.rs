@@ -14,6 +14,30 @@ pub const CREDENTIALS_DIR: &str = "/run/towline/credentials";
 /// File of the credentials with `NAME=value` lines: variables for the agent's commands.
 pub const ENVIRONMENT_FILE: &str = "environment";
 
+/// Reads [`ENVIRONMENT_FILE`]: `NAME=value` lines; what follows `=` is the value, as it is. Empty lines and those that begin
+/// with `#` are left out.
+///
+/// # Errors
+/// The number of the first line that is none of these, counted from 1.
+pub fn variables(text: &str) -> Result<Vec<(String, String)>, usize> {
+    let mut variables = Vec::new();
+    for (number, line) in (1..).zip(text.lines()) {
+        if line.trim().is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let (name, value) = line.split_once('=').ok_or(number)?;
+        let letters = |it: char| it.is_ascii_alphanumeric() || it == '_';
+        if name.is_empty()
+            || !name.chars().all(letters)
+            || name.starts_with(|it: char| it.is_ascii_digit())
+        {
+            return Err(number);
+        }
+        variables.push((name.to_owned(), value.to_owned()));
+    }
+    Ok(variables)
+}
+
 /// One backup agent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -74,4 +98,25 @@ pub struct Install {
     /// Whether the folder stays after the restore.
     #[serde(default)]
     pub keep: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn variables_are_taken_as_they_are_and_anything_else_is_refused() {
+        let text = "# restic\nRESTIC_PASSWORD=a b=c \"d\"\n\nEMPTY=\n";
+        let wanted = [("RESTIC_PASSWORD", "a b=c \"d\""), ("EMPTY", "")];
+        let wanted = wanted.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        assert_eq!(variables(text), Ok(wanted.to_vec()));
+        for (text, line) in [
+            ("A=1\nexport B=2\n", 2),
+            ("just words\n", 1),
+            ("1A=x\n", 1),
+            ("=x\n", 1),
+        ] {
+            assert_eq!(variables(text), Err(line), "{text:?}");
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! The paths and bodies of the boot API, HTTP/1.1. `docs/formats/api.md` specifies it.
+//! The paths and bodies of the API, HTTP/1.1. `docs/formats/api.md` specifies it.
 //!
 //! | request | answer |
 //! |---|---|
@@ -47,6 +47,18 @@ pub fn manifest_path(digest: &Digest) -> String {
 
 /// Largest request body the server reads, in bytes.
 pub const REQUEST_BYTES_MAX: usize = 64 << 10;
+
+/// Largest body of a new session, in bytes: a layer with a ReaR of its own has 1 MB, a list of 2,000 sessions as much.
+pub const NEW_SESSION_BYTES_MAX: usize = 4 << 20;
+
+/// Largest body of an enrolment, in bytes: a machine with a hundred network interfaces has 4 KB.
+pub const ENROLMENT_BYTES_MAX: usize = 16 << 10;
+
+/// Path that takes a host's sessions.
+#[must_use]
+pub fn sessions_path(host: &str) -> String {
+    format!("{HOSTS_PATH}/{host}/sessions")
+}
 
 /// What a machine asks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -120,6 +132,10 @@ pub struct RecoveryAnswer {
     /// The credentials layer, uncompressed newc in base64; its digest is in the plan's order.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub credentials: Option<String>,
+    /// The host that the code recovers, for a machine that named none: it says whose sessions to fetch, and nothing more.
+    /// What is recovered is what the plan says, once it is verified.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub host: Option<String>,
 }
 
 /// A protected host asks to be known.

@@ -13,7 +13,7 @@ use crate::manifest::Package;
 pub struct Session {
     /// The point in time that a restore of this session brings back.
     pub time: Timestamp,
-    /// When the layout was captured; at or after `time`, and near it.
+    /// When the layout was captured; at or after `time` (as far as clocks agree), and near it.
     pub captured: Timestamp,
     /// The host's own name (`/etc/hostname`).
     pub hostname: String,

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::{Firmware, Machine, MachineError, Start};
+use crate::{Firmware, Machine, MachineError, Start, Writes};
 
 /// Debian's OVMF (package ovmf): code, and variables to copy.
 const UEFI: [&str; 2] = [
@@ -55,6 +55,7 @@ impl Machine {
             }
         }
         match &self.start {
+            Start::Disk => {}
             Start::Cd(image) => {
                 add(&[
                     "-drive",
@@ -107,6 +108,19 @@ impl Machine {
                 "-drive",
                 &format!("if=virtio,format=raw,file={}", file(&disk)),
             ]);
+        }
+        for disk in &self.disks {
+            // Nobody cuts this machine's own power: flushing to its disks would only take time.
+            let writes = match disk.writes {
+                Writes::Kept => "",
+                Writes::Forgotten => ",snapshot=on",
+                Writes::Refused => ",readonly=on",
+            };
+            let file = file(&disk.file);
+            list.push("-drive".into());
+            list.push(format!(
+                "if=virtio,format=raw,cache=unsafe,file={file}{writes}"
+            ));
         }
         list.extend(self.more.iter().cloned());
         Ok(list)

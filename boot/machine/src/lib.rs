@@ -34,6 +34,8 @@ pub enum Start {
     Cd(PathBuf),
     /// An image on a USB stick.
     Usb(PathBuf),
+    /// The first of its disks.
+    Disk,
     /// A kernel and an initramfs, loaded by QEMU itself.
     Kernel {
         /// The kernel image.
@@ -43,6 +45,26 @@ pub enum Start {
         /// The kernel's command line.
         command_line: String,
     },
+}
+
+/// A disk that is a file of this machine, byte for byte.
+#[derive(Clone, Debug)]
+pub struct Disk {
+    /// The file.
+    pub file: PathBuf,
+    /// What happens to what is written.
+    pub writes: Writes,
+}
+
+/// What happens to what a machine writes to a disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Writes {
+    /// It goes to the file.
+    Kept,
+    /// It is gone with the machine.
+    Forgotten,
+    /// The machine cannot write.
+    Refused,
 }
 
 /// A machine to start.
@@ -56,6 +78,8 @@ pub struct Machine {
     pub memory_mib: u32,
     /// Size of its empty disk, in GiB; it is sparse, and gone with the machine.
     pub disk_gib: Option<u32>,
+    /// Disks with files of their own, after the empty one, as virtio devices: `/dev/vda`, `/dev/vdb`, …
+    pub disks: Vec<Disk>,
     /// Model of the network card, as QEMU names it.
     pub network_card: String,
     /// What the real-time clock says at the start (`2012-01-01T00:00:00`, UTC); this machine's time when absent.
@@ -113,6 +137,7 @@ impl Machine {
             start,
             memory_mib: 1024,
             disk_gib: Some(8),
+            disks: Vec::new(),
             network_card: "virtio-net-pci".into(),
             rtc: None,
             console_log,
@@ -198,6 +223,18 @@ impl Running {
                     });
                 }
             }
+        }
+    }
+
+    /// Waits until the machine switches itself off.
+    ///
+    /// # Errors
+    /// It did not within `limit`.
+    pub fn wait_until_off(&mut self, limit: Duration) -> Result<(), MachineError> {
+        match self.wait_until("that it is off", limit, |_| false) {
+            Err(MachineError::WentOff { .. }) => Ok(()),
+            Err(error) => Err(error),
+            Ok(_) => Ok(()),
         }
     }
 

@@ -39,8 +39,11 @@ pub(crate) async fn answer(
         let recovery = with_code(planned, settings, ask, &code).await?;
         return Ok(Answered::Recover(Box::new(recovery)));
     }
-    let host = planned.chain.plan.host.as_deref().unwrap_or_default();
-    console.step(format_args!("a recovery of {host} is open"));
+    match &planned.chain.plan.host {
+        Some(host) => console.step(format_args!("a recovery of {host} is open")),
+        // The medium is any host's: the code says which.
+        None => console.step(format_args!("a recovery is open")),
+    }
     loop {
         let Some(code) = typed(console).await else {
             console.note(format_args!(

@@ -41,11 +41,11 @@ impl Reporter {
     /// Reports to the server that gave the plan, on connections that are checked in full.
     #[must_use]
     pub fn of(planned: &Planned) -> Self {
-        Self::new(
-            planned.client.clone(),
-            planned.server.clone(),
-            &planned.chain.plan.recovery,
-        )
+        let (client, server) = (planned.client.clone(), planned.server.clone());
+        Self {
+            token: planned.report_token.clone(),
+            ..Self::new(client, server, &planned.chain.plan.recovery)
+        }
     }
 
     /// Sends an event and waits for the answer.
@@ -56,7 +56,8 @@ impl Reporter {
         let (recovery, uptime_seconds) = (self.recovery.clone(), uptime().as_secs());
         let event = Event {
             recovery,
-            token: self.token.clone(),
+            // Not for everybody on the way to hear.
+            token: self.token.clone().filter(|_| self.server.https()),
             uptime_seconds,
             what,
         };

@@ -5,7 +5,8 @@
 mod sources;
 mod variables;
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -190,11 +191,17 @@ impl Recipe {
     /// # Errors
     /// See [`RecipeError`].
     pub fn read(path: &Path, settings: &BTreeMap<String, String>) -> Result<Self, RecipeError> {
-        let text = fs::read_to_string(path).map_err(|cause| RecipeError::Read {
-            path: path.to_owned(),
-            cause,
-        })?;
-        Self::parse(path, &text, settings)
+        Self::parse(path, &text(path)?, settings)
+    }
+
+    /// The names of the variables that the recipe at `path` uses, those that the build gives values to among them.
+    ///
+    /// # Errors
+    /// See [`RecipeError`].
+    pub fn variables(path: &Path) -> Result<BTreeSet<String>, RecipeError> {
+        let used = RefCell::new(BTreeSet::new());
+        Self::parse_with(path, &text(path)?, Variables::Noted(&used))?;
+        Ok(used.into_inner())
     }
 
     /// The recipe in `text`, as if read from `path`.
@@ -206,13 +213,16 @@ impl Recipe {
         text: &str,
         settings: &BTreeMap<String, String>,
     ) -> Result<Self, RecipeError> {
+        Self::parse_with(path, text, Variables::Of(settings))
+    }
+
+    fn parse_with(path: &Path, text: &str, variables: Variables<'_>) -> Result<Self, RecipeError> {
         let at = Place { path, text };
         let raw: Raw = toml::from_str(text).map_err(|cause| {
             at.error(cause.span().map_or(0, |span| span.start), cause.message())
         })?;
         raw.check_parts(&at)?;
         raw.check_placement(&at)?;
-        let variables = Variables(settings);
         let form = raw.form.unwrap_or(match raw.kind {
             Kind::Kernel | Kind::Base => Form::Image,
             _ => Form::Files,
@@ -258,6 +268,13 @@ impl Recipe {
     pub fn beside(&self, path: &str) -> PathBuf {
         self.path.parent().unwrap_or(Path::new("")).join(path)
     }
+}
+
+fn text(path: &Path) -> Result<String, RecipeError> {
+    fs::read_to_string(path).map_err(|cause| RecipeError::Read {
+        path: path.to_owned(),
+        cause,
+    })
 }
 
 fn level(

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use towline_initramfs::filter::Filter;
 use towline_initramfs::ready_recipes;
-use towline_initramfs::recipe::Recipe;
+use towline_initramfs::recipe::{Recipe, Source};
 
 use crate::support::Workshop;
 
@@ -163,4 +164,22 @@ fn the_ready_recipes_are_valid_and_find_their_files() {
         assert!(!recipe.sources.is_empty());
     }
     assert_eq!(recipes, 6);
+}
+
+#[test]
+fn no_ready_agent_brings_the_links_that_the_base_has() {
+    for (name, bytes) in ready_recipes().filter(|(name, _)| name.starts_with("agent-")) {
+        let text = std::str::from_utf8(bytes).unwrap();
+        let recipe = Recipe::parse(Path::new(name), text, &BTreeMap::new()).unwrap();
+        let filter = Filter::new(&recipe.include, &recipe.exclude).unwrap();
+        for numbered in &recipe.sources {
+            let Source::Links(source) = &numbered.source else {
+                continue;
+            };
+            for link in source.links.keys() {
+                let of_base = ["bin", "sbin", "lib", "lib64"].contains(&&**link);
+                assert!(!of_base || !filter.keeps(link.as_bytes()), "{name}: {link}");
+            }
+        }
+    }
 }

@@ -7,10 +7,10 @@ use towline_contract::Timestamp;
 use towline_contract::limits::METADATA_BYTES_MAX;
 use towline_contract::plan::PLAN_ROLE;
 use towline_contract::trust::metadata::Timestamp as TimestampFile;
-use towline_contract::trust::metadata::{FileRef, RoleName, Root, Snapshot, TargetFile, Targets};
+use towline_contract::trust::metadata::{FileRef, RoleName, Root, Snapshot, Targets};
 use towline_contract::trust::{SignedView, SigningKey, TIMESTAMP_FILE, sign};
 
-use super::{CatalogueError, LEFT_OVER_MAX, Result, metadata, view};
+use super::{CatalogueError, LEFT_OVER_MAX, Result, view};
 use crate::config::ValidDays;
 use crate::keys;
 use crate::site::Site;
@@ -31,6 +31,12 @@ pub struct FirstKeys {
     /// Key that signs plans.
     pub plan: SigningKey,
 }
+
+/// What a snapshot says of other files, by name.
+type Files = BTreeMap<String, FileRef>;
+
+/// The one that each snapshot names.
+const TARGETS_FILE: &str = "targets.json";
 
 /// The keys that keep a catalogue fresh.
 struct Online<'a> {
@@ -62,7 +68,8 @@ pub fn create(store: &Store, keys: &FirstKeys, valid: ValidDays, now: Timestamp)
         snapshot: &keys.snapshot,
         timestamp: &keys.timestamp,
     };
-    put_snapshot(store, 1, 1, targets, &online, valid, now)
+    let files = Files::from([(TARGETS_FILE.into(), targets)]);
+    put_snapshot(store, 1, 1, files, &online, valid, now)
 }
 
 /// Signs snapshot and timestamp again when less than half of their time is left; says whether it did.
@@ -80,13 +87,7 @@ pub fn refresh(site: &Site, now: Timestamp) -> Result<bool> {
     {
         return Ok(false);
     }
-    let version = current.targets().header.version;
-    let bytes = metadata(
-        &site.store,
-        &format!("{version}.targets.json"),
-        METADATA_BYTES_MAX,
-    )?;
-    put_online(site, &current, FileRef::of(version, &bytes), now)?;
+    put_online(site, &current, current.files().clone(), now)?;
     Ok(true)
 }
 
@@ -95,18 +96,26 @@ pub(super) fn change(
     site: &Site,
     current: &SignedView,
     now: Timestamp,
-    edit: impl FnOnce(&mut BTreeMap<String, TargetFile>),
+    edit: impl FnOnce(&mut Targets),
 ) -> Result<()> {
     let key = keys::read(&site.key_path("targets"))?;
     let mut targets = current.targets().clone();
     targets.header.version += 1;
     targets.header.expires = after_days(now, site.config.valid_days.targets);
-    edit(&mut targets.targets);
+    edit(&mut targets);
     let reference = put_targets(&site.store, targets, &key)?;
-    put_online(site, current, reference, now)
+    let mut files = current.files().clone();
+    files.insert(TARGETS_FILE.into(), reference);
+    put_online(site, current, files, now)
 }
 
-fn put_online(site: &Site, current: &SignedView, targets: FileRef, now: Timestamp) -> Result<()> {
+/// Signs a snapshot that names `files`, and the timestamp. The caller holds the store's lock.
+pub(super) fn put_online(
+    site: &Site,
+    current: &SignedView,
+    files: Files,
+    now: Timestamp,
+) -> Result<()> {
     let (snapshot, timestamp) = (
         keys::read(&site.key_path("snapshot"))?,
         keys::read(&site.key_path("timestamp"))?,
@@ -123,7 +132,7 @@ fn put_online(site: &Site, current: &SignedView, targets: FileRef, now: Timestam
         &site.store,
         snapshot,
         timestamp,
-        targets,
+        files,
         &online,
         site.config.valid_days,
         now,
@@ -135,7 +144,7 @@ fn put_targets(store: &Store, mut targets: Targets, key: &SigningKey) -> Result<
     let first = targets.header.version;
     for version in first..first + LEFT_OVER_MAX {
         targets.header.version = version;
-        let bytes = sign(&targets, &[key])?;
+        let bytes = small_enough(sign(&targets, &[key])?, RoleName::Targets)?;
         let path = store.metadata_path(&format!("{version}.targets.json"));
         if store.create(&path, &mut bytes.as_slice())? == Put::Created {
             return Ok(FileRef::of(version, &bytes));
@@ -149,15 +158,19 @@ fn put_snapshot(
     store: &Store,
     first: u64,
     timestamp_version: u64,
-    targets: FileRef,
+    files: Files,
     keys: &Online<'_>,
     valid: ValidDays,
     now: Timestamp,
 ) -> Result<()> {
+    let Some(targets) = files.get(TARGETS_FILE).cloned() else {
+        return Err(CatalogueError::Missing(TARGETS_FILE.into()));
+    };
     let mut snapshot = Snapshot::new(first, after_days(now, valid.snapshot), targets);
+    snapshot.meta = files;
     for version in first..first + LEFT_OVER_MAX {
         snapshot.header.version = version;
-        let bytes = sign(&snapshot, &[keys.snapshot])?;
+        let bytes = small_enough(sign(&snapshot, &[keys.snapshot])?, RoleName::Snapshot)?;
         let path = store.metadata_path(&format!("{version}.snapshot.json"));
         if store.create(&path, &mut bytes.as_slice())? == Put::Created {
             let reference = FileRef::of(version, &bytes);
@@ -168,6 +181,15 @@ fn put_snapshot(
         }
     }
     Err(CatalogueError::NoNumber(RoleName::Snapshot))
+}
+
+/// What machines would not read is not written.
+fn small_enough(bytes: Vec<u8>, role: RoleName) -> Result<Vec<u8>> {
+    let found = bytes.len() as u64;
+    match found <= METADATA_BYTES_MAX {
+        true => Ok(bytes),
+        false => Err(CatalogueError::TooLarge { role, found }),
+    }
 }
 
 /// `days` after `now`; the end of time when there are too many.

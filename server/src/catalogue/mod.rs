@@ -4,19 +4,26 @@
 //! over from an interrupted change is skipped, never written over.
 
 mod change;
+mod hosts;
+mod placing;
 mod publish;
 
 use towline_contract::Digest;
-use towline_contract::limits::{MANIFEST_BYTES_MAX, ROOT_BYTES_MAX};
+use towline_contract::limits::{MANIFEST_BYTES_MAX, METADATA_BYTES_MAX, ROOT_BYTES_MAX};
 use towline_contract::manifest::{Manifest, ManifestError};
 use towline_contract::trust::metadata::{RoleName, TargetFile};
-use towline_contract::trust::{SignedView, TIMESTAMP_FILE, TargetName, TrustError, TrustedRoot};
+use towline_contract::trust::{
+    KeyId, SignedView, TIMESTAMP_FILE, TargetName, TrustError, TrustedRoot,
+};
+use towline_initramfs::stored::StoredError;
 
+use crate::collisions::Collision;
 use crate::keys::KeyError;
 use crate::review::Unmet;
 use crate::store::{Store, StoreError};
 
 pub use change::{FirstKeys, create, refresh};
+pub use hosts::{HostFile, add_session, approve, host_file, host_layers};
 pub use publish::{Missing, NewLayer, Outcome, publish, retire};
 
 /// Numbers that an interrupted change may have left over before one is free.
@@ -71,6 +78,12 @@ pub enum CatalogueError {
     /// The chain would lack something.
     #[error("machines would lack {}", unmet_list(.0))]
     Unmet(Vec<Unmet>),
+    /// No machine could place the layers over one another.
+    #[error("machines would refuse these layers: {}", rows_list(.0.iter().map(ToString::to_string)))]
+    Collisions(Vec<Collision>),
+    /// A layer that is to be looked into, new or in the store, cannot be.
+    #[error(transparent)]
+    Layer(#[from] StoredError),
     /// Nothing has that name and version.
     #[error("no layer {name} {version} is published")]
     Unknown {
@@ -79,17 +92,43 @@ pub enum CatalogueError {
         /// Version asked for.
         version: String,
     },
+    /// The host has another key already.
+    #[error("host {host} has the key {} in the catalogue, and not {}", known.fingerprint(), found.fingerprint())]
+    OtherKey {
+        /// The host.
+        host: String,
+        /// Identifier of the key in the catalogue.
+        known: KeyId,
+        /// Identifier of the new one.
+        found: KeyId,
+    },
+    /// More than machines read.
+    #[error(
+        "the catalogue's {role} would have {found} bytes, and machines read {METADATA_BYTES_MAX}"
+    )]
+    TooLarge {
+        /// The role.
+        role: RoleName,
+        /// Size in bytes.
+        found: u64,
+    },
     /// No number is free.
     #[error("{LEFT_OVER_MAX} numbers of {0} are taken by interrupted changes")]
     NoNumber(RoleName),
 }
 
 fn unmet_list(rows: &[Unmet]) -> String {
-    const ROWS_MAX: usize = 12;
     let row = |row: &Unmet| format!("{} (needed by {}, over {})", row.need, row.layer, row.base);
-    let mut texts: Vec<_> = rows.iter().take(ROWS_MAX).map(row).collect();
-    if rows.len() > ROWS_MAX {
-        texts.push(format!("and {} more", rows.len() - ROWS_MAX));
+    rows_list(rows.iter().map(row))
+}
+
+/// The first rows, and how many more there are.
+fn rows_list(rows: impl ExactSizeIterator<Item = String>) -> String {
+    const ROWS_MAX: usize = 12;
+    let all = rows.len();
+    let mut texts: Vec<_> = rows.take(ROWS_MAX).collect();
+    if all > ROWS_MAX {
+        texts.push(format!("and {} more", all - ROWS_MAX));
     }
     texts.join("; ")
 }

@@ -12,6 +12,7 @@ use towline_contract::trust::metadata::TargetFile;
 use towline_contract::{Digest, Timestamp};
 
 use super::change::change;
+use super::placing::refuse_collisions;
 use super::{CatalogueError, Result, layers, view};
 use crate::review::{Review, review};
 use crate::site::Site;
@@ -51,7 +52,8 @@ pub struct Outcome {
 /// Checks the chain, stores layers and signs them into the catalogue. All of them or none.
 ///
 /// # Errors
-/// See [`CatalogueError`]. A name and version that is taken by another layer is refused, and nothing is changed.
+/// See [`CatalogueError`]. A name and version that is taken by another layer is refused, and so is an entry that machines
+/// could not place; nothing is changed.
 pub fn publish(site: &Site, new: &[NewLayer], missing: Missing, now: Timestamp) -> Result<Outcome> {
     let store = &site.store;
     let _lock = store.lock()?;
@@ -85,13 +87,16 @@ pub fn publish(site: &Site, new: &[NewLayer], missing: Missing, now: Timestamp) 
         }
         _ => {}
     }
+    let layers: Vec<_> = added.values().map(|(_, layer)| *layer).collect();
+    refuse_collisions(store, &published, &layers, &site.config.plan)?;
     for (_, layer) in added.values() {
         put_layer(store, layer)?;
     }
     let names = added.keys().cloned().collect();
     if !added.is_empty() {
         change(site, &current, now, |targets| {
-            targets.extend(added.into_iter().map(|(target, (file, _))| (target, file)));
+            let added = added.into_iter().map(|(target, (file, _))| (target, file));
+            targets.targets.extend(added);
         })?;
     }
     Ok(Outcome {
@@ -157,12 +162,12 @@ pub fn retire(
         });
     }
     change(site, &current, now, |targets| {
-        targets.retain(|key, _| !gone.contains(key));
+        targets.targets.retain(|key, _| !gone.contains(key));
     })?;
     Ok(gone)
 }
 
-fn put_layer(store: &Store, layer: &NewLayer) -> Result<()> {
+pub(super) fn put_layer(store: &Store, layer: &NewLayer) -> Result<()> {
     let digest = layer.manifest.digest;
     let missing = |_| CatalogueError::Missing(layer.path.display().to_string());
     let file = File::open(&layer.path).map_err(missing)?;

@@ -1,6 +1,7 @@
 use super::*;
 use crate::config::PlanConfig;
-use crate::fixture::published;
+use crate::fixture::{published, session};
+use towline_contract::Digest;
 use towline_contract::api::Machine;
 
 const RELEASE: &str = "6.1.0-1-amd64";
@@ -111,6 +112,21 @@ fn the_newest_layer_of_each_name_is_taken() {
 }
 
 #[test]
+fn of_a_hosts_sessions_the_newest_point_in_time_is_taken() {
+    let mut layers = catalogue();
+    for (version, time) in [
+        ("s2", "2026-06-02T02:00:00Z"),
+        ("s3", "2026-06-01T02:00:00Z"),
+    ] {
+        newer(&mut layers, Kind::Host, "example", version);
+        let time = time.parse().unwrap();
+        layers.last_mut().unwrap().manifest.session = Some(session(time, time));
+    }
+    let found = plan(&request(Some("example")), &layers, &config(), &moment()).unwrap();
+    assert_eq!(targets(&found)[3], "host/example/s2/amd64");
+}
+
+#[test]
 fn a_kernel_layer_for_the_running_kernel_is_preferred_to_a_newer_one() {
     let mut layers = catalogue();
     newer(&mut layers, Kind::Kernel, "debian", "6.12");
@@ -204,4 +220,98 @@ fn more_layers_than_a_chain_may_have_are_refused_here_already() {
     }
     let refusal = plan(&request(None), &layers, &config(), &moment()).unwrap_err();
     assert!(refusal.next.unwrap().contains("plan.agents"));
+}
+
+mod recoveries {
+    use super::*;
+    use crate::recoveries::fixture::opened;
+    use towline_contract::agent::Agent;
+    use towline_contract::recovery::{CredentialsRef, Order};
+
+    fn agent(name: &str, version: &str) -> Published {
+        let mut layer = published(Kind::Agent, name, version);
+        let agent = serde_json::from_str::<Agent>(r#"{"restore": ["restore"]}"#);
+        layer.manifest.agent = Some(agent.unwrap());
+        layer
+    }
+
+    /// A catalogue with two agents and two sessions of `web1`, of which `s1` is the older.
+    fn catalogue() -> Vec<Published> {
+        let mut layers = super::catalogue();
+        layers.retain(|it| it.target.kind != Kind::Agent);
+        layers.extend([agent("restic", "0.14"), agent("borg", "1.2")]);
+        layers.push(published(Kind::Host, "web1", "s1"));
+        newer(&mut layers, Kind::Host, "web1", "s2");
+        layers
+    }
+
+    fn secrets() -> Secrets {
+        Secrets {
+            credentials: CredentialsRef {
+                digest: Digest::of(b"secret"),
+                bytes: 6,
+                entries: 1,
+            },
+            report_token: Digest::of(b"token"),
+        }
+    }
+
+    fn planned(layers: &[Published]) -> Result<BootPlan, Refusal> {
+        let (request, it) = (request(None), opened("web1"));
+        recovery(&request, layers, &config(), &moment(), &it, secrets())
+    }
+
+    #[test]
+    fn a_recovery_has_its_sessions_agent_and_the_very_session_that_was_chosen() {
+        let found = planned(&catalogue()).unwrap();
+        let expected = [
+            "kernel/debian/6.1/amd64",
+            "base/debian/12/amd64",
+            "agent/restic/0.14/amd64",
+            "host/web1/s1/amd64",
+        ];
+        assert_eq!(targets(&found), expected);
+        assert_eq!(found.host.as_deref(), Some("web1"));
+        assert_eq!(found.recovery, opened("web1").id);
+        let Some(Order::Recover(order)) = found.order else {
+            panic!("it orders a recovery");
+        };
+        assert_eq!(order.credentials, Some(secrets().credentials));
+        assert_eq!(order.report_token, secrets().report_token);
+    }
+
+    #[test]
+    fn a_session_that_vanished_or_changed_is_refused_and_never_replaced() {
+        let mut layers = catalogue();
+        layers.retain(|it| it.target.version != "s1" || it.target.name != "web1");
+        let refusal = planned(&layers).unwrap_err();
+        assert!(
+            refusal.message.contains("host/web1/s1/amd64"),
+            "{refusal:?}"
+        );
+        let mut other = published(Kind::Host, "web1", "s1");
+        other.manifest.digest = Digest::of(b"other bytes");
+        layers.push(other);
+        assert!(planned(&layers).is_err());
+    }
+
+    #[test]
+    fn the_newest_layer_of_the_agent_is_taken() {
+        let mut layers = catalogue();
+        let mut newest = agent("restic", "0.17");
+        newest.manifest.created = "2026-01-01T00:00:00Z".parse().unwrap();
+        layers.push(newest);
+        let found = planned(&layers).unwrap();
+        assert!(targets(&found).contains(&"agent/restic/0.17/amd64"));
+    }
+
+    #[test]
+    fn without_the_agent_that_made_the_backup_there_is_no_recovery() {
+        let mut layers = catalogue();
+        layers.retain(|it| it.target.name != "restic");
+        assert!(planned(&layers).unwrap_err().message.contains("\"restic\""));
+        layers.push(published(Kind::Agent, "restic", "0.14"));
+        let refusal = planned(&layers).unwrap_err();
+        assert!(refusal.message.contains("how a session is restored"));
+    }
 }

@@ -5,7 +5,7 @@ use std::io;
 use bytes::Bytes;
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full};
-use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
+use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use hyper::{Response, StatusCode};
 use towline_contract::api::ErrorBody;
 
@@ -41,6 +41,14 @@ impl Fault {
             logged: log::clean(&told.message),
             told,
             allow: None,
+        }
+    }
+
+    /// The same, for which the log says why.
+    pub(super) fn because(self, error: &dyn std::error::Error) -> Self {
+        Self {
+            logged: log::chain(error),
+            ..self
         }
     }
 
@@ -92,6 +100,16 @@ pub(super) fn json(status: StatusCode, bytes: Vec<u8>) -> Response<Body> {
     response
         .headers_mut()
         .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+/// A JSON document with secrets in it, which nobody on the way may keep.
+pub(super) fn secret_json(bytes: Bytes) -> Response<Body> {
+    let body = Full::new(bytes).map_err(|never| match never {}).boxed();
+    let mut response = Response::new(body);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }
 

@@ -29,6 +29,27 @@ const CONNECTION_MAX: Duration = Duration::from_secs(6 * 3600);
 const HEADERS_COUNT_MAX: usize = 64;
 const HEADERS_BYTES_MAX: usize = 64 << 10;
 
+/// Who asks, and how.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Peer {
+    pub(super) address: SocketAddr,
+    /// By TLS: what is sent to it is for it alone.
+    pub(super) tls: bool,
+}
+
+impl Peer {
+    fn by_tls(address: SocketAddr) -> Self {
+        Self { address, tls: true }
+    }
+
+    fn in_clear(address: SocketAddr) -> Self {
+        Self {
+            address,
+            tls: false,
+        }
+    }
+}
+
 /// The certificate in use: replaced when it is renewed.
 pub(super) type Certificate = Arc<watch::Sender<Arc<ServerConfig>>>;
 
@@ -84,7 +105,7 @@ async fn serve(
     let stall = u32::try_from(STALL_MAX.as_millis()).unwrap_or(u32::MAX);
     let _ = rustix::net::sockopt::set_tcp_user_timeout(&stream, stall);
     let Some(tls) = tls else {
-        return converse(stream, peer, shared).await;
+        return converse(stream, Peer::in_clear(peer), shared).await;
     };
     let mut ended = shared.ended.clone();
     let hands_shaken = tokio::select! {
@@ -92,7 +113,7 @@ async fn serve(
         _ = ended.changed() => return,
     };
     match hands_shaken {
-        Ok(stream) => converse(stream, peer, shared).await,
+        Ok(stream) => converse(stream, Peer::by_tls(peer), shared).await,
         Err(error) => log::say(format_args!(
             "{peer}: no TLS connection: {}",
             log::clean(&error.to_string())
@@ -110,11 +131,7 @@ async fn handshake(
         .map_err(std::io::Error::other)?
 }
 
-async fn converse(
-    stream: impl AsyncRead + AsyncWrite + Unpin + Send,
-    peer: SocketAddr,
-    shared: Shared,
-) {
+async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin + Send, peer: Peer, shared: Shared) {
     let state = shared.state;
     let service = service_fn(|request| handlers::answer(state.clone(), peer, request));
     let connection = http1::Builder::new()
@@ -158,7 +175,7 @@ mod tests {
         let (mut client, server) = tokio::io::duplex(4096);
         client.write_all(text).await.unwrap();
         let start = Instant::now();
-        converse(server, ([127, 0, 0, 1], 1).into(), shared).await;
+        converse(server, Peer::in_clear(([127, 0, 0, 1], 1).into()), shared).await;
         let took = start.elapsed();
         let mut answer = Vec::new();
         client.read_to_end(&mut answer).await.unwrap();

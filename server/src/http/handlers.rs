@@ -1,49 +1,58 @@
 //! The API's handlers: look up, decide, reply.
 
+use std::borrow::Cow;
 use std::convert::Infallible;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
-use bytes::Bytes;
-use http_body_util::{BodyExt, Limited};
-use hyper::body::{Body as _, Incoming};
+use hyper::body::Incoming;
 use hyper::{Request, Response, StatusCode};
-use towline_contract::Digest;
 use towline_contract::api::{PlanRequest, REQUEST_BYTES_MAX};
 use towline_contract::event::{EVENT_BYTES_MAX, Event};
 use towline_contract::limits::TIMESTAMP_BYTES_MAX;
 use towline_contract::plan::TimestampRef;
-use towline_contract::trust::{SigningKey, TIMESTAMP_FILE, sign};
+use towline_contract::recovery::Order;
+use towline_contract::trust::{SignedView, SigningKey, TIMESTAMP_FILE, sign};
+use towline_contract::{Digest, Timestamp};
+use zeroize::Zeroizing;
 
 use super::Clock;
 use super::answer::{Body, Fault, empty, json};
+use super::body::body;
+use super::connection::Peer;
 use super::files::{Asked, file};
+use super::hosts::{self, Uploads};
 use super::pool::Pool;
+use super::recovery;
 use super::route::Route;
 use crate::catalogue::{self, CatalogueError, Published};
 use crate::compose::{self, Moment};
 use crate::events::{Line, Log};
+use crate::recoveries::{Happened, Recoveries, Tries};
 use crate::site::{Site, SiteError};
 use crate::{events, keys, log};
-
-/// Longest a client may take for a request's body, 64 KiB.
-const BODY_TIME_MAX: Duration = Duration::from_secs(20);
 
 /// What the handlers share.
 pub(super) struct State {
     pub(super) site: Site,
     pub(super) clock: Clock,
+    pub(super) recoveries: Recoveries,
+    /// The wrong codes of late.
+    pub(super) tries: Mutex<Tries>,
     plan_key: SigningKey,
+    pub(super) uploads: Uploads,
     events: Log,
     pool: Arc<Pool>,
     /// The catalogue as last read, with the timestamp it belongs to.
     current: Mutex<Option<Arc<Current>>>,
 }
 
-struct Current {
-    timestamp: TimestampRef,
-    layers: Vec<Published>,
+/// The catalogue at one moment.
+pub(super) struct Current {
+    pub(super) timestamp: TimestampRef,
+    pub(super) view: SignedView,
+    /// Without what hosts sign.
+    pub(super) layers: Vec<Published>,
 }
 
 impl State {
@@ -54,18 +63,40 @@ impl State {
     pub(super) fn open(site: Site, clock: Clock) -> Result<Self, SiteError> {
         let plan_key = keys::read(&site.key_path("plan"))?;
         let events = Log::new(site.events());
+        hosts::start(&site);
         Ok(Self {
+            recoveries: site.recoveries(),
+            tries: Mutex::default(),
             site,
             clock,
             plan_key,
+            uploads: Uploads::default(),
             events,
             pool: Arc::default(),
             current: Mutex::new(None),
         })
     }
 
+    /// The key that signs plans.
+    pub(super) fn plan_key(&self) -> &SigningKey {
+        &self.plan_key
+    }
+
+    /// The catalogue, and what else surrounds the making of one plan.
+    pub(super) fn moment(&self) -> Result<(Arc<Current>, Moment), Fault> {
+        let current = self.catalogue().map_err(|error| Fault::ours(&error))?;
+        let mut random = [0; 8];
+        getrandom::fill(&mut random).map_err(|error| Fault::ours(&error))?;
+        let moment = Moment {
+            now: (self.clock)(),
+            timestamp: current.timestamp.clone(),
+            random,
+        };
+        Ok((current, moment))
+    }
+
     /// The catalogue that `timestamp.json` names now; read again only when that changed.
-    fn catalogue(&self) -> Result<Arc<Current>, CatalogueError> {
+    pub(super) fn catalogue(&self) -> Result<Arc<Current>, CatalogueError> {
         let store = &self.site.store;
         let path = store.metadata_path(TIMESTAMP_FILE);
         let bytes = store.read(&path, TIMESTAMP_BYTES_MAX)?.unwrap_or_default();
@@ -82,26 +113,44 @@ impl State {
                 digest: *view.timestamp_digest(),
             },
             layers: catalogue::layers(store, &view)?,
+            view,
         });
         *current = Some(fresh.clone());
         Ok(fresh)
+    }
+
+    /// The layers of `current` for a machine that is to become `host`: its own sessions too.
+    pub(super) fn layers<'a>(
+        &self,
+        current: &'a Current,
+        host: Option<&str>,
+    ) -> Result<Cow<'a, [Published]>, CatalogueError> {
+        let sessions = match host {
+            Some(host) => catalogue::host_layers(&self.site.store, &current.view, host)?,
+            None => Vec::new(),
+        };
+        match sessions.is_empty() {
+            true => Ok(Cow::Borrowed(&current.layers)),
+            false => Ok([current.layers.clone(), sessions].concat().into()),
+        }
     }
 }
 
 /// Answers one request.
 pub(super) async fn answer(
     state: Arc<State>,
-    peer: SocketAddr,
+    peer: Peer,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Infallible> {
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    let response = reply(state, peer.ip(), request).await;
+    let response = reply(state, peer, request).await;
     Ok(response.unwrap_or_else(|fault| {
         // Every boot asks for the root after the newest one.
         let is_ordinary = fault.status == StatusCode::NOT_FOUND && path.ends_with(".root.json");
         if !is_ordinary {
             log::say(format_args!(
-                "{peer}: {} {method} {}: {}",
+                "{}: {} {method} {}: {}",
+                peer.address,
                 fault.status.as_u16(),
                 log::clean(&path),
                 fault.logged
@@ -113,7 +162,7 @@ pub(super) async fn answer(
 
 async fn reply(
     state: Arc<State>,
-    peer: IpAddr,
+    peer: Peer,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Fault> {
     let route = Route::of(request.uri().path()).ok_or_else(Fault::not_found)?;
@@ -124,18 +173,26 @@ async fn reply(
     match route {
         Route::Plan => {
             let body = body(request, REQUEST_BYTES_MAX).await?;
-            beside(move || plan(&state, peer, &body)).await
+            beside(move || plan(&state, peer.address.ip(), &body)).await
+        }
+        Route::Recovery if !peer.tls => Err(recovery::in_clear()),
+        Route::Recovery => {
+            let body = body(request, REQUEST_BYTES_MAX).await?;
+            beside(move || recovery::recovery(&state, peer.address.ip(), &body)).await
         }
         Route::Events => {
             let body = body(request, EVENT_BYTES_MAX).await?;
             beside(move || event(&state, peer, &body)).await
         }
+        Route::Hosts => hosts::enrol(state, peer.address.ip(), request).await,
+        Route::Host(host) => hosts::show(state, host).await,
+        Route::NewSession(host) => hosts::add(state, peer.address.ip(), host, request).await,
         stored_file => stored(&state, &stored_file, &request),
     }
 }
 
 /// Does work that may wait for the disk, or verify signatures, beside the network's threads.
-async fn beside(
+pub(super) async fn beside(
     work: impl FnOnce() -> Result<Response<Body>, Fault> + Send + 'static,
 ) -> Result<Response<Body>, Fault> {
     let done = tokio::task::spawn_blocking(work).await;
@@ -145,16 +202,15 @@ async fn beside(
 /// `POST /v1/plan`.
 fn plan(state: &State, peer: IpAddr, body: &[u8]) -> Result<Response<Body>, Fault> {
     let request: PlanRequest = parse(body, "plan request")?;
-    let current = state.catalogue().map_err(|error| Fault::ours(&error))?;
-    let mut random = [0; 8];
-    getrandom::fill(&mut random).map_err(|error| Fault::ours(&error))?;
-    let moment = Moment {
-        now: (state.clock)(),
-        timestamp: current.timestamp.clone(),
-        random,
-    };
-    let plan = compose::plan(&request, &current.layers, &state.site.config, &moment)
+    let (current, moment) = state.moment()?;
+    let layers = state
+        .layers(&current, request.host.as_deref())
+        .map_err(|error| Fault::ours(&error))?;
+    let mut plan = compose::plan(&request, &layers, &state.site.config, &moment)
         .map_err(|refusal| Fault::refused(StatusCode::CONFLICT, refusal))?;
+    if wants_code(state, &request, moment.now) {
+        plan.order = Some(Order::AskCode);
+    }
     let signed = sign(&plan, &[&state.plan_key]).map_err(|error| Fault::ours(&error))?;
     log::say(format_args!(
         "{peer}: plan {} of {} layers for {}",
@@ -165,14 +221,42 @@ fn plan(state: &State, peer: IpAddr, body: &[u8]) -> Result<Response<Body>, Faul
     Ok(json(StatusCode::OK, signed))
 }
 
-/// `POST /v1/events`.
-fn event(state: &State, peer: IpAddr, body: &[u8]) -> Result<Response<Body>, Fault> {
-    let event: Event = parse(body, "event")?;
+/// Whether a recovery is open that this machine could have the code of. Recoveries that cannot be read are no reason to boot
+/// nothing.
+fn wants_code(state: &State, request: &PlanRequest, now: Timestamp) -> bool {
+    let (host, machine) = (request.host.as_deref(), &request.machine);
+    match state.recoveries.all(now) {
+        Ok(all) => all.iter().any(|it| it.wants_code(host, machine, now)),
+        Err(error) => {
+            log::say(format_args!("no code is asked for: {}", log::chain(&error)));
+            false
+        }
+    }
+}
+
+/// `POST /v1/events`. With the token of a recovery it moves that recovery; a token that came in clear is nobody's.
+fn event(state: &State, peer: Peer, body: &[u8]) -> Result<Response<Body>, Fault> {
+    let mut event: Event = parse(body, "event")?;
+    let token = event.token.take().map(Zeroizing::new);
     if let Some(mistake) = events::mistake(&event) {
         return Err(Fault::theirs(StatusCode::BAD_REQUEST, mistake));
     }
+    let (received, address) = ((state.clock)(), peer.address.ip());
+    if let Some(token) = token.filter(|_| peer.tls) {
+        let what = Happened::Reported {
+            address,
+            uptime_seconds: event.uptime_seconds,
+            event: event.what.clone(),
+        };
+        let token = Digest::of(token.as_bytes());
+        let report = state
+            .recoveries
+            .report(&event.recovery, &token, what, received);
+        report.map_err(|error| Fault::ours(&error))?;
+    }
+    let peer = address;
     let line = Line {
-        received: (state.clock)(),
+        received,
         peer,
         event,
     };
@@ -197,7 +281,12 @@ fn stored(
         Route::Manifest(digest) => (store.manifest_path(digest), JSON, Some(digest.to_string())),
         Route::Numbered(name) => (store.metadata_path(name), JSON, Some(name.clone())),
         Route::Timestamp => (store.metadata_path(TIMESTAMP_FILE), JSON, None),
-        Route::Plan | Route::Events => return Err(Fault::not_found()),
+        Route::Plan
+        | Route::Recovery
+        | Route::Events
+        | Route::Hosts
+        | Route::Host(_)
+        | Route::NewSession(_) => return Err(Fault::not_found()),
     };
     let asked = Asked {
         method: request.method(),
@@ -208,37 +297,12 @@ fn stored(
     file(&path, &asked, &state.pool)
 }
 
-fn parse<T: serde::de::DeserializeOwned>(body: &[u8], what: &str) -> Result<T, Fault> {
+pub(super) fn parse<T: serde::de::DeserializeOwned>(body: &[u8], what: &str) -> Result<T, Fault> {
     let wrong = |error| {
         let message = format!("the body is no {what}: {error}");
         Fault::theirs(StatusCode::BAD_REQUEST, message)
     };
     serde_json::from_slice(body).map_err(wrong)
-}
-
-/// The request's body, of at most `max` bytes.
-async fn body(request: Request<Incoming>, max: usize) -> Result<Bytes, Fault> {
-    let too_large = || {
-        let message = format!("the body is larger than {max} bytes");
-        Fault::theirs(StatusCode::PAYLOAD_TOO_LARGE, message)
-    };
-    if request.body().size_hint().lower() > max as u64 {
-        return Err(too_large());
-    }
-    let collected = Limited::new(request.into_body(), max).collect();
-    let too_slow = |_| {
-        let message = "the body did not come in time";
-        Fault::theirs(StatusCode::REQUEST_TIMEOUT, message)
-    };
-    let collected = tokio::time::timeout(BODY_TIME_MAX, collected).await;
-    let broken = |error: Box<dyn std::error::Error + Send + Sync>| {
-        if error.is::<http_body_util::LengthLimitError>() {
-            too_large()
-        } else {
-            Fault::theirs(StatusCode::BAD_REQUEST, "the body is not complete")
-        }
-    };
-    Ok(collected.map_err(too_slow)?.map_err(broken)?.to_bytes())
 }
 
 #[cfg(test)]

@@ -1,11 +1,14 @@
 //! HTTP/1.1: listeners, connections, and their limits.
 
 mod answer;
+mod body;
 mod connection;
 mod files;
 mod fresh;
 mod handlers;
+mod hosts;
 mod pool;
+mod recovery;
 mod route;
 
 use std::net::SocketAddr;

@@ -1,16 +1,24 @@
 //! Which thing a path names. Digests and metadata names are parsed, so that no path of the file system comes from outside.
 
 use towline_contract::Digest;
-use towline_contract::api::{EVENTS_PATH, PLAN_PATH};
-use towline_contract::trust::TIMESTAMP_FILE;
+use towline_contract::api::{EVENTS_PATH, HOSTS_PATH, PLAN_PATH, RECOVERY_PATH};
+use towline_contract::trust::{TIMESTAMP_FILE, is_host_id};
 
 /// What can be asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Route {
     /// A plan for one machine.
     Plan,
+    /// A plan that recovers, for a code.
+    Recovery,
     /// An event of one machine.
     Events,
+    /// Enrolments.
+    Hosts,
+    /// How one host stands.
+    Host(String),
+    /// New sessions of one host.
+    NewSession(String),
     /// A stored layer.
     Layer(Digest),
     /// A manifest.
@@ -27,8 +35,12 @@ impl Route {
         let rest = |prefix| path.strip_prefix(prefix);
         if path == PLAN_PATH {
             Some(Self::Plan)
+        } else if path == RECOVERY_PATH {
+            Some(Self::Recovery)
         } else if path == EVENTS_PATH {
             Some(Self::Events)
+        } else if let Some(below) = rest(HOSTS_PATH) {
+            host(below)
         } else if let Some(digest) = rest("/v1/layers/") {
             digest.parse().ok().map(Self::Layer)
         } else if let Some(name) = rest("/v1/manifests/") {
@@ -45,10 +57,31 @@ impl Route {
     /// The methods it takes, as the `Allow` header lists them.
     pub(super) fn methods(&self) -> &'static str {
         match self {
-            Self::Plan | Self::Events => "POST",
+            Self::Plan | Self::Recovery | Self::Events | Self::Hosts | Self::NewSession(_) => {
+                "POST"
+            }
+            Self::Host(_) => "GET",
             _ => "GET, HEAD",
         }
     }
+}
+
+/// What is meant below [`HOSTS_PATH`].
+fn host(below: &str) -> Option<Route> {
+    if below.is_empty() {
+        return Some(Route::Hosts);
+    }
+    let rest = below.strip_prefix('/')?;
+    let (id, is_session) = match rest.strip_suffix("/sessions") {
+        Some(id) => (id, true),
+        None => (rest, false),
+    };
+    let id = is_host_id(id).then(|| id.to_owned())?;
+    Some(if is_session {
+        Route::NewSession(id)
+    } else {
+        Route::Host(id)
+    })
 }
 
 /// `N.ROLE.json` of a role with numbered files.
@@ -58,7 +91,15 @@ fn is_numbered(name: &str) -> bool {
     };
     (1..=18).contains(&number.len())
         && number.bytes().all(|b| b.is_ascii_digit())
-        && ["root.json", "targets.json", "snapshot.json"].contains(&role)
+        && (["root.json", "targets.json", "snapshot.json"].contains(&role) || is_hosts(role))
+}
+
+/// `host-ID.json`.
+fn is_hosts(role: &str) -> bool {
+    let id = role
+        .strip_prefix("host-")
+        .and_then(|it| it.strip_suffix(".json"));
+    id.is_some_and(is_host_id)
 }
 
 #[cfg(test)]
@@ -67,9 +108,10 @@ mod tests {
 
     #[test]
     fn what_the_contract_names_is_found() {
-        use towline_contract::api::{layer_path, manifest_path, metadata_path};
+        use towline_contract::api::{layer_path, manifest_path, metadata_path, sessions_path};
         let digest = Digest::of(b"x");
         assert_eq!(Route::of(PLAN_PATH), Some(Route::Plan));
+        assert_eq!(Route::of(RECOVERY_PATH), Some(Route::Recovery));
         assert_eq!(Route::of(EVENTS_PATH), Some(Route::Events));
         assert_eq!(Route::of(&layer_path(&digest)), Some(Route::Layer(digest)));
         assert_eq!(
@@ -80,7 +122,21 @@ mod tests {
             Route::of(&metadata_path("timestamp.json")),
             Some(Route::Timestamp)
         );
-        for name in ["1.root.json", "12.targets.json", "3.snapshot.json"] {
+        assert_eq!(Route::of(HOSTS_PATH), Some(Route::Hosts));
+        assert_eq!(
+            Route::of("/v1/hosts/web1.example"),
+            Some(Route::Host("web1.example".into()))
+        );
+        assert_eq!(
+            Route::of(&sessions_path("web1")),
+            Some(Route::NewSession("web1".into()))
+        );
+        for name in [
+            "1.root.json",
+            "12.targets.json",
+            "3.snapshot.json",
+            "7.host-web1.example.json",
+        ] {
             assert_eq!(
                 Route::of(&metadata_path(name)),
                 Some(Route::Numbered(name.into()))
@@ -103,6 +159,16 @@ mod tests {
             "/v1/metadata/.root.json",
             "/v1/metadata/1.root.json/x",
             "/v1/metadata/+1.root.json",
+            "/v1/metadata/1.host-.json",
+            "/v1/metadata/1.host-../x.json",
+            "/v1/metadata/1.host-.x.json",
+            "/v1/hosts/",
+            "/v1/hosts/.x",
+            "/v1/hosts/../keys",
+            "/v1/hosts/web1/",
+            "/v1/hosts//sessions",
+            "/v1/hosts/a/b/sessions",
+            "/v1/hostsx",
             "/v1/manifests/x.json",
             "/keys/plan.key",
         ] {

@@ -7,11 +7,11 @@ use anyhow::anyhow;
 use clap::Args;
 use serde_json::json;
 use towline_contract::api::{Enrolment, EnrolmentState};
-use towline_contract::trust::{SigningKey, TargetName};
+use towline_contract::trust::{SigningKey, is_host_id};
 
 use crate::capture::client::Client;
 use crate::capture::error::{CaptureError, file};
-use crate::capture::home::{Home, HostConfig, fingerprint, replace};
+use crate::capture::home::{Home, HostConfig, replace};
 use crate::capture::identity;
 use crate::commands::capture::failure;
 use crate::exit::{Exit, Failure, Outcome};
@@ -76,7 +76,7 @@ fn settings(args: &EnrolArgs) -> Result<HostConfig, Failure> {
         .clone()
         .or_else(|| earlier.as_ref().map(|it| it.id.clone()));
     let id = id.unwrap_or_else(|| as_id(&hostname()));
-    if !is_id(&id) {
+    if !is_host_id(&id) {
         let error = anyhow!("{id:?} cannot name a host: it takes small letters, digits and - . +");
         return Err(Failure::new(Exit::Usage, error).next("choose one with --host ID"));
     }
@@ -117,15 +117,8 @@ fn as_id(hostname: &str) -> String {
     hostname.chars().map(letter).collect()
 }
 
-fn is_id(id: &str) -> bool {
-    let small = id
-        .bytes()
-        .all(|b| !b.is_ascii_uppercase() && !b"~:_".contains(&b));
-    small && format!("host/{id}/1/all").parse::<TargetName>().is_ok()
-}
-
 fn print(args: &EnrolArgs, config: &HostConfig, key: &SigningKey, state: EnrolmentState) {
-    let print = fingerprint(&key.public().id());
+    let print = key.public().id().fingerprint();
     if args.json {
         let result = json!({
             "host": config.id, "server": config.server, "fingerprint": print, "state": state,
@@ -157,8 +150,8 @@ mod tests {
         assert_eq!(as_id("Web1.Example.com"), "web1.example.com");
         assert_eq!(as_id("a_b c"), "a-b-c");
         for id in ["", ".a", "a/b", "A", "a_b"] {
-            assert!(!is_id(id), "{id}");
+            assert!(!is_host_id(id), "{id}");
         }
-        assert!(is_id("web1.example.com"));
+        assert!(is_host_id("web1.example.com"));
     }
 }

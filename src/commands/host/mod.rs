@@ -1,6 +1,8 @@
 //! `towline host`: protected hosts and their keys.
 
+mod approve;
 mod enrol;
+mod show;
 
 use clap::{Args, Subcommand};
 
@@ -16,11 +18,19 @@ pub(crate) struct HostArgs {
 #[derive(Subcommand)]
 enum HostCommand {
     Enrol(enrol::EnrolArgs),
+    Approve(approve::ApproveArgs),
+    List(show::ListArgs),
+    Show(show::ShowArgs),
+    Forget(approve::ForgetArgs),
 }
 
 /// Runs the command.
 pub(crate) fn run(args: &HostArgs) -> Outcome {
     match &args.command {
         HostCommand::Enrol(args) => enrol::run(args),
+        HostCommand::Approve(args) => approve::run(args),
+        HostCommand::List(args) => show::list(args),
+        HostCommand::Show(args) => show::show(args),
+        HostCommand::Forget(args) => approve::forget(args),
     }
 }

@@ -1,6 +1,8 @@
-//! `towline init`, `publish`, `catalogue` and `serve` as an operator runs them; curl and openssl are the clients.
+//! `towline init`, `publish`, `catalogue`, `host`, `session` and `serve` as an operator runs them; curl and openssl are the clients.
 
+mod hosts;
 mod publishing;
+mod recoveries;
 mod serving;
 
 use std::fs;

@@ -12,7 +12,7 @@ use towline_harness::layer::{layer, noise};
 
 use super::{Server, World, chain};
 
-fn request(host: &str) -> String {
+pub(super) fn request(host: &str) -> String {
     let nonce = "00".repeat(32);
     format!(
         r#"{{"nonce": "{nonce}", "architecture": "amd64", "kernel_release": "6.1.0-test", "host": "{host}",
@@ -175,6 +175,34 @@ fn a_port_in_use_is_named_with_what_to_do() {
         2,
         &[&address, "--listen", "next:"],
     );
+}
+
+#[test]
+fn a_quiet_server_does_not_say_where_it_listens() {
+    let world = World::new();
+    let port = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let child = Command::new(env!("CARGO_BIN_EXE_towline"))
+        .args(["serve", "-q", "--listen", &port.to_string()])
+        .current_dir(world.site())
+        .stdin(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while std::net::TcpStream::connect(port).is_err() {
+        assert!(Instant::now() < deadline, "the server starts");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let sent = Command::new("kill")
+        .args(["-TERM", &child.id().to_string()])
+        .status();
+    assert!(sent.unwrap().success());
+    let talk = child.wait_with_output().unwrap().stderr;
+    let talk = String::from_utf8_lossy(&talk);
+    assert!(!talk.contains("listening"), "{talk}");
 }
 
 #[test]

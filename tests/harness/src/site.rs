@@ -13,7 +13,8 @@ use towline_contract::trust::metadata::{
 };
 use towline_contract::trust::{SigningKey, TIMESTAMP_FILE, sign};
 use towline_contract::{Digest, Timestamp};
-use towline_server::config::{Config, PlanConfig, ValidDays};
+use towline_server::config::{Config, CredentialsConfig, PlanConfig, SessionsConfig, ValidDays};
+use towline_server::hosts::retention::Retention;
 use towline_server::site::NewSite;
 use towline_server::{Site, catalogue, http, keys};
 
@@ -58,6 +59,9 @@ impl TestSite {
             mirrors: Vec::new(),
             plan: PlanConfig::default(),
             valid_days: ValidDays::default(),
+            sessions: SessionsConfig::default(),
+            retention: Retention::default(),
+            credentials: CredentialsConfig::default(),
         };
         adjust(&mut config);
         let new = NewSite {

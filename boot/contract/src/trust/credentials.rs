@@ -5,9 +5,11 @@ use super::error::TrustError;
 use super::target::TargetName;
 use super::verified::Verified;
 use crate::Digest;
+use crate::agent::CREDENTIALS_DIR;
 use crate::limits::CREDENTIALS_BYTES_MAX;
 use crate::manifest::{Compression, Kind, MANIFEST_FORMAT, Manifest, Needs, Placement};
-use crate::recovery::{CredentialsRef, Order, Recover};
+use crate::newc::{Decoder, Item};
+use crate::recovery::{CredentialsRef, Order, REPORT_TOKEN_FILE, Recover};
 
 /// A credentials layer that the plan's signature covers: placed like any other layer, after all of them.
 #[derive(Debug)]
@@ -16,6 +18,27 @@ pub struct Credentials {
     pub manifest: Verified<Manifest>,
     /// All of its bytes.
     pub chunk: Verified<Vec<u8>>,
+}
+
+impl Credentials {
+    /// The token for reports ([`REPORT_TOKEN_FILE`]), if they have one.
+    #[must_use]
+    pub fn report_token(&self) -> Option<String> {
+        let path = format!("{}/{REPORT_TOKEN_FILE}", &CREDENTIALS_DIR[1..]);
+        let (mut decoder, mut input) = (Decoder::new(), self.chunk.as_slice());
+        let mut is_token = false;
+        while let Some(item) = decoder.next(&mut input).ok()? {
+            match item {
+                Item::Entry(entry) => is_token = entry.name == path.as_bytes(),
+                // The archive is here as a whole, and so is each of its files.
+                Item::Data(data) if is_token => {
+                    return Some(std::str::from_utf8(data).ok()?.trim().to_owned());
+                }
+                Item::Data(_) | Item::EntryEnd => {}
+            }
+        }
+        None
+    }
 }
 
 const WHAT: &str = "the credentials layer";

@@ -3,15 +3,24 @@
 //! The role of host `ID` is `host-ID`, its file `N.host-ID.json` is a TUF targets document, and it may name targets
 //! `host/ID/VERSION/ARCHITECTURE` and nothing else. It does not expire: whoever signs it may be dead when it is needed.
 
+use std::collections::BTreeMap;
+
 use super::envelope::{Envelope, Signers};
 use super::error::TrustError;
 use super::keys::PublicKey;
-use super::metadata::{RoleName, TargetFile, Targets, check_file};
-use super::target::TargetName;
+use super::metadata::{FileRef, RoleName, TargetFile, Targets, check_file};
+use super::target::{TargetName, is_part};
 use super::view::{SignedView, check_header, file_ref, max_bytes, require_version};
 use crate::Timestamp;
 use crate::limits::METADATA_BYTES_MAX;
 use crate::manifest::Kind;
+
+/// Whether `id` can name a host: small letters, digits and `- . +`, as the name of its layers.
+#[must_use]
+pub fn is_host_id(id: &str) -> bool {
+    let small = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-.+".contains(&b);
+    is_part(id) && id.bytes().all(small)
+}
 
 /// Name of the delegated role of a host.
 #[must_use]
@@ -50,7 +59,80 @@ pub fn host_sessions(bytes: &[u8], host: &str, key: &PublicKey) -> Result<Target
     read(envelope, &what, host, &signers)
 }
 
+/// The one session that `next` adds to `current`: the version counts on by one, and the earlier sessions are as they were,
+/// but for those of the versions in `retired`, which may be gone.
+///
+/// # Errors
+/// A replay, a gap, or a document that changes or drops an earlier session, or adds none or several.
+pub fn added_session(
+    current: Option<&Targets>,
+    next: &Targets,
+    host: &str,
+    retired: &[String],
+) -> Result<(TargetName, TargetFile), TrustError> {
+    let what = format!("{}.json", host_role(host));
+    let none = BTreeMap::new();
+    let (version, before) = current.map_or((0, &none), |it| (it.header.version, &it.targets));
+    require_version(&what, next.header.version, version.saturating_add(1))?;
+    let malformed = |why| TrustError::Malformed {
+        what: what.clone(),
+        why,
+    };
+    for (name, file) in before {
+        match next.targets.get(name) {
+            Some(same) if same == file => {}
+            Some(_) => return Err(malformed(format!("it changes {name}"))),
+            None if version_of(name).is_some_and(|it| retired.contains(&it)) => {}
+            None => return Err(malformed(format!("it drops {name}, which is kept"))),
+        }
+    }
+    let mut added = next
+        .targets
+        .iter()
+        .filter(|(it, _)| !before.contains_key(*it));
+    let (Some((name, file)), None) = (added.next(), added.next()) else {
+        return Err(malformed("it must add one session".into()));
+    };
+    let parsed: TargetName = name.parse().map_err(malformed)?;
+    if before
+        .keys()
+        .any(|it| version_of(it).as_ref() == Some(&parsed.version))
+    {
+        let version = &parsed.version;
+        return Err(malformed(format!("there is a session {version} already")));
+    }
+    Ok((parsed, file.clone()))
+}
+
+fn version_of(name: &str) -> Option<String> {
+    name.parse().ok().map(|it: TargetName| it.version)
+}
+
 impl SignedView {
+    /// The key of this host, when the targets role delegates the host's own sessions to one key.
+    #[must_use]
+    pub fn host_key(&self, host: &str) -> Option<&PublicKey> {
+        let delegations = self.targets.delegations.as_ref()?;
+        let signers = self.delegated_signers(&host_role(host)).ok()?;
+        let [(id, _)] = signers.keys[..] else {
+            return None;
+        };
+        let own = signers.threshold == 1 && self.check_paths(host).is_ok();
+        delegations.keys.get(id).filter(|_| own)
+    }
+
+    /// The hosts that the targets role delegates to.
+    pub fn hosts(&self) -> impl Iterator<Item = &str> {
+        let roles = self.targets.delegations.iter().flat_map(|it| &it.roles);
+        roles.filter_map(|it| it.name.strip_prefix("host-"))
+    }
+
+    /// What the snapshot says of other files, by name: for those who make the next snapshot.
+    #[must_use]
+    pub fn files(&self) -> &BTreeMap<String, FileRef> {
+        &self.snapshot.meta
+    }
+
     /// The file with the sessions that this host signed, and the most bytes to read of it; none when the host is not
     /// enrolled or has no sessions yet.
     #[must_use]

@@ -45,6 +45,15 @@ impl KeyId {
             .take(12)
             .collect()
     }
+
+    /// What people compare when they approve a key: its first 16 letters or digits, in groups of four.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        let letters = self.0.chars().filter(char::is_ascii_alphanumeric);
+        let letters: Vec<_> = letters.take(16).collect();
+        let groups: Vec<String> = letters.chunks(4).map(|it| it.iter().collect()).collect();
+        groups.join("-")
+    }
 }
 
 impl fmt::Display for KeyId {
@@ -102,6 +111,12 @@ impl PublicKey {
             .ok()
             .and_then(|value| canonical_json(&value).ok());
         KeyId(Digest::of(&canonical.unwrap_or_default()).to_string())
+    }
+
+    /// Whether the key is of a known type and well formed, so that it can verify anything.
+    #[must_use]
+    pub fn can_verify(&self) -> bool {
+        self.verifying_key().is_some()
     }
 
     /// Whether `signature` (in hex; of ECDSA, in DER) is this key's over `message`.

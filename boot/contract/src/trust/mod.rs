@@ -30,7 +30,7 @@ pub use command_line::check as check_command_line;
 pub use credentials::Credentials;
 pub use envelope::{Envelope, Signature, sign};
 pub use error::TrustError;
-pub use hosts::{host_paths, host_role, host_sessions, next_sessions};
+pub use hosts::{added_session, host_paths, host_role, host_sessions, is_host_id, next_sessions};
 pub use keys::{KeyId, PublicKey, SigningKey};
 pub use plan::{Asked, ExpiryPolicy, FreshNonce};
 pub use target::{LayerCustom, ManifestRef, TargetName};

@@ -11,6 +11,7 @@ use super::verified::Verified;
 use super::view::{SignedView, TIMESTAMP_FILE};
 use crate::limits::{MIRRORS_MAX, PLAN_BYTES_MAX, PLAN_SECONDS_MAX};
 use crate::plan::{BootPlan, PLAN_FORMAT, PLAN_ROLE, PLAN_TYPE};
+use crate::recovery::Order;
 use crate::{Digest, Timestamp, base_url, stamp};
 
 const WHAT: &str = "the boot plan";
@@ -172,7 +173,8 @@ fn check_texts(plan: &BootPlan) -> Result<(), TrustError> {
             "its recovery or host is not of letters, digits and - . + ~ : _".into(),
         ));
     }
-    if plan.order.is_some() && plan.host.is_none() {
+    // A code may be asked for before it is known whose it is.
+    if matches!(plan.order, Some(Order::Recover(_))) && plan.host.is_none() {
         return Err(malformed("it orders a recovery and names no host".into()));
     }
     Ok(())

@@ -1,23 +1,37 @@
 //! Credentials are used only when the plan's signature covers them.
 
 use towline_contract::Digest;
+use towline_contract::newc::{Entry, mode, padding, trailer};
 use towline_contract::recovery::{CredentialsRef, Order, Recover, Then};
 use towline_contract::trust::{Chain, TrustError, Verified};
 
 use crate::site::Site;
 
-#[test]
-fn an_order_without_a_host_is_refused() {
+fn without_a_host(order: Order) -> Result<Verified<Chain>, TrustError> {
     let mut site = Site::new();
     site.layers.pop();
-    let found = site.plan(|plan| {
-        plan.host = None;
-        plan.order = Some(Order::AskCode);
-    });
+    site.plan(|plan| (plan.host, plan.order) = (None, Some(order)))
+}
+
+#[test]
+fn an_order_to_recover_without_a_host_is_refused() {
+    let found = without_a_host(Order::Recover(Recover {
+        unattended: false,
+        overwrite: false,
+        then: Then::Reboot,
+        credentials: None,
+        report_token: Digest::of(b"token"),
+    }));
     assert!(
         matches!(found, Err(TrustError::Malformed { .. })),
         "{found:?}"
     );
+}
+
+#[test]
+fn a_code_may_be_asked_for_before_it_is_known_whose_it_is() {
+    let chain = without_a_host(Order::AskCode).unwrap();
+    assert_eq!((&chain.plan.host, chain.layers.len()), (&None, 3));
 }
 
 fn chain(order: Option<Order>) -> Verified<Chain> {
@@ -44,6 +58,34 @@ fn the_credentials_that_the_plan_names_are_taken() {
     let found = found.unwrap().unwrap();
     assert_eq!(**found.chunk, *b"secret");
     assert_eq!(found.manifest.target_name(), "credentials/r-1/1/all");
+}
+
+#[test]
+fn the_token_for_reports_is_found_among_other_files() {
+    let mut archive = Vec::new();
+    for (name, body) in [
+        (
+            "run/towline/credentials/environment",
+            "report-token=wrong\n",
+        ),
+        ("run/towline/credentials/report-token", "70ken\n"),
+    ] {
+        let entry = Entry {
+            name: name.into(),
+            mode: mode::S_IFREG | 0o600,
+            bytes: u32::try_from(body.len()).unwrap(),
+            ..Entry::default()
+        };
+        archive.extend(entry.encode().unwrap());
+        archive.extend_from_slice(body.as_bytes());
+        archive.extend_from_slice(padding(body.len() as u64));
+    }
+    archive.extend(trailer());
+    let chain = with_credentials(&archive);
+    let found = chain.credentials(Some(archive)).unwrap().unwrap();
+    assert_eq!(found.report_token().as_deref(), Some("70ken"));
+    let none = with_credentials(b"secret").credentials(Some(b"secret".to_vec()));
+    assert_eq!(none.unwrap().unwrap().report_token(), None);
 }
 
 #[test]

@@ -3,7 +3,8 @@
 use towline_contract::manifest::Kind;
 use towline_contract::trust::metadata::{FileRef, Snapshot, TargetFile, Targets, Timestamp};
 use towline_contract::trust::{
-    SignedView, SigningKey, TrustError, host_paths, host_role, host_sessions, next_sessions, sign,
+    SignedView, SigningKey, TrustError, added_session, host_paths, host_role, host_sessions,
+    next_sessions, sign,
 };
 
 use crate::site::{Files, Layer, Site, key, public};
@@ -172,4 +173,88 @@ fn the_next_document_counts_on_and_keeps_the_sessions() {
     assert_eq!((next.header.version, next.targets), (2, first.targets));
     assert!(host_sessions(&bytes, "web1", &key(8).public()).is_err());
     assert!(host_sessions(&bytes, "web2", &key(9).public()).is_err());
+}
+
+/// What the next document adds, with the second session of web1 edited in by `edit`.
+fn added(retired: &[&str], edit: impl FnOnce(&mut Targets)) -> Result<String, String> {
+    let first = Enrolled::new().sessions;
+    let mut next = next_sessions(Some(first.clone()));
+    let mut layer = Layer::new(Kind::Host, "web1", b"second".to_vec());
+    layer.manifest.version = "2".into();
+    insert(&mut next, &layer);
+    edit(&mut next);
+    let retired: Vec<_> = retired.iter().map(ToString::to_string).collect();
+    let found = added_session(Some(&first), &next, "web1", &retired);
+    found
+        .map(|(name, _)| name.to_string())
+        .map_err(|error| error.to_string())
+}
+
+#[test]
+fn the_next_document_adds_one_session_and_leaves_the_others_alone() {
+    let second = "host/web1/2/amd64".to_owned();
+    assert_eq!(added(&[], |_| {}).as_ref(), Ok(&second));
+    let drop = |next: &mut Targets| drop(next.targets.remove("host/web1/1/amd64"));
+    assert_eq!(added(&["1"], drop).as_ref(), Ok(&second));
+    assert!(added(&[], drop).unwrap_err().contains("drops host/web1/1"));
+
+    let change = |next: &mut Targets| {
+        next.targets.get_mut("host/web1/1/amd64").unwrap().length += 1;
+    };
+    assert!(
+        added(&["1"], change)
+            .unwrap_err()
+            .contains("changes host/web1/1")
+    );
+}
+
+#[test]
+fn a_replayed_or_skipped_version_of_a_hosts_document_is_refused() {
+    for version in [0, 1, 3] {
+        let found = added(&[], |next| next.header.version = version);
+        let says = format!("is version {version}, but 2 is required");
+        assert!(found.clone().unwrap_err().contains(&says), "{found:?}");
+    }
+}
+
+#[test]
+fn a_document_that_adds_nothing_or_several_sessions_is_refused() {
+    let none = |next: &mut Targets| drop(next.targets.remove("host/web1/2/amd64"));
+    let more = |next: &mut Targets| {
+        let mut layer = Layer::new(Kind::Host, "web1", b"third".to_vec());
+        layer.manifest.version = "3".into();
+        insert(next, &layer);
+    };
+    let twice = |next: &mut Targets| {
+        let file = next.targets.remove("host/web1/2/amd64").unwrap();
+        next.targets.insert("host/web1/1/all".into(), file);
+    };
+    assert!(
+        added(&[], none)
+            .unwrap_err()
+            .contains("must add one session")
+    );
+    assert!(
+        added(&[], more)
+            .unwrap_err()
+            .contains("must add one session")
+    );
+    assert!(
+        added(&[], twice)
+            .unwrap_err()
+            .contains("a session 1 already")
+    );
+}
+
+#[test]
+fn the_key_of_a_host_is_the_one_that_its_own_delegation_names() {
+    let enrolled = Enrolled::new();
+    let view = enrolled.files(&key(9)).0.view().unwrap();
+    assert_eq!(view.host_key("web1"), Some(&key(9).public()));
+    assert_eq!(view.host_key("web2"), None);
+    assert_eq!(view.hosts().collect::<Vec<_>>(), ["web1"]);
+    let mut wider = Enrolled::new();
+    wider.paths = "host/*/*/*".into();
+    let view = wider.files(&key(9)).0.view().unwrap();
+    assert_eq!(view.host_key("web1"), None);
 }

@@ -59,6 +59,8 @@ pub struct Planned {
     pub time: TlsTime,
     /// The credentials that came with it.
     pub credentials: Option<Credentials>,
+    /// The token for reports that is in them.
+    pub report_token: Option<String>,
 }
 
 /// Asks the servers in turn until one gives a plan that verifies; asks them all again, after a pause, while that may help.
@@ -172,21 +174,27 @@ async fn from(
     let mut connection = client.connect(server).await?;
     let (request, nonce) = fresh(&ask.request)?;
     let asked = Instant::now();
-    let (answer, credentials) = match code {
+    let answer = match code {
         None => {
             let json = serde_json::to_vec(&request).unwrap_or_default();
             let plan = connection.post(api::PLAN_PATH, json, PLAN_BYTES_MAX);
-            (plan.await?, None)
+            Answer::public(plan.await?)
         }
         Some(code) => exchange(&mut connection, code, request).await?,
     };
     let since = Instant::now();
-    let view = view(&mut connection, root, ask.request.host.as_deref()).await?;
+    // A machine that named a host recovers that one or none.
+    let host = ask.request.host.as_deref().or(answer.host.as_deref());
+    let view = view(&mut connection, root, host).await?;
+    let wanted = Asked {
+        host,
+        ..ask.asked()
+    };
     let chain = view
-        .plan(&answer, nonce, &ask.asked())
+        .plan(&answer.plan, nonce, &wanted)
         .map_err(|cause| FetchError::untrusted(server, cause))?;
     let credentials = chain
-        .credentials(credentials)
+        .credentials(answer.credentials)
         .map_err(|cause| FetchError::untrusted(server, cause))?;
     let plan = &chain.plan;
     let life = plan.expires.duration_since(plan.time).unsigned_abs();
@@ -203,16 +211,34 @@ async fn from(
         client: client.at(time)?,
         server: server.clone(),
         time,
+        report_token: credentials.as_ref().and_then(Credentials::report_token),
         credentials,
     })
 }
 
-/// Sends the code; gives the plan and the credentials, neither verified.
+/// What a server answered; nothing of it is verified.
+struct Answer {
+    plan: Vec<u8>,
+    credentials: Option<Vec<u8>>,
+    host: Option<String>,
+}
+
+impl Answer {
+    fn public(plan: Vec<u8>) -> Self {
+        Self {
+            plan,
+            credentials: None,
+            host: None,
+        }
+    }
+}
+
+/// Sends the code.
 async fn exchange(
     connection: &mut Connection,
     code: &Code,
     request: PlanRequest,
-) -> Result<(Vec<u8>, Option<Vec<u8>>), FetchError> {
+) -> Result<Answer, FetchError> {
     let request = RecoveryRequest {
         code: code.to_string(),
         request,
@@ -232,7 +258,11 @@ async fn exchange(
     let decode = |text| data_encoding::BASE64.decode(Zeroizing::<String>::new(text).as_bytes());
     let credentials = answer.credentials.map(decode).transpose();
     let credentials = credentials.map_err(|error| unreadable(error.to_string()))?;
-    Ok((answer.plan.into_bytes(), credentials))
+    Ok(Answer {
+        plan: answer.plan.into_bytes(),
+        credentials,
+        host: answer.host,
+    })
 }
 
 /// The request with a nonce that no answer has ever had.

@@ -31,7 +31,7 @@ impl Server {
     }
 
     /// Whether the connection is by TLS.
-    pub(super) fn https(&self) -> bool {
+    pub(crate) fn https(&self) -> bool {
         self.uri.scheme_str() == Some("https")
     }
 

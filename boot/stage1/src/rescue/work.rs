@@ -208,9 +208,11 @@ async fn send(note: &HandOverNote, server: &str, what: What) -> Result<(), Fetch
         time: clock::now(),
         since: Instant::now(),
     };
-    Reporter::new(Client::new(&note.ca, time)?, server, &note.recovery)
-        .send(what)
-        .await
+    let reporter = Reporter::new(Client::new(&note.ca, time)?, server, &note.recovery);
+    match recover::report_token() {
+        Some(token) => reporter.with_token(token).send(what).await,
+        None => reporter.send(what).await,
+    }
 }
 
 async fn menu(console: &Console, note: Option<&HandOverNote>) {

@@ -7,6 +7,7 @@ mod mirrors;
 mod placing;
 mod plans;
 mod process;
+mod recoveries;
 mod world;
 
 use towline_contract::limits::CHUNK_BYTES;

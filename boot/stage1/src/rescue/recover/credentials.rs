@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use towline_contract::agent::ENVIRONMENT_FILE;
+use towline_contract::agent::{ENVIRONMENT_FILE, variables};
 use towline_contract::recovery::{AUTHORIZED_KEYS_FILE, REPORT_TOKEN_FILE};
 
 use super::error::{RecoverError, file};
@@ -47,26 +47,6 @@ impl Credentials {
     }
 }
 
-/// `NAME=value` lines; what follows `=` is the value, as it is. The number of a line that is none, counted from 1.
-fn variables(text: &str) -> Result<Vec<(String, String)>, usize> {
-    let mut variables = Vec::new();
-    for (number, line) in (1..).zip(text.lines()) {
-        if line.trim().is_empty() || line.starts_with('#') {
-            continue;
-        }
-        let (name, value) = line.split_once('=').ok_or(number)?;
-        let letters = |it: char| it.is_ascii_alphanumeric() || it == '_';
-        if name.is_empty()
-            || !name.chars().all(letters)
-            || name.starts_with(|it: char| it.is_ascii_digit())
-        {
-            return Err(number);
-        }
-        variables.push((name.to_owned(), value.to_owned()));
-    }
-    Ok(variables)
-}
-
 /// Lets those in by ssh whose public keys are in the credentials; true if there are any.
 pub(crate) fn let_in(directory: &Path) -> std::io::Result<bool> {
     let keys = match fs::read_to_string(directory.join(AUTHORIZED_KEYS_FILE)) {
@@ -102,22 +82,6 @@ fn write_keys(path: &Path, keys: &str) -> std::io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn variables_are_taken_as_they_are_and_anything_else_is_refused() {
-        let text = "# restic\nRESTIC_PASSWORD=a b=c \"d\"\n\nEMPTY=\n";
-        let wanted = [("RESTIC_PASSWORD", "a b=c \"d\""), ("EMPTY", "")];
-        let wanted = wanted.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        assert_eq!(variables(text), Ok(wanted.to_vec()));
-        for (text, line) in [
-            ("A=1\nexport B=2\n", 2),
-            ("just words\n", 1),
-            ("1A=x\n", 1),
-            ("=x\n", 1),
-        ] {
-            assert_eq!(variables(text), Err(line), "{text:?}");
-        }
-    }
 
     #[test]
     fn credentials_without_a_token_are_refused() {

@@ -72,6 +72,12 @@ pub(crate) fn let_in(console: &Console) {
     }
 }
 
+/// The token for reports, in a machine that recovers.
+pub(crate) fn report_token() -> Option<String> {
+    let credentials = Credentials::read(Path::new(CREDENTIALS_DIR));
+    credentials.ok().map(|it| it.token)
+}
+
 /// Recovers the host, and does what the plan says then. Comes back if the rescue system is to stay.
 pub(crate) async fn run(console: &Arc<Console>, note: &HandOverNote, order: &Recover) {
     let (mut failures, mut next) = (0, Next::Recover);
@@ -215,8 +221,7 @@ async fn failed(console: &Console, note: &HandOverNote, error: &RecoverError) {
 
 async fn tell_failed(note: &HandOverNote, message: String) -> bool {
     // Without credentials the servers still show what a machine says.
-    let token = Credentials::read(Path::new(CREDENTIALS_DIR)).map(|it| it.token);
-    let reports = Reports::new(note, &token.unwrap_or_default());
+    let reports = Reports::new(note, &report_token().unwrap_or_default());
     reports.tell(What::Failed { message }).await
 }
 

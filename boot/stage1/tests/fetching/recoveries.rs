@@ -1,0 +1,179 @@
+//! A recovery code at the real server: the plan that recovers, for media that name a host and media that do not.
+
+use std::fs;
+use std::time::Duration;
+
+use serde_json::json;
+use towline_contract::manifest::{Compression, Kind};
+use towline_contract::recovery::{Code, Order};
+use towline_contract::session::Session;
+use towline_contract::trust::metadata::TargetFile;
+use towline_contract::trust::{SigningKey, host_sessions, next_sessions, sign};
+use towline_contract::{Digest, Timestamp};
+use towline_harness::layer::{Layer, layer};
+use towline_harness::site::TestSite;
+use towline_server::catalogue::{self, HostFile, NewLayer};
+use towline_server::recoveries::open::{Wanted, chosen};
+use towline_server::recoveries::{Options, State};
+use towline_stage1::fetch::plan::with_code;
+use towline_stage1::fetch::{Ask, FetchError, Planned};
+
+use crate::world::{Lines, ask, base, kernel, planned, run};
+
+const HOST: &str = "web1";
+
+fn agent() -> Layer {
+    let files: &[_] = &[("usr/bin/restic", 0o755, b"agent".as_slice())];
+    let mut agent = layer(Kind::Agent, "restic", Compression::Zstd, files);
+    let restore = json!({"restore": ["restic", "restore", "{session}"]});
+    agent.manifest.agent = Some(serde_json::from_value(restore).unwrap());
+    agent
+}
+
+fn session() -> Session {
+    let now = Timestamp::now();
+    serde_json::from_value(json!({
+        "time": now, "captured": now, "hostname": HOST, "rear": "2.7",
+        "backup": {"agent": "restic", "version": "0.14.0", "session": "4bba301e"},
+        "hardware": {"architecture": "amd64", "uefi": false, "secure_boot": false, "memory_kib": 1 << 20,
+            "pci": [], "modules": [], "disks": [], "boot_loaders": []},
+    }))
+    .unwrap()
+}
+
+fn host() -> Layer {
+    let files: &[_] = &[("etc/hostname", 0o644, b"web1\n".as_slice())];
+    let mut host = layer(Kind::Host, HOST, Compression::Zstd, files);
+    host.manifest.session = Some(session());
+    host
+}
+
+/// Adds the session that the host itself signs.
+fn add_signed(site: &TestSite) {
+    let (key, now, layer) = (SigningKey::generate([7; 32]), Timestamp::now(), host());
+    catalogue::approve(&site.site, HOST, &key.public(), now).unwrap();
+    let bytes = layer.manifest.to_bytes();
+    let mut sessions = next_sessions(None);
+    let file = TargetFile::of_layer(&layer.manifest, &bytes);
+    sessions.targets.insert(layer.manifest.target_name(), file);
+    let signed = sign(&sessions, &[&key]).unwrap();
+    let path = site.dir().join("session.layer");
+    fs::write(&path, &layer.stored).unwrap();
+    let new = NewLayer {
+        path,
+        manifest: layer.manifest,
+        manifest_bytes: bytes,
+    };
+    let file = HostFile {
+        sessions: host_sessions(&signed, HOST, &key.public()).unwrap(),
+        bytes: signed,
+    };
+    let store = &site.site.store;
+    let _lock = store.lock().unwrap();
+    let view = catalogue::view(store).unwrap();
+    catalogue::add_session(&site.site, &view, HOST, &file, &new, now).unwrap();
+}
+
+/// Opens a recovery of the host's session.
+fn open(site: &TestSite) -> Code {
+    let store = &site.site.store;
+    let view = catalogue::view(store).unwrap();
+    let mut layers = catalogue::layers(store, &view).unwrap();
+    layers.extend(catalogue::host_layers(store, &view, HOST).unwrap());
+    let session = layers.iter().find(|it| it.target.kind == Kind::Host);
+    let wanted = Wanted {
+        session: chosen(session.unwrap()).unwrap(),
+        host: HOST.into(),
+        life: Duration::from_secs(3600),
+        options: Options::default(),
+        by: "a test".into(),
+    };
+    let opened = site.site.recoveries().open(wanted, Timestamp::now());
+    opened.unwrap().1
+}
+
+fn asking(host: Option<&str>) -> Ask {
+    let mut ask = ask();
+    ask.request.host = host.map(Into::into);
+    ask.request.machine.macs = vec!["52:54:00:00:00:01".into()];
+    ask
+}
+
+/// The plan without a code, then the one for it.
+fn exchanged(site: &TestSite, host: Option<&str>, code: &Code) -> Result<Planned, FetchError> {
+    let settings = site.settings(&[format!("https://{}", site.https)]);
+    let ask = asking(host);
+    run(async {
+        let first = planned(&settings, &ask, &Lines::default()).await?;
+        assert_eq!(first.chain.plan.order, Some(Order::AskCode));
+        assert_eq!(first.chain.plan.host.as_deref(), host);
+        with_code(&first, &settings, &ask, code).await
+    })
+}
+
+#[track_caller]
+fn recovers(planned: &Planned) {
+    let plan = &planned.chain.plan;
+    assert_eq!(plan.host.as_deref(), Some(HOST));
+    assert_eq!(plan.chain.last().unwrap().target, "host/web1/1/amd64");
+    assert!(planned.credentials.is_some());
+    let Some(Order::Recover(order)) = &plan.order else {
+        panic!("{:?}", plan.order);
+    };
+    let token = planned.report_token.as_ref().unwrap();
+    assert_eq!(order.report_token, Digest::of(token.as_bytes()));
+}
+
+#[test]
+fn a_medium_that_names_no_host_recovers_the_one_whose_code_is_typed() {
+    let site = TestSite::serving(&[kernel(), base(), agent()]);
+    add_signed(&site);
+    let code = open(&site);
+    recovers(&exchanged(&site, None, &code).unwrap());
+    let all = site.site.recoveries().all(Timestamp::now()).unwrap();
+    assert_eq!(all[0].state, State::Started);
+}
+
+#[test]
+fn a_medium_that_names_the_host_recovers_it_and_another_does_not() {
+    let site = TestSite::serving(&[kernel(), base(), agent(), host()]);
+    let code = open(&site);
+    recovers(&exchanged(&site, Some(HOST), &code).unwrap());
+    let other = TestSite::serving(&[kernel(), base(), agent(), host()]);
+    let code = open(&other);
+    let settings = other.settings(&[format!("https://{}", other.https)]);
+    let refused = run(async {
+        let first = planned(&settings, &asking(Some(HOST)), &Lines::default()).await?;
+        with_code(&first, &settings, &asking(Some("web2")), &code).await
+    });
+    let error = refused.err().unwrap();
+    assert!(
+        matches!(error, FetchError::Status { status: 403, .. }),
+        "{error:?}"
+    );
+}
+
+#[test]
+fn a_wrong_code_is_refused_and_the_right_one_still_good() {
+    let site = TestSite::serving(&[kernel(), base(), agent(), host()]);
+    let code = open(&site);
+    let wrong: Code = "2222-2222-2222".parse().unwrap();
+    let error = exchanged(&site, None, &wrong).err().unwrap();
+    assert!(
+        matches!(error, FetchError::Status { status: 403, .. }),
+        "{error:?}"
+    );
+    recovers(&exchanged(&site, None, &code).unwrap());
+}
+
+#[test]
+fn a_code_is_never_sent_in_clear() {
+    let site = TestSite::serving(&[kernel(), base(), agent(), host()]);
+    let code = open(&site);
+    let settings = site.settings(&[format!("http://{}", site.http)]);
+    let refused = run(async {
+        let first = planned(&settings, &asking(None), &Lines::default()).await?;
+        with_code(&first, &settings, &asking(None), &code).await
+    });
+    assert!(matches!(refused.err().unwrap(), FetchError::CodeInClear(_)));
+}

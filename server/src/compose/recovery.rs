@@ -1,0 +1,118 @@
+//! The plan of a recovery: kernel, base, the agent of the chosen session, and the very layer of that session.
+
+use towline_contract::Digest;
+use towline_contract::api::PlanRequest;
+use towline_contract::manifest::Kind;
+use towline_contract::plan::BootPlan;
+use towline_contract::recovery::{CredentialsRef, Order, Recover};
+
+use super::{Boot, Moment, Refusal, newest, refusal};
+use crate::catalogue::Published;
+use crate::config::Config;
+use crate::recoveries::{Chosen, Recovery};
+
+/// What is made for one boot of a recovery.
+#[derive(Clone, Debug)]
+pub struct Secrets {
+    /// The credentials layer.
+    pub credentials: CredentialsRef,
+    /// SHA-256 of the token for reports.
+    pub report_token: Digest,
+}
+
+/// The layers of a recovery of `session` on the machine that asks, in order: kernel, base, agent, host.
+///
+/// # Errors
+/// The session, its agent, or what any plan needs is not published for this machine.
+pub fn recovery_chain<'a>(
+    request: &'a PlanRequest,
+    layers: &'a [Published],
+    config: &'a Config,
+    session: &Chosen,
+) -> Result<[&'a Published; 4], Refusal> {
+    let boot = Boot {
+        request,
+        layers,
+        config,
+    };
+    Ok([
+        boot.kernel()?,
+        boot.base()?,
+        agent(&boot, &session.agent)?,
+        the_very(&boot, session)?,
+    ])
+}
+
+/// The plan that recovers.
+///
+/// # Errors
+/// As [`recovery_chain`], or the machine asks for a start that cannot be.
+pub fn recovery(
+    request: &PlanRequest,
+    layers: &[Published],
+    config: &Config,
+    moment: &Moment,
+    recovery: &Recovery,
+    secrets: Secrets,
+) -> Result<BootPlan, Refusal> {
+    let chain = recovery_chain(request, layers, config, &recovery.session)?;
+    let boot = Boot {
+        request,
+        layers,
+        config,
+    };
+    let options = recovery.options;
+    Ok(BootPlan {
+        recovery: recovery.id.clone(),
+        host: Some(recovery.host.clone()),
+        order: Some(Order::Recover(Recover {
+            unattended: options.unattended,
+            overwrite: options.overwrite,
+            then: options.then,
+            credentials: Some(secrets.credentials),
+            report_token: secrets.report_token,
+        })),
+        ..boot.plan(chain[0], chain.to_vec(), moment)?
+    })
+}
+
+/// The newest layer of the agent that made the backup, whatever other agents there are.
+fn agent<'a>(boot: &Boot<'a>, name: &str) -> Result<&'a Published, Refusal> {
+    let named = boot.of_kind(Kind::Agent);
+    let found = newest(named.filter(|layer| layer.target.name == name));
+    let layer = found.ok_or_else(|| {
+        refusal(
+            format!(
+                "the session was backed up by agent {name:?}, and no layer of it for {} is published here",
+                boot.request.architecture
+            ),
+            "build and publish it: towline layer build, towline publish",
+        )
+    })?;
+    match layer.manifest.agent {
+        Some(_) => Ok(layer),
+        None => Err(refusal(
+            format!("{} does not say how a session is restored", layer.target),
+            "add [agent] to its recipe, build and publish it",
+        )),
+    }
+}
+
+/// The layer that was chosen when the recovery was opened; never another one.
+fn the_very<'a>(boot: &Boot<'a>, chosen: &Chosen) -> Result<&'a Published, Refusal> {
+    let is_it = |layer: &&Published| {
+        layer.target.to_string() == chosen.target && layer.manifest.digest == chosen.digest
+    };
+    let found = boot.of_kind(Kind::Host).find(is_it);
+    found.ok_or_else(|| {
+        refusal(
+            format!(
+                "the session that this recovery is for, {} ({}), is not published any more, or not for {}",
+                chosen.target,
+                chosen.digest.short(),
+                boot.request.architecture
+            ),
+            "open a recovery of another session on the server: towline recovery open HOST",
+        )
+    })
+}

@@ -1,0 +1,210 @@
+//! `POST /v1/recovery`: a code for a plan with an order and credentials. Over TLS only, and nothing of it is logged.
+
+use std::net::IpAddr;
+use std::sync::PoisonError;
+
+use bytes::Bytes;
+use hyper::{Response, StatusCode};
+use towline_contract::api::{ErrorBody, PlanRequest, RecoveryAnswer, RecoveryRequest};
+use towline_contract::plan::BootPlan;
+use towline_contract::recovery::Code;
+use towline_contract::trust::sign;
+use towline_contract::{Digest, Timestamp};
+use zeroize::{Zeroize as _, Zeroizing};
+
+use super::answer::{Body, Fault, secret_json};
+use super::handlers::State;
+use crate::compose::{self, Secrets};
+use crate::credentials::{self, CredentialsError, Made, Wanted};
+use crate::log;
+use crate::recoveries::{Happened, RecoveriesError, Recovery, Refused, admit};
+
+/// The refusal for a code that came by plain HTTP. It is known to others now, perhaps.
+pub(super) fn in_clear() -> Fault {
+    let told = ErrorBody {
+        message: "recovery codes are taken over https:// only".into(),
+        next: Some("stamp the medium with the server's https:// URL".into()),
+    };
+    Fault::refused(StatusCode::FORBIDDEN, told)
+}
+
+/// Answers a machine that has a code.
+pub(super) fn recovery(state: &State, peer: IpAddr, body: &[u8]) -> Result<Response<Body>, Fault> {
+    let RecoveryRequest { code, request } = parse(body)?;
+    let code = digest(code)?;
+    let recovery = admitted(state, peer, &code, &request)?;
+    let made = made(state, &recovery)?;
+    let plan = composed(state, &request, &recovery, &made)?;
+    let signed = sign(&plan, &[state.plan_key()]).map_err(|error| Fault::ours(&error))?;
+    let recovery = used(state, peer, &code, &request, &made, &plan)?;
+    log::say(format_args!(
+        "{peer}: recovery {} of {} is started: plan of {} layers, credentials of {} bytes",
+        recovery.id,
+        recovery.host,
+        plan.chain.len(),
+        made.layer.len()
+    ));
+    answer(&signed, &made, recovery.host)
+}
+
+/// What cannot be read is not repeated, for it may have the code in it.
+fn parse(body: &[u8]) -> Result<RecoveryRequest, Fault> {
+    serde_json::from_slice(body).map_err(|error| {
+        let (line, column) = (error.line(), error.column());
+        let message =
+            format!("the body is no recovery request: see line {line}, column {column} of it");
+        Fault::theirs(StatusCode::BAD_REQUEST, message)
+    })
+}
+
+fn digest(mut text: String) -> Result<Digest, Fault> {
+    let code = text.parse::<Code>();
+    text.zeroize();
+    let code = code.map_err(|error| Fault::theirs(StatusCode::BAD_REQUEST, error.to_string()))?;
+    Ok(code.digest())
+}
+
+/// The recovery whose code it is. Wrong ones are counted before the next is looked at.
+fn admitted(
+    state: &State,
+    peer: IpAddr,
+    code: &Digest,
+    request: &PlanRequest,
+) -> Result<Recovery, Fault> {
+    let now = (state.clock)();
+    let mut tries = state.tries.lock().unwrap_or_else(PoisonError::into_inner);
+    tries.may_try(peer, now).map_err(|it| refused(&it))?;
+    let all = state
+        .recoveries
+        .all(now)
+        .map_err(|error| Fault::ours(&error))?;
+    let host = request.host.as_deref();
+    let refusal = match admit(code, host, &request.machine, &all, now) {
+        Ok(recovery) => return Ok(recovery.clone()),
+        Err(refusal) => refusal,
+    };
+    if matches!(refusal, Refused::Unknown | Refused::Locked { .. }) {
+        tries.wrong(peer, now);
+    }
+    remember(state, peer, code, host, &refusal, now).map_err(|error| Fault::ours(&error))?;
+    Err(refused(&refusal))
+}
+
+/// Puts a refusal into the journals of the recoveries that it is about: that of the code, or all of the host that was named.
+fn remember(
+    state: &State,
+    peer: IpAddr,
+    code: &Digest,
+    host: Option<&str>,
+    refusal: &Refused,
+    now: Timestamp,
+) -> Result<(), RecoveriesError> {
+    let wrong = *refusal == Refused::Unknown;
+    let is_about = |it: &Recovery| match wrong {
+        true => Some(&*it.host) == host && !it.is_locked(),
+        false => it.code == *code,
+    };
+    if !state.recoveries.all(now)?.iter().any(is_about) {
+        return Ok(());
+    }
+    let lock = state.recoveries.lock()?;
+    for recovery in state.recoveries.all(now)?.iter().filter(|it| is_about(it)) {
+        let what = Happened::CodeRefused {
+            address: peer,
+            why: refusal.to_string(),
+            wrong,
+        };
+        lock.record(recovery, what, now)?;
+    }
+    Ok(())
+}
+
+fn made(state: &State, recovery: &Recovery) -> Result<Made, Fault> {
+    let wanted = Wanted {
+        host: &recovery.host,
+        session: &recovery.session.agent_session,
+        recovery: &recovery.id,
+    };
+    credentials::make(&state.site, wanted, (state.clock)()).map_err(|error| {
+        let status = match error {
+            CredentialsError::Command(_) => StatusCode::BAD_GATEWAY,
+            _ => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        let told = ErrorBody {
+            message: error.told().into(),
+            next: Some("look at the server's log, then try again with the same code".into()),
+        };
+        Fault::refused(status, told).because(&error)
+    })
+}
+
+fn composed(
+    state: &State,
+    request: &PlanRequest,
+    recovery: &Recovery,
+    made: &Made,
+) -> Result<BootPlan, Fault> {
+    let (current, moment) = state.moment()?;
+    let secrets = Secrets {
+        credentials: made.reference.clone(),
+        report_token: made.report_token,
+    };
+    let layers = state
+        .layers(&current, Some(&recovery.host))
+        .map_err(|error| Fault::ours(&error))?;
+    let config = &state.site.config;
+    compose::recovery(request, &layers, config, &moment, recovery, secrets)
+        .map_err(|refusal| Fault::refused(StatusCode::CONFLICT, refusal))
+}
+
+/// Binds the code to this machine. Another one, or the operator, may have been faster meanwhile.
+fn used(
+    state: &State,
+    peer: IpAddr,
+    code: &Digest,
+    request: &PlanRequest,
+    made: &Made,
+    plan: &BootPlan,
+) -> Result<Recovery, Fault> {
+    let ours = |error: RecoveriesError| Fault::ours(&error);
+    let now = (state.clock)();
+    let lock = state.recoveries.lock().map_err(ours)?;
+    let all = state.recoveries.all(now).map_err(ours)?;
+    let host = request.host.as_deref();
+    let recovery = admit(code, host, &request.machine, &all, now).map_err(|it| refused(&it))?;
+    let what = Happened::CodeUsed {
+        machine: request.machine.clone(),
+        address: peer,
+        report_token: made.report_token,
+        chain: plan.chain.iter().map(|it| it.target.clone()).collect(),
+    };
+    lock.record(recovery, what, now).map_err(ours)
+}
+
+fn answer(plan: &[u8], made: &Made, host: String) -> Result<Response<Body>, Fault> {
+    let mut answer = RecoveryAnswer {
+        plan: String::from_utf8_lossy(plan).into_owned(),
+        credentials: Some(data_encoding::BASE64.encode(&made.layer)),
+        host: Some(host),
+    };
+    let base64_bytes = answer.credentials.as_ref().map_or(0, String::len);
+    // Room for all at once: what grows leaves copies behind. A plan's quotes take two bytes each.
+    let mut json = Zeroizing::new(Vec::with_capacity(2 * plan.len() + base64_bytes + 1024));
+    let written = serde_json::to_writer(&mut *json, &answer);
+    answer.credentials.zeroize();
+    written.map_err(|error| Fault::ours(&error))?;
+    // Wiped when the last byte is sent.
+    Ok(secret_json(Bytes::from_owner(json)))
+}
+
+fn refused(refusal: &Refused) -> Fault {
+    let status = match refusal {
+        Refused::Wait(_) => StatusCode::TOO_MANY_REQUESTS,
+        _ => StatusCode::FORBIDDEN,
+    };
+    let told = ErrorBody {
+        message: refusal.to_string(),
+        next: Some(refusal.next().into()),
+    };
+    Fault::refused(status, told)
+}

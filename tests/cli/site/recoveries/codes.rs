@@ -1,0 +1,266 @@
+//! What a code gives, to whom, and to whom not.
+
+use super::*;
+
+#[test]
+fn the_right_code_gives_one_machine_a_plan_and_credentials_that_verify() {
+    let world = world();
+    put_credentials(&world, "environment", "RESTIC_PASSWORD=secret of web1\n");
+    let server = Server::start(&world);
+    let ordinary = MACHINE.plan(&server);
+    assert_eq!(
+        chain_of(&world, &ordinary.body).plan.order,
+        None,
+        "no recovery is open"
+    );
+
+    let opened = open(&world, &["--session", "s1"]);
+    let code = opened["code"].as_str().unwrap();
+    for host in [None, Some(HOST)] {
+        let plan = Machine { host, ..MACHINE }.plan(&server);
+        let plan = chain_of(&world, &plan.body);
+        assert_eq!(plan.plan.order, Some(Order::AskCode), "{host:?}");
+        assert_eq!(plan.plan.host.as_deref(), host);
+    }
+
+    let (chain, credentials) = verified(&world, &MACHINE.code(&server, &code.to_lowercase()));
+    let targets: Vec<_> = chain
+        .plan
+        .chain
+        .iter()
+        .map(|it| it.target.as_str())
+        .collect();
+    let expected = [
+        "kernel/debian/1/amd64",
+        "base/debian/1/amd64",
+        "agent/restic/1/amd64",
+        "host/web1/s1/amd64",
+    ];
+    assert_eq!(targets, expected);
+    assert_eq!(opened["id"], *chain.plan.recovery);
+    let environment = file(&credentials, "environment");
+    assert_eq!(
+        environment.as_deref(),
+        Some("RESTIC_PASSWORD=secret of web1\n")
+    );
+    assert!(
+        file(&credentials, "client.pem")
+            .unwrap()
+            .contains("PRIVATE KEY")
+    );
+    let Some(Order::Recover(order)) = &chain.plan.order else {
+        panic!("it orders a recovery");
+    };
+    assert_eq!(
+        order.report_token,
+        Digest::of(token(&credentials).as_bytes())
+    );
+    let line = server.line("is started");
+    assert!(line.contains("web1") && !line.contains(code), "{line}");
+    for entry in fs::read_dir(world.site().join("state/recoveries")).unwrap() {
+        let path = entry.unwrap().path();
+        let kept = fs::read_to_string(&path).unwrap();
+        for secret in [code, &token(&credentials), "secret of"] {
+            assert!(!kept.contains(secret), "{}", path.display());
+        }
+    }
+}
+
+#[test]
+fn another_machine_is_refused_and_the_same_one_may_come_again_after_a_restart_of_the_server() {
+    let world = world();
+    let opened = open(&world, &[]);
+    let code = opened["code"].as_str().unwrap();
+    let mut server = Server::start(&world);
+    let (_, first) = verified(&world, &MACHINE.code(&server, code));
+    let other = OTHER.code(&server, code);
+    assert_eq!(other.status, 403);
+    assert!(
+        other.refusal().contains("used on another machine"),
+        "{other:?}"
+    );
+    let plan = OTHER.plan(&server);
+    assert_eq!(
+        chain_of(&world, &plan.body).plan.order,
+        None,
+        "it is not asked for a code"
+    );
+
+    assert_eq!(server.terminate(), Some(0));
+    let server = Server::start(&world);
+    assert_eq!(OTHER.code(&server, code).status, 403);
+    let (_, second) = verified(&world, &MACHINE.code(&server, code));
+    let id = &opened["id"];
+    let ready = json!({"event": "rescue-ready", "checks": [], "memory_used_kib": 1});
+    assert_eq!(event(&server, id, Some(&token(&first)), &ready), 204);
+    assert_eq!(
+        state(&world, id)["state"]["is"],
+        "started",
+        "the first boot is over"
+    );
+    assert_eq!(event(&server, id, Some(&token(&second)), &ready), 204);
+    let shown = state(&world, id);
+    assert_eq!(
+        (&shown["state"]["is"], &shown["machine"]["times"]),
+        (&"rescue".into(), &2.into())
+    );
+}
+
+#[test]
+fn wrong_codes_are_counted_make_their_address_wait_and_lock_the_host() {
+    let world = world();
+    let opened = open(&world, &[]);
+    let server = Server::start(&world);
+    let named = |address| Machine {
+        host: Some(HOST),
+        address,
+        ..MACHINE
+    };
+    let wrong = "2222-2222-2222";
+    for address in ["127.0.0.2", "127.0.0.3"] {
+        for _ in 0..5 {
+            let answer = named(address).code(&server, wrong);
+            assert_eq!(answer.status, 403, "{answer:?}");
+        }
+        let waits = named(address).code(&server, opened["code"].as_str().unwrap());
+        assert_eq!(waits.status, 429, "even with the right one");
+        assert!(waits.refusal().contains("too many wrong codes"));
+    }
+    let line = server.line("403 POST /v1/recovery");
+    assert!(
+        line.contains("127.0.0.2") && !line.contains("2222-"),
+        "{line}"
+    );
+    let shown = state(&world, &opened["id"]);
+    assert_eq!(
+        (&shown["wrong_codes"], &shown["locked"]),
+        (&10.into(), &true.into())
+    );
+    let right = MACHINE.code(&server, opened["code"].as_str().unwrap());
+    assert_eq!(right.status, 403);
+    assert!(right.refusal().contains("locked"), "{right:?}");
+
+    let again = open(&world, &[]);
+    verified(
+        &world,
+        &MACHINE.code(&server, again["code"].as_str().unwrap()),
+    );
+    let old = MACHINE.code(&server, opened["code"].as_str().unwrap());
+    assert!(old.refusal().contains("closed"), "{old:?}");
+}
+
+#[test]
+fn a_code_by_plain_http_or_of_no_form_is_refused() {
+    let world = world();
+    let config = world.site().join("towline.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    let plain = text.replacen("listen = ", "http_listen = \"127.0.0.1:0\"\nlisten = ", 1);
+    fs::write(&config, plain).unwrap();
+    let opened = open(&world, &[]);
+    let code = opened["code"].as_str().unwrap();
+    let server = Server::start(&world);
+    let line = server.line("listening on http://");
+    let url = line.split_whitespace().last().unwrap();
+    let body = json!({"code": code, "request": MACHINE.request()}).to_string();
+    let output = Command::new("curl")
+        .args([
+            "--silent",
+            "--include",
+            "--header",
+            "Expect:",
+            "--data-binary",
+            &body,
+        ])
+        .arg(format!("{url}/v1/recovery"))
+        .output()
+        .expect("curl runs");
+    let answer = Answer::of(&output.stdout);
+    assert_eq!(answer.status, 403);
+    assert!(answer.refusal().contains("https://"), "{answer:?}");
+
+    let no_code = MACHINE.code(&server, "K7QF-2M9X");
+    assert_eq!(no_code.status, 400);
+    let body = format!("{{\"code\": \"{code}\", \"{code}\": 1}}");
+    let broken = server.post("/v1/recovery", &body);
+    assert_eq!(broken.status, 400);
+    assert!(
+        !String::from_utf8_lossy(&broken.body).contains(code),
+        "{broken:?}"
+    );
+
+    // Reports by plain HTTP have a token that everybody may have heard.
+    let (_, credentials) = verified(&world, &MACHINE.code(&server, code));
+    let report = json!({
+        "recovery": opened["id"], "uptime_seconds": 1, "token": token(&credentials),
+        "event": "first-boot", "hostname": HOST, "kernel_release": "6.1",
+    });
+    let sent = Command::new("curl")
+        .args([
+            "--silent",
+            "--include",
+            "--header",
+            "Expect:",
+            "--data-binary",
+            &report.to_string(),
+        ])
+        .arg(format!("{url}/v1/events"))
+        .output()
+        .expect("curl runs");
+    assert_eq!(Answer::of(&sent.stdout).status, 204);
+    assert_eq!(state(&world, &opened["id"])["state"]["is"], "started");
+}
+
+#[test]
+fn a_command_for_credentials_that_fails_is_told_without_what_it_printed() {
+    let world = world();
+    let config = world.site().join("towline.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    let command = "command = [\"sh\", \"-c\", \"echo VENDOR=$1; echo sealed >&2; exit ${FAIL:-1}\", \"sh\", \"{host}\"]\n";
+    let with =
+        |command: &str| text.replacen("[credentials]\n", &format!("[credentials]\n{command}"), 1);
+    assert_ne!(with(command), text, "there is a table for it");
+    fs::write(&config, with(command)).unwrap();
+    let opened = open(&world, &[]);
+    let code = opened["code"].as_str().unwrap();
+    let server = Server::start(&world);
+    let failed = MACHINE.code(&server, code);
+    assert_eq!(failed.status, 502);
+    let told = failed.refusal();
+    assert!(
+        told.contains("command for credentials failed") && !told.contains("sealed"),
+        "{told}"
+    );
+    let line = server.line("502 POST /v1/recovery");
+    assert!(
+        line.contains("sealed") && !line.contains("VENDOR"),
+        "{line}"
+    );
+    assert_eq!(
+        state(&world, &opened["id"])["state"]["is"],
+        "opened",
+        "nothing is used up"
+    );
+    drop(server);
+
+    fs::write(&config, with(&command.replace("FAIL:-1", "FAIL:-0"))).unwrap();
+    let server = Server::start(&world);
+    let (_, credentials) = verified(&world, &MACHINE.code(&server, code));
+    assert_eq!(
+        file(&credentials, "environment").as_deref(),
+        Some("VENDOR=web1\n")
+    );
+}
+
+#[test]
+fn a_session_that_was_retired_is_refused_and_no_other_one_is_given() {
+    let world = world();
+    let opened = open(&world, &[]);
+    world.succeeds(&["catalogue", "retire", "host/web1", "s2"]);
+    let server = Server::start(&world);
+    let answer = MACHINE.code(&server, opened["code"].as_str().unwrap());
+    assert_eq!(answer.status, 409);
+    assert!(
+        answer.refusal().contains("host/web1/s2/amd64"),
+        "{answer:?}"
+    );
+}
