@@ -1,4 +1,4 @@
-# Two commands do everything on a fresh Debian or Ubuntu machine with a Rust toolchain:
+# Two commands do everything on a fresh Debian 12 machine with a Rust toolchain:
 #   make demo   runs the whole story in QEMU
 #   make test   runs all the tests
 # The others: test-all (longer boots), bench (measurements), lint, stage1, tools, clean.
@@ -9,8 +9,9 @@ SHELL := /bin/bash
 
 STATIC_TARGET := x86_64-unknown-linux-gnu
 STATIC := -C target-feature=+crt-static
-# It has 4 MiB: equal functions are kept once, and C code needs no tables for unwinding, since a panic aborts.
-STAGE1_RUSTFLAGS := $(STATIC) -C link-arg=-Wl,--icf=all,-O2
+# It has 4 MiB: equal functions are kept once, C code needs no tables for unwinding, and what is left of them no index, since a panic
+# aborts; relocations are packed (glibc 2.36 and later apply such ones in a static program).
+STAGE1_RUSTFLAGS := $(STATIC) -C link-arg=-Wl,--icf=all,-O2,--no-eh-frame-hdr,-z,pack-relative-relocs
 STAGE1_CFLAGS := -fno-asynchronous-unwind-tables -fno-unwind-tables
 TOWLINE := target/release/towline
 DEMO ?=

@@ -4,8 +4,11 @@
 //! failures and chooses the exit code. Results go to stdout, everything else to stderr.
 
 mod capture;
+mod closed_pipe;
 mod commands;
 mod exit;
+#[cfg(test)]
+mod named_commands;
 
 use std::process::ExitCode;
 
@@ -16,7 +19,7 @@ use exit::{Failure, Outcome};
 #[derive(Parser)]
 #[command(name = "towline", version, max_term_width = 80)]
 struct Cli {
-    /// Say nothing but results and failures
+    /// Say nothing but results, warnings and failures
     #[arg(short, long, global = true)]
     quiet: bool,
     #[command(subcommand)]
@@ -45,11 +48,38 @@ enum Command {
     Demo(commands::demo::DemoArgs),
 }
 
+impl Command {
+    /// Whether it speaks with other machines or guests, and so must outlive their hanging up.
+    fn has_peers(&self) -> bool {
+        match self {
+            Self::Init(_)
+            | Self::Publish(_)
+            | Self::Catalogue(_)
+            | Self::Media(_)
+            | Self::Layer(_)
+            | Self::Session(_)
+            | Self::Recovery(_)
+            | Self::Chain(_)
+            | Self::Doctor(_) => false,
+            Self::Serve(_)
+            | Self::Host(_)
+            | Self::Capture(_)
+            | Self::Drill(_)
+            | Self::DrillPipe(_)
+            | Self::Demo(_) => true,
+        }
+    }
+}
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    if !cli.command.has_peers() {
+        closed_pipe::ends_this_process();
+    }
     match run(cli.command, cli.quiet) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
+            let failure = failure.advised();
             print_failure(&failure);
             ExitCode::from(failure.exit as u8)
         }
@@ -58,10 +88,10 @@ fn main() -> ExitCode {
 
 fn run(command: Command, quiet: bool) -> Outcome {
     match command {
-        Command::Init(args) => commands::init::run(&args),
+        Command::Init(args) => commands::init::run(&args, quiet),
         Command::Publish(args) => commands::publish::run(&args, quiet),
-        Command::Catalogue(args) => commands::catalogue::run(&args),
-        Command::Serve(args) => commands::serve::run(&args),
+        Command::Catalogue(args) => commands::catalogue::run(&args, quiet),
+        Command::Serve(args) => commands::serve::run(&args, quiet),
         Command::Media(args) => commands::media::run(args, quiet),
         Command::Layer(args) => commands::layer::run(&args, quiet),
         Command::Host(args) => commands::host::run(&args),

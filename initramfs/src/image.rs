@@ -31,11 +31,25 @@ pub enum ImageError {
         path: String,
         /// Why.
         #[source]
-        cause: BackhandError,
+        cause: io::Error,
     },
     /// Reading a file or writing the image failed.
     #[error("cannot write the image")]
-    Write(#[source] BackhandError),
+    Write(#[source] io::Error),
+}
+
+impl ImageError {
+    fn write(error: BackhandError) -> Self {
+        Self::Write(io_error(error))
+    }
+}
+
+/// The system's own error where there is one.
+pub(crate) fn io_error(error: BackhandError) -> io::Error {
+    match error {
+        BackhandError::StdIo(error) => error,
+        error => io::Error::other(error),
+    }
 }
 
 /// Writes `tree` to `file` as a squashfs of zstd blocks. Entries without a time get `time`. Gives the sum of the files'
@@ -52,10 +66,10 @@ pub fn write(tree: &Tree, time: u32, level: i32, file: &File) -> Result<u64, Ima
         }
         push(&mut writer, path, entry, time).map_err(|cause| ImageError::Entry {
             path: display(path),
-            cause,
+            cause: io_error(cause),
         })?;
     }
-    writer.write(file).map_err(ImageError::Write)?;
+    writer.write(file).map_err(ImageError::write)?;
     Ok(content_bytes)
 }
 
@@ -64,11 +78,11 @@ fn writer<'c>(time: u32, level: i32) -> Result<FilesystemWriter<'c, 'c, 'c>, Ima
         compression_level: level.unsigned_abs(),
     });
     let compressor =
-        FilesystemCompressor::new(Compressor::Zstd, Some(options)).map_err(ImageError::Write)?;
+        FilesystemCompressor::new(Compressor::Zstd, Some(options)).map_err(ImageError::write)?;
     let mut writer = FilesystemWriter::default();
     writer.set_kind(
         Kind::from_const(LE_V4_0)
-            .map_err(|_| ImageError::Write(BackhandError::InvalidCompressionOption))?,
+            .map_err(|_| ImageError::write(BackhandError::InvalidCompressionOption))?,
     );
     writer.set_compressor(compressor);
     writer.set_block_size(BLOCK_BYTES);

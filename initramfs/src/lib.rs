@@ -2,7 +2,7 @@
 //!
 //! The way down: [`recipe`] says what; [`assemble`] gathers the sources ([`apt`], [`deb`], [`kernel`], directories, programs
 //! with their [`libraries`]) into one [`tree`]; [`build`] packs it ([`image`], [`mod@write`]) and describes it in a manifest.
-//! [`chain`] judges several manifests together. Nothing here needs root, reads a clock, or decides about trust.
+//! [`chain`] judges several manifests together, [`places`] tells what a finished layer puts where. Nothing here needs root, reads a clock, or decides about trust.
 
 pub mod apt;
 pub mod assemble;
@@ -17,8 +17,10 @@ pub mod image;
 pub mod initrd;
 pub mod kernel;
 pub mod libraries;
+pub mod places;
 mod ready;
 pub mod recipe;
+pub mod scratch;
 pub mod stored;
 pub mod tarball;
 pub mod tree;

@@ -69,6 +69,24 @@ pub enum StoredError {
         #[source]
         cause: NewcError,
     },
+    /// Its image cannot be read.
+    #[error("the image of {path} is no squashfs of zstd blocks")]
+    Image {
+        /// The layer.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        cause: io::Error,
+    },
+    /// There is no place for the image while it is looked at.
+    #[error("cannot write a temporary file in {path}")]
+    Temporary {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        cause: io::Error,
+    },
     /// Bytes other than zero padding after the compressed frame.
     #[error("{path} goes on after its compressed frame; a layer is one frame and zero padding")]
     AfterFrame {
@@ -214,7 +232,7 @@ pub fn compression(path: &Path) -> Result<Compression, StoredError> {
 }
 
 /// Unpacks the file and gives its bytes to `take` in pieces; what follows the frame must be zeros.
-fn unpack(
+pub(crate) fn unpack(
     path: &Path,
     compression: Compression,
     mut take: impl FnMut(&[u8]) -> Result<(), StoredError>,

@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use towline_contract::limits::{MIRRORS_MAX, PLAN_SECONDS_MAX, URL_BYTES_MAX};
+use towline_contract::base_url;
+use towline_contract::limits::{MIRRORS_MAX, PLAN_SECONDS_MAX};
 use towline_contract::plan::HandOver;
 use towline_contract::trust::check_command_line;
 
@@ -328,17 +329,8 @@ impl Config {
     }
 }
 
-/// What machines would refuse in a mirror's URL.
+/// What machines could not use in a mirror's URL.
 fn mistake_in_url(text: &str) -> Option<String> {
-    let known = text.starts_with("https://") || text.starts_with("http://");
-    let why = match url::Url::parse(text) {
-        Err(error) => error.to_string(),
-        Ok(_) if !known => "it must begin with https:// or http://".into(),
-        Ok(_) if text.len() > URL_BYTES_MAX => format!("it has more than {URL_BYTES_MAX} bytes"),
-        Ok(_) if !text.bytes().all(|b| b.is_ascii_graphic()) => {
-            "it has characters that must be percent-encoded".into()
-        }
-        Ok(_) => return None,
-    };
+    let why = base_url::parse(text).err()?;
     Some(format!("mirror {text:?} is no URL for machines: {why}"))
 }

@@ -5,6 +5,7 @@
 //! and timestamp. What a machine runs is decided by the targets key, which can stay elsewhere.
 
 pub mod catalogue;
+pub mod collisions;
 pub mod compose;
 pub mod config;
 pub mod credentials;

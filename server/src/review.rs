@@ -30,8 +30,7 @@ pub enum Review {
 #[must_use]
 pub fn review(published: &[Manifest], new: &[Manifest], base: Option<&str>) -> Review {
     let before = newest(published.iter());
-    let mut after = before.clone();
-    after.extend(newest(new.iter()));
+    let after = together(published, new);
     if !after.keys().any(|(kind, ..)| *kind == Kind::Base) {
         return Review::NoBase;
     }
@@ -45,8 +44,15 @@ pub fn review(published: &[Manifest], new: &[Manifest], base: Option<&str>) -> R
     Review::Checked(rows.into_iter().filter(|row| !is_known(row)).collect())
 }
 
-/// Layers by what a chain has one of each.
-type Newest<'a> = BTreeMap<(Kind, &'a str, &'a str), &'a Manifest>;
+/// Layers by what a chain has one of each, in the chain's order.
+pub(crate) type Newest<'a> = BTreeMap<(Kind, &'a str, &'a str), &'a Manifest>;
+
+/// What machines would boot of `published` and `new`.
+pub(crate) fn together<'a>(published: &'a [Manifest], new: &'a [Manifest]) -> Newest<'a> {
+    let mut together = newest(published.iter());
+    together.extend(newest(new.iter()));
+    together
+}
 
 fn newest<'a>(layers: impl Iterator<Item = &'a Manifest>) -> Newest<'a> {
     let mut newest = Newest::new();

@@ -89,9 +89,43 @@ pub fn server_config(
     names: &[String],
     now: OffsetDateTime,
 ) -> Result<Arc<rustls::ServerConfig>, TlsError> {
-    let (ca_path, key_path) = (dir.join("ca.pem"), dir.join("ca.key"));
-    let ca_pem = read(&ca_path)?;
-    let ca_key = KeyPair::from_pem(&Zeroizing::new(read(&key_path)?))?;
+    let issued = issue(dir, names, now)?;
+    let ca = CertificateDer::from_pem_slice(issued.ca_pem.as_bytes())
+        .map_err(|_| TlsError::NoCertificate(dir.join("ca.pem")))?;
+    let secret = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(issued.key.serialize_der()));
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_single_cert(vec![issued.certificate.der().clone(), ca], secret)?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
+
+/// The same for another server of the site, such as one for backups: its certificate and its key, each as PEM.
+///
+/// # Errors
+/// See [`TlsError`].
+pub fn server_files(
+    dir: &Path,
+    names: &[String],
+    now: OffsetDateTime,
+) -> Result<(String, Zeroizing<String>), TlsError> {
+    let issued = issue(dir, names, now)?;
+    let key = Zeroizing::new(issued.key.serialize_pem());
+    Ok((issued.certificate.pem(), key))
+}
+
+/// A new certificate for a server.
+struct Issued {
+    certificate: rcgen::Certificate,
+    key: KeyPair,
+    ca_pem: String,
+}
+
+fn issue(dir: &Path, names: &[String], now: OffsetDateTime) -> Result<Issued, TlsError> {
+    let ca_pem = read(&dir.join("ca.pem"))?;
+    let ca_key = KeyPair::from_pem(&Zeroizing::new(read(&dir.join("ca.key"))?))?;
     let issuer = Issuer::from_ca_cert_pem(&ca_pem, ca_key)?;
 
     let key = KeyPair::generate()?;
@@ -106,17 +140,11 @@ pub fn server_config(
     params.not_before = now - Duration::days(BACKDATED_DAYS);
     params.not_after = now + Duration::days(SERVER_DAYS);
     let certificate = params.signed_by(&key, &issuer)?;
-
-    let ca = CertificateDer::from_pem_slice(ca_pem.as_bytes())
-        .map_err(|_| TlsError::NoCertificate(ca_path))?;
-    let secret = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate.der().clone(), ca], secret)?;
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(Arc::new(config))
+    Ok(Issued {
+        certificate,
+        key,
+        ca_pem,
+    })
 }
 
 pub(crate) fn read(path: &Path) -> Result<String, TlsError> {

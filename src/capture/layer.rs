@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use towline_contract::manifest::{Compression, Kind, Manifest, Placement};
+use towline_contract::manifest::{Compression, Kind, Manifest};
 use towline_contract::session::Session;
 use towline_initramfs::build::{self, Options};
 use towline_initramfs::recipe::{DirectorySource, Form, NumberedSource, Recipe, Source};
@@ -33,7 +33,6 @@ pub(super) fn build(
         form: Form::Files,
         compression: Compression::Zstd,
         level: LEVEL,
-        placement: Placement::Ram,
         time: Some(session.captured),
         exclude: Vec::new(),
         include: Vec::new(),

@@ -48,8 +48,8 @@ struct Row<'a> {
     kernel_release: Option<&'a str>,
 }
 
-/// Runs the subcommand.
-pub(crate) fn run(args: &CatalogueArgs) -> Outcome {
+/// Runs the subcommand; `quiet` leaves out that there is nothing.
+pub(crate) fn run(args: &CatalogueArgs, quiet: bool) -> Outcome {
     let site = args.site.open()?;
     match &args.what {
         What::List { json } => {
@@ -64,8 +64,10 @@ pub(crate) fn run(args: &CatalogueArgs) -> Outcome {
                     "{}",
                     serde_json::to_string_pretty(&rows).map_err(anyhow::Error::from)?
                 );
-            } else {
+            } else if !rows.is_empty() {
                 print(&rows);
+            } else if !quiet {
+                eprintln!("towline: nothing is published yet");
             }
         }
         What::Retire { name, version } => {
@@ -109,10 +111,6 @@ fn row(layer: &Published) -> Row<'_> {
 }
 
 fn print(rows: &[Row<'_>]) {
-    if rows.is_empty() {
-        eprintln!("towline: nothing is published yet");
-        return;
-    }
     println!(
         "{:<48} {:>9} {:>8}  {:<12} sources of",
         "layer", "KiB", "packages", "digest"

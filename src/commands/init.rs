@@ -37,8 +37,8 @@ pub(crate) struct InitArgs {
     root_threshold: u8,
 }
 
-/// Makes the site.
-pub(crate) fn run(args: &InitArgs) -> Outcome {
+/// Makes the site; `quiet` leaves out what to do next.
+pub(crate) fn run(args: &InitArgs, quiet: bool) -> Outcome {
     let server_names = match args.server_names.as_slice() {
         [] => vec![host_name()?],
         names => names.to_vec(),
@@ -93,6 +93,9 @@ pub(crate) fn run(args: &InitArgs) -> Outcome {
     })?;
     let dir = args.dir.display();
     println!("site made in {dir}");
+    if quiet {
+        return Ok(());
+    }
     println!(
         "  the server's certificate will be for {}",
         server_names.join(", ")

@@ -17,7 +17,12 @@ use towline_initramfs::libraries::LibraryError;
 use towline_initramfs::recipe::{Recipe, RecipeError};
 
 use super::cache_dir::cache_dir;
+use super::distribution::other_than_debian_12;
+use super::stage1::stage1;
 use crate::exit::{Exit, Failure, Outcome};
+
+/// The variable of recipes that is the stage 1 program.
+const STAGE1: &str = "stage1";
 
 /// Build layers, look into them, check them
 #[derive(Args)]
@@ -43,7 +48,8 @@ struct BuildArgs {
     /// Folder for the layer and its manifest
     #[arg(short, long, value_name = "DIR", default_value = ".")]
     out: PathBuf,
-    /// Value of a variable of the recipe
+    /// Value of a variable of the recipe [default of stage1: the program found
+    /// beside this one]
     #[arg(long = "set", value_name = "NAME=VALUE", value_parser = setting)]
     settings: Vec<(String, String)>,
     /// Folder for downloaded packages [default: towline/packages in the user's cache directory]
@@ -70,7 +76,7 @@ fn setting(text: &str) -> Result<(String, String), String> {
 
 fn run_build(args: &BuildArgs, quiet: bool) -> Outcome {
     let started = Instant::now();
-    let settings: BTreeMap<_, _> = args.settings.iter().cloned().map(absolute).collect();
+    let settings = settings(args)?;
     let recipe = Recipe::read(&args.recipe, &settings).map_err(recipe_failure)?;
     let options = Options {
         out: args.out.clone(),
@@ -84,6 +90,28 @@ fn run_build(args: &BuildArgs, quiet: bool) -> Outcome {
     let built = build::build(&recipe, &options, &mut talk).map_err(build_failure)?;
     print(&built, started.elapsed().as_secs_f64(), args.json);
     Ok(())
+}
+
+/// The values of the recipe's variables. Every value given must be of use; stage 1 is found when none is given.
+fn settings(args: &BuildArgs) -> Result<BTreeMap<String, String>, Failure> {
+    let mut settings: BTreeMap<_, _> = args.settings.iter().cloned().map(absolute).collect();
+    let used = Recipe::variables(&args.recipe).map_err(recipe_failure)?;
+    if let Some(unused) = settings.keys().find(|name| !used.contains(*name)) {
+        let recipe = args.recipe.display();
+        let error = anyhow::anyhow!("recipe {recipe} uses no ${{{unused}}}");
+        let names: Vec<_> = used.into_iter().collect();
+        let next = match names.as_slice() {
+            [] => "it uses no variables: leave out --set".to_owned(),
+            names => format!("its variables are {}", names.join(", ")),
+        };
+        return Err(Failure::new(Exit::Usage, error).next(next));
+    }
+    if used.contains(STAGE1) {
+        let chosen = settings.get(STAGE1).map(Path::new);
+        let path = stage1(chosen, "--set stage1=FILE")?;
+        settings.insert(STAGE1.to_owned(), path.to_string_lossy().into_owned());
+    }
+    Ok(settings)
 }
 
 /// A value that names a file of this machine is made absolute: the recipe's own paths are relative to the recipe.
@@ -120,10 +148,10 @@ fn build_failure(error: BuildError) -> Failure {
         BuildError::Source { cause, .. } => source_failure(cause),
         BuildError::Missing(_) => (
             Exit::No,
-            "add the packages that have them, or exclude the files that need them",
+            "add the packages that have them, or exclude the files that need them".into(),
         ),
-        BuildError::Recipe { .. } | BuildError::Manifest(_) => (Exit::Usage, ""),
-        _ => (Exit::Internal, ""),
+        BuildError::Recipe { .. } | BuildError::Manifest(_) => (Exit::Usage, String::new()),
+        _ => (Exit::Internal, String::new()),
     };
     let failure = Failure::new(exit, error);
     if next.is_empty() {
@@ -133,19 +161,20 @@ fn build_failure(error: BuildError) -> Failure {
     }
 }
 
-fn source_failure(error: &SourceError) -> (Exit, &'static str) {
+fn source_failure(error: &SourceError) -> (Exit, String) {
     match error {
         SourceError::Apt(error) => apt_failure(error),
-        SourceError::Library(LibraryError::Missing(_)) => {
-            (Exit::No, "add the packages that have them to the recipe")
-        }
-        _ => (Exit::Usage, ""),
+        SourceError::Library(LibraryError::Missing(_)) => (
+            Exit::No,
+            "add the packages that have them to the recipe".into(),
+        ),
+        _ => (Exit::Usage, String::new()),
     }
 }
 
 /// The exit code of a failure to get packages, and the next step.
-pub(super) fn apt_failure(error: &AptError) -> (Exit, &'static str) {
-    match error {
+pub(super) fn apt_failure(error: &AptError) -> (Exit, String) {
+    let (exit, next) = match error {
         AptError::NoLists => (Exit::Usage, "run `apt-get update` as root, then try again"),
         AptError::Download { .. } => (
             Exit::NotReachable,
@@ -153,12 +182,22 @@ pub(super) fn apt_failure(error: &AptError) -> (Exit, &'static str) {
         ),
         AptError::Digest { .. } => (Exit::NotTrusted, "try again, or use another mirror"),
         AptError::File { .. } => (Exit::Internal, "choose another folder with --cache"),
-        AptError::Unresolved { .. } => (
-            Exit::Usage,
-            "check the names; with old package lists, run `apt-get update` as root",
-        ),
+        AptError::Unresolved { .. } | AptError::NoKernel { .. } => {
+            if let Some(other) = other_than_debian_12() {
+                let next = format!(
+                    "the medium and the ready recipes are made of Debian 12's packages, and this machine has those of \
+                     {other}: build on a Debian 12 machine or in a container of it"
+                );
+                return (Exit::Usage, next);
+            }
+            (
+                Exit::Usage,
+                "check the names; with old package lists, run `apt-get update` as root",
+            )
+        }
         _ => (Exit::Usage, ""),
-    }
+    };
+    (exit, next.to_owned())
 }
 
 #[expect(

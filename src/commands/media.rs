@@ -12,10 +12,14 @@ use towline_media::build::{self, BuildError};
 use towline_media::settings::{self, SettingsError};
 
 use super::layer::{apt_failure, packages_cache};
+use super::stage1::stage1;
 use crate::exit::{Exit, Failure, Outcome};
 
 /// Largest root metadata or CA file read, in bytes: more would not fit into a stamp.
 const FILE_BYTES_MAX: u64 = 64 << 10;
+
+/// What a build needs beside its output, in bytes: its files, the EFI partition, and the image made of both.
+const ROOM_BYTES: u64 = 3 * build::MEDIUM_BYTES_MAX;
 
 /// Arguments of `towline media`.
 #[derive(Args)]
@@ -57,12 +61,13 @@ struct StampArgs {
     /// The image, or the stick it was written to.
     image: PathBuf,
     /// Base URL of a server; repeat it in order of preference.
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", required = true)]
     server: Vec<String>,
     /// The site's root metadata, which everything else is verified with.
     #[arg(long, value_name = "FILE")]
-    root: Option<PathBuf>,
-    /// PEM certificates of the authorities for the servers' TLS certificates.
+    root: PathBuf,
+    /// PEM certificates of the authorities for the servers' TLS certificates;
+    /// needed for https:// servers.
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
     /// The host to recover, on a medium made for one.
@@ -71,7 +76,8 @@ struct StampArgs {
     /// `dhcp`, or address=CIDR,gateway=IP,dns=IP,interface=IF.
     #[arg(long, value_name = "NETWORK")]
     network: Option<String>,
-    /// File with a token for unattended recoveries. Whoever holds the medium holds it.
+    /// File with a recovery code, for an unattended recovery. Whoever holds the
+    /// medium holds it.
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
     /// Let the machine's console offer a shell.
@@ -107,38 +113,9 @@ pub(crate) fn run(args: MediaArgs, quiet: bool) -> Outcome {
     }
 }
 
-/// The stage 1 program: beside this one, where `make stage1` leaves it, or where the package installs it.
-pub(crate) fn find_stage1() -> Result<PathBuf, Failure> {
-    let program = std::env::current_exe().context("cannot find this program's own file")?;
-    let folder = program.parent().unwrap_or(Path::new("/"));
-    let places = [
-        folder.join("towline-stage1"),
-        folder.join("../x86_64-unknown-linux-gnu/stage1/towline-stage1"),
-        PathBuf::from("/usr/lib/towline/stage1"),
-    ];
-    for place in &places {
-        // A development build beside this program is linked dynamically; PID 1 cannot be.
-        if place.is_file() && build::is_stage1(place) {
-            return place
-                .canonicalize()
-                .with_context(|| format!("cannot open {}", place.display()))
-                .map_err(Into::into);
-        }
-    }
-    let looked: Vec<_> = places
-        .iter()
-        .map(|place| place.display().to_string())
-        .collect();
-    Err(Failure::new(
-        Exit::Usage,
-        anyhow!("there is no static stage 1 at {}", looked.join(", ")),
-    )
-    .next("build it with `make stage1`, or name it with --stage1"))
-}
-
 fn build(args: BuildArgs, quiet: bool) -> Outcome {
     check_output(&args.output)?;
-    let stage1 = args.stage1.map_or_else(find_stage1, Ok)?;
+    let stage1 = stage1(args.stage1.as_deref(), "--stage1 FILE")?;
     let cache = args.cache.map_or_else(packages_cache, Ok)?;
     let talk = |line: &str| {
         if !quiet {
@@ -171,7 +148,21 @@ fn check_output(path: &Path) -> Outcome {
     }
     rustix::fs::access(folder, rustix::fs::Access::WRITE_OK)
         .with_context(|| format!("cannot write to {}", folder.display()))
-        .map_err(usage)
+        .map_err(usage)?;
+    let free = rustix::fs::statvfs(folder)
+        .map(|it| it.f_bavail.saturating_mul(it.f_frsize))
+        .with_context(|| format!("cannot look at {}", folder.display()))?;
+    if free < ROOM_BYTES {
+        let error = anyhow!(
+            "{} has room for {} MiB, and building takes up to {}",
+            folder.display(),
+            free >> 20,
+            ROOM_BYTES >> 20
+        );
+        return Err(Failure::new(Exit::Internal, error)
+            .next("make room there, or choose another file with --output"));
+    }
+    Ok(())
 }
 
 fn build_failure(error: BuildError) -> Failure {
@@ -189,9 +180,6 @@ fn build_failure(error: BuildError) -> Failure {
                 failure.next(next)
             }
         }
-        BuildError::Stage1 { .. } => {
-            Failure::new(Exit::Usage, error).next("build it with `make stage1`")
-        }
         _ => Failure::new(Exit::Internal, error),
     }
 }
@@ -201,14 +189,6 @@ fn stamp(args: &StampArgs) -> Outcome {
     let image = Image::open_to_stamp(&args.image).map_err(area_failure)?;
     image.stamp(&settings).map_err(area_failure)?;
     println!("{}: stamped", args.image.display());
-    if settings.servers.is_empty() {
-        eprintln!("towline: no --server is stamped: the machine will ask for one at its console");
-    }
-    if settings.root.is_none() {
-        eprintln!(
-            "towline: no --root is stamped: the machine can verify nothing and will not boot a chain"
-        );
-    }
     let plain = |url: &String| url.starts_with("http://");
     if settings.servers.iter().any(plain) {
         eprintln!(
@@ -225,11 +205,7 @@ fn settings(args: &StampArgs) -> Result<Settings, Failure> {
         .iter()
         .map(|url| settings::server(url))
         .collect();
-    let root = args
-        .root
-        .as_deref()
-        .map(|path| from_file(path, settings::root))
-        .transpose()?;
+    let root = from_file(&args.root, settings::root)?;
     let ca = args
         .ca
         .as_deref()
@@ -252,9 +228,9 @@ fn settings(args: &StampArgs) -> Result<Settings, Failure> {
         .map(settings::host)
         .transpose()
         .map_err(settings_failure)?;
-    Ok(Settings {
+    let settings = Settings {
         servers: servers.map_err(settings_failure)?,
-        root,
+        root: Some(root),
         ca: ca.unwrap_or_default(),
         network: network.unwrap_or_default(),
         host,
@@ -265,7 +241,9 @@ fn settings(args: &StampArgs) -> Result<Settings, Failure> {
             WhenExpired::Accept => Expired::Accept,
         },
         stamped: Timestamp::from_second(Timestamp::now().as_second()).ok(),
-    })
+    };
+    settings::check(&settings).map_err(settings_failure)?;
+    Ok(settings)
 }
 
 /// What `read` makes of a file.
@@ -300,9 +278,13 @@ fn from_file<T>(
 
 fn settings_failure(error: SettingsError) -> Failure {
     match error {
-        SettingsError::Root(_) => Failure::new(Exit::NotTrusted, error).next(
-            "use the newest N.root.json of the site, as `towline init` or `towline key` wrote it",
+        SettingsError::Root(_) => Failure::new(Exit::NotTrusted, error)
+            .next("use the newest N.root.json in store/metadata of the site"),
+        SettingsError::NoCa(_) => Failure::new(Exit::Usage, error).next(
+            "add --ca ca/ca.pem of the site, or the authority that signed the server's certificate",
         ),
+        SettingsError::Token(_) => Failure::new(Exit::Usage, error)
+            .next("put the code of the host's open recovery into the file, and nothing else"),
         error => Failure::new(Exit::Usage, error),
     }
 }
@@ -311,6 +293,8 @@ fn area_failure(error: AreaError) -> Failure {
     match &error {
         AreaError::None(_) | AreaError::CutOff(_) => Failure::new(Exit::Usage, error)
             .next("build one with `towline media build -o towline.iso`"),
+        AreaError::Short { .. } => Failure::new(Exit::Usage, error)
+            .next("copy the image again, or build it with `towline media build -o towline.iso`"),
         AreaError::Stamp { .. } => Failure::new(Exit::Usage, error)
             .next("clear it with `towline media clear IMAGE`, then stamp it again"),
         _ => Failure::new(Exit::Usage, error),

@@ -22,8 +22,8 @@ pub(crate) struct ServeArgs {
     listen: Option<SocketAddr>,
 }
 
-/// Serves until it is told to stop.
-pub(crate) fn run(args: &ServeArgs) -> Outcome {
+/// Serves until it is told to stop; `quiet` leaves out where it listens. Its log is for whoever looks for failures later.
+pub(crate) fn run(args: &ServeArgs, quiet: bool) -> Outcome {
     let mut site = args.site.open()?;
     if let Some(listen) = args.listen {
         site.config.listen = listen;
@@ -32,6 +32,11 @@ pub(crate) fn run(args: &ServeArgs) -> Outcome {
         .enable_all()
         .build()
         .map_err(|error| Failure::new(Exit::Internal, ServeError::Runtime(error)))?;
+    let ready = |bound| {
+        if !quiet {
+            ready(&bound);
+        }
+    };
     let served = runtime.block_on(http::serve(site, Arc::new(Timestamp::now), ready, stop()));
     // Reads of files that nobody waits for any more must not hold up the end.
     runtime.shutdown_background();
@@ -48,7 +53,7 @@ pub(crate) fn run(args: &ServeArgs) -> Outcome {
     })
 }
 
-fn ready(bound: http::Bound) {
+fn ready(bound: &http::Bound) {
     eprintln!("serve: listening on https://{}", bound.https);
     if let Some(http) = bound.http {
         eprintln!("serve: listening on http://{http}");

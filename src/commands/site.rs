@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use towline_initramfs::stored::StoredError;
 use towline_server::Site;
 use towline_server::catalogue::CatalogueError;
 use towline_server::hosts::HostError;
@@ -55,6 +56,22 @@ pub(crate) fn catalogue_failure(error: CatalogueError) -> Failure {
         }
         CatalogueError::Unmet(_) => Failure::new(Exit::No, error)
             .next("add what is missing to a layer, or publish all the same with --accept-missing"),
+        CatalogueError::Collisions(_) => Failure::new(Exit::NotTrusted, error).next(
+            "nothing was published; leave these files out of the layer (exclude in its recipe, or private), \
+             or let the base list them as replaceable",
+        ),
+        CatalogueError::Layer(StoredError::Temporary { .. }) => Failure::new(Exit::Internal, error)
+            .next("make room there, or name another folder in TMPDIR"),
+        CatalogueError::Layer(_) => Failure::new(Exit::NotTrusted, error).next(
+            "build that layer again; one in the store can be restored from a copy of the store",
+        ),
+        CatalogueError::Missing(_) | CatalogueError::Manifest { .. } => {
+            Failure::new(Exit::Internal, error).next(
+                "restore it from a copy of the store; without one, move what is left of the store away and publish anew",
+            )
+        }
+        CatalogueError::NoNumber(_) => Failure::new(Exit::Internal, error)
+            .next("remove the numbered files in store/metadata that are newer than timestamp.json names"),
         CatalogueError::Unknown { .. } => {
             Failure::new(Exit::No, error).next("towline catalogue list shows what is published")
         }

@@ -122,3 +122,71 @@ fn a_missing_library_ends_build_with_1() {
         talk(&output)
     );
 }
+
+#[test]
+fn a_variable_that_the_recipe_does_not_use_is_refused_and_its_own_are_named() {
+    let (dir, _) = built();
+    let set = ["--set", "session=s1", "--set", "sesion=s2"];
+    let output = layer(
+        dir.path(),
+        &[&["build", "recipe.toml", "-o", "out"], &set[..]].concat(),
+    );
+    assert_eq!(output.status.code(), Some(2));
+    let talk = talk(&output);
+    assert!(talk.contains("uses no ${sesion}"), "{talk}");
+    assert!(talk.contains("its variables are session"), "{talk}");
+}
+
+#[test]
+fn a_file_that_is_not_there_is_named_before_any_work_begins() {
+    let (dir, _) = built();
+    let recipe = "kind = \"base\"\nname = \"x\"\nversion = \"1\"\n[[source]]\ntype = \"apt\"\npackages = [\"no-such-package\"]\n\
+                  [[source]]\ntype = \"file\"\npath = \"usr/bin/x\"\nfrom = \"gone\"\n";
+    fs::write(dir.path().join("x.toml"), recipe).expect("a file");
+    let output = layer(dir.path(), &["build", "x.toml", "-o", "new"]);
+    assert_eq!(output.status.code(), Some(2));
+    let talk = talk(&output);
+    assert!(
+        talk.contains("x.toml, line 7: source 2 (file)") && talk.contains("gone"),
+        "{talk}"
+    );
+    assert!(!dir.path().join("new").exists(), "nothing was begun");
+}
+
+#[test]
+fn a_stage_1_that_is_no_static_program_is_refused() {
+    let (dir, _) = built();
+    let recipe = "kind = \"base\"\nname = \"x\"\nversion = \"1\"\n[[source]]\ntype = \"file\"\npath = \"init\"\n\
+                  from = \"${stage1}\"\n";
+    fs::write(dir.path().join("x.toml"), recipe).expect("a file");
+    for (file, says) in [
+        ("/bin/ls", "not linked statically"),
+        ("recipe.toml", "no program for x86-64"),
+        ("/nonexistent", "/nonexistent"),
+    ] {
+        let set = format!("stage1={file}");
+        let output = layer(dir.path(), &["build", "x.toml", "--set", &set]);
+        assert_eq!(output.status.code(), Some(2), "{file}");
+        let talk = talk(&output);
+        assert!(
+            talk.contains(says) && talk.contains("make stage1"),
+            "{talk}"
+        );
+    }
+}
+
+#[test]
+fn the_list_of_a_cut_layer_ends_with_3_and_says_that_nothing_was_verified() {
+    let (dir, path) = built();
+    let file = dir.path().join(&path);
+    let stored = fs::read(&file).expect("the layer");
+    fs::write(&file, &stored[..stored.len() / 2]).expect("the layer");
+    let output = layer(dir.path(), &["inspect", &path, "--entries"]);
+    assert_eq!(output.status.code(), Some(3), "{}", talk(&output));
+    assert!(talk(&output).contains("next: the layer is damaged"));
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(text.contains("not verified"), "{text}");
+    fs::remove_file(&file).expect("the layer");
+    let gone = layer(dir.path(), &["inspect", &path, "--entries"]);
+    assert_eq!(gone.status.code(), Some(2), "{}", talk(&gone));
+}

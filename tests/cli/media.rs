@@ -32,6 +32,18 @@ fn image(folder: &Path) -> (PathBuf, Vec<u8>) {
     (path, bytes)
 }
 
+fn certificate() -> String {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate = rcgen::CertificateParams::default().self_signed(&key);
+    certificate.unwrap().pem()
+}
+
+/// `towline media stamp towline.iso` with a server, the golden root, and `more`.
+fn stamp<'a>(server: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+    let start = ["stamp", "towline.iso", "--server", server, "--root", ROOT];
+    [&start[..], more].concat()
+}
+
 fn shown(folder: &Path) -> serde_json::Value {
     let output = media(folder, &["show", "towline.iso", "--json"]);
     assert!(output.status.success(), "{output:?}");
@@ -56,7 +68,8 @@ fn a_stamp_is_shown_without_its_token_and_clearing_gives_the_built_image_back() 
     let folder = tempfile::tempdir().unwrap();
     let (path, built) = image(folder.path());
     assert_eq!(shown(folder.path())["stamped"], false);
-    fs::write(folder.path().join("token"), "s3cret-token\n").unwrap();
+    fs::write(folder.path().join("token"), "K7QF-2M9X-TR4P\n").unwrap();
+    fs::write(folder.path().join("ca.pem"), certificate()).unwrap();
     let stamp = [
         "stamp",
         "towline.iso",
@@ -68,6 +81,8 @@ fn a_stamp_is_shown_without_its_token_and_clearing_gives_the_built_image_back() 
     let more = [
         "--root",
         ROOT,
+        "--ca",
+        "ca.pem",
         "--host",
         "db1",
         "--token-file",
@@ -106,7 +121,7 @@ fn a_stamp_is_shown_without_its_token_and_clearing_gives_the_built_image_back() 
         text.contains("version 1") && text.contains("192.0.2.7/24"),
         "{text}"
     );
-    assert!(!text.contains("s3cret"), "{text}");
+    assert!(!text.contains("K7QF"), "{text}");
 
     assert!(
         media(folder.path(), &["clear", "towline.iso"])
@@ -123,22 +138,11 @@ fn a_stamp_is_shown_without_its_token_and_clearing_gives_the_built_image_back() 
 fn a_stamp_replaces_all_earlier_settings() {
     let folder = tempfile::tempdir().unwrap();
     image(folder.path());
-    assert!(
-        media(
-            folder.path(),
-            &["stamp", "towline.iso", "--host", "db1", "--shell"]
-        )
-        .status
-        .success()
-    );
-    assert!(
-        media(
-            folder.path(),
-            &["stamp", "towline.iso", "--server", "https://a.example"]
-        )
-        .status
-        .success()
-    );
+    let first = stamp("http://a.example", &["--host", "db1", "--shell"]);
+    for arguments in [first, stamp("http://b.example", &[])] {
+        let output = media(folder.path(), &arguments);
+        assert!(output.status.success(), "{output:?}");
+    }
     let settings = &shown(folder.path())["settings"];
     assert_eq!(
         (settings.get("host"), &settings["shell"]),
@@ -151,43 +155,59 @@ fn settings_that_could_not_work_are_refused_before_the_image_is_touched() {
     let folder = tempfile::tempdir().unwrap();
     image(folder.path());
     let folder = folder.path();
+    let here = "http://a.example";
+    refused(folder, &stamp("ftp://a.example", &[]), 2, "https");
     refused(
         folder,
-        &["stamp", "towline.iso", "--server", "ftp://a.example"],
-        2,
-        "https",
-    );
-    refused(
-        folder,
-        &["stamp", "towline.iso", "--network", "address=192.0.2.7"],
+        &stamp(here, &["--network", "address=192.0.2.7"]),
         2,
         "CIDR",
     );
-    refused(
-        folder,
-        &["stamp", "towline.iso", "--host", "../etc"],
-        2,
-        "host name",
-    );
-    refused(
-        folder,
-        &["stamp", "towline.iso", "--expired", "never"],
-        2,
-        "never",
-    );
-    refused(
-        folder,
-        &["stamp", "towline.iso", "--root", "missing.json"],
-        2,
-        "missing.json",
-    );
+    refused(folder, &stamp(here, &["--host", "../etc"]), 2, "host name");
+    refused(folder, &stamp(here, &["--expired", "never"]), 2, "never");
     fs::write(folder.join("key.pem"), "-----BEGIN PRIVATE KEY-----\n").unwrap();
+    refused(folder, &stamp(here, &["--ca", "key.pem"]), 2, "private key");
     refused(
         folder,
-        &["stamp", "towline.iso", "--ca", "key.pem"],
+        &[
+            "stamp",
+            "towline.iso",
+            "--server",
+            here,
+            "--root",
+            "no.json",
+        ],
         2,
-        "private key",
+        "no.json",
     );
+}
+
+#[test]
+fn a_stamp_that_no_machine_could_boot_with_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    image(folder.path());
+    let folder = folder.path();
+    let usable = media(folder, &stamp("http://a.example", &[]));
+    assert!(usable.status.success(), "{usable:?}");
+    refused(folder, &["stamp", "towline.iso"], 2, "--server");
+    refused(
+        folder,
+        &["stamp", "towline.iso", "--root", ROOT],
+        2,
+        "--server",
+    );
+    refused(
+        folder,
+        &["stamp", "towline.iso", "--server", "http://a.example"],
+        2,
+        "--root",
+    );
+    refused(folder, &stamp("https://a.example", &[]), 2, "add --ca");
+    fs::write(folder.join("token"), "s3cret-token\n").unwrap();
+    let token = stamp("http://a.example", &["--token-file", "token"]);
+    refused(folder, &token, 2, "no recovery code");
+    let talk = media(folder, &token).stderr;
+    assert!(!String::from_utf8_lossy(&talk).contains("s3cret"));
 }
 
 #[test]
@@ -202,7 +222,14 @@ fn a_root_that_was_changed_after_signing_is_not_trusted() {
     .unwrap();
     refused(
         folder.path(),
-        &["stamp", "towline.iso", "--root", "root.json"],
+        &[
+            "stamp",
+            "towline.iso",
+            "--server",
+            "http://a.example",
+            "--root",
+            "root.json",
+        ],
         3,
         "not trusted",
     );
@@ -215,7 +242,7 @@ fn files_that_are_no_medium_or_have_two_areas_are_refused() {
     fs::write(&path, vec![7; 9000]).unwrap();
     refused(
         folder.path(),
-        &["stamp", "towline.iso"],
+        &stamp("http://a.example", &[]),
         2,
         "no Towline medium",
     );

@@ -7,6 +7,7 @@ mod drill;
 mod flipped_bit;
 mod foreign_files;
 mod kexec;
+mod recovery;
 mod refused_plans;
 mod resume;
 mod world;

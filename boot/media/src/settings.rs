@@ -7,7 +7,9 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
-use towline_contract::stamp::Network;
+use towline_contract::base_url;
+use towline_contract::recovery::{Code, NotACode};
+use towline_contract::stamp::{Network, Settings};
 use towline_contract::trust::{TrustError, TrustedRoot};
 use url::Url;
 
@@ -54,10 +56,13 @@ pub enum SettingsError {
     )]
     Host(String),
     /// Not a token.
+    #[error("the token is no recovery code")]
+    Token(#[source] NotACode),
+    /// No machine could speak with a server.
     #[error(
-        "the token must be one line of 1 to {TEXT_BYTES_MAX} printable characters without spaces"
+        "{0} cannot be reached: without a CA certificate the machine believes no https:// server"
     )]
-    Token,
+    NoCa(String),
 }
 
 /// A server's base URL: `https://` or `http://`, no credentials, query or fragment; without a slash at the end. Plans and
@@ -73,19 +78,9 @@ pub fn server(text: &str) -> Result<String, SettingsError> {
     if text.len() > TEXT_BYTES_MAX || text.chars().any(|c| c.is_control() || c.is_whitespace()) {
         return Err(refuse("it is too long, or has spaces"));
     }
+    // A host in other letters becomes ASCII, as in any browser; then it is decided whether machines can use it.
     let url = Url::parse(text).map_err(|cause| refuse(&cause.to_string()))?;
-    if !matches!(url.scheme(), "https" | "http") {
-        return Err(refuse("it begins with neither https:// nor http://"));
-    }
-    if url.host_str().is_none_or(str::is_empty) {
-        return Err(refuse("it has no host"));
-    }
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err(refuse("it has a user name or password"));
-    }
-    if url.query().is_some() || url.fragment().is_some() {
-        return Err(refuse("it has a query or fragment"));
-    }
+    base_url::parse(url.as_str()).map_err(|cause| refuse(&cause.to_string()))?;
     Ok(url.as_str().trim_end_matches('/').to_owned())
 }
 
@@ -119,10 +114,10 @@ pub fn ca(bytes: &[u8]) -> Result<Vec<String>, SettingsError> {
         let (block, after) = block.split_at(end + PEM_END.len());
         let certificate = CertificateDer::from_pem_slice(block.as_bytes())
             .map_err(|cause| SettingsError::Ca(cause.to_string()))?;
-        // A DER certificate is a SEQUENCE.
-        if certificate.first() != Some(&0x30) {
-            return Err(SettingsError::Ca("a certificate is not DER".into()));
-        }
+        // As stage 1 takes them in: one that it cannot use would stop every boot.
+        rustls::RootCertStore::empty()
+            .add(certificate)
+            .map_err(|cause| SettingsError::Ca(cause.to_string()))?;
         blocks.push(format!("{block}\n"));
         rest = after;
     }
@@ -267,19 +262,25 @@ pub fn host(text: &str) -> Result<String, SettingsError> {
     }
 }
 
-/// The token of a file with one line. It is not repeated in errors.
+/// The recovery code in a file of one line, as codes are printed. It is not repeated in errors.
 ///
 /// # Errors
 /// The file has something else.
 pub fn token(bytes: &[u8]) -> Result<String, SettingsError> {
-    let text = std::str::from_utf8(bytes).map_err(|_| SettingsError::Token)?;
-    let token = text.strip_suffix('\n').unwrap_or(text);
-    let good =
-        (1..=TEXT_BYTES_MAX).contains(&token.len()) && token.bytes().all(|b| b.is_ascii_graphic());
-    if good {
-        Ok(token.to_owned())
-    } else {
-        Err(SettingsError::Token)
+    let text = std::str::from_utf8(bytes).map_err(|_| SettingsError::NotText("the token file"))?;
+    let code: Code = text.trim_end().parse().map_err(SettingsError::Token)?;
+    Ok(code.to_string())
+}
+
+/// Checks what the settings say together.
+///
+/// # Errors
+/// A server is asked over TLS, and no authority is there to check its certificate against: stage 1 has none of its own.
+pub fn check(settings: &Settings) -> Result<(), SettingsError> {
+    let over_tls = |url: &&String| url.starts_with("https:");
+    match settings.servers.iter().find(over_tls) {
+        Some(server) if settings.ca.is_empty() => Err(SettingsError::NoCa(server.clone())),
+        _ => Ok(()),
     }
 }
 
@@ -375,28 +376,55 @@ mod tests {
 
     #[test]
     fn a_ca_file_gives_its_certificates_and_a_broken_one_is_refused() {
-        let one = format!("{PEM_BEGIN}\nMAA=\n{PEM_END}\n");
+        let key = rcgen::KeyPair::generate().unwrap();
+        let one = rcgen::CertificateParams::default().self_signed(&key);
+        let one = one.unwrap().pem().replace("\r\n", "\n");
         assert_eq!(
             ca(format!("about it\n{one}{one}").as_bytes()).unwrap(),
             [one.clone(), one.clone()]
         );
+        let with = |body: &str| format!("{PEM_BEGIN}\n{body}\n{PEM_END}\n");
         for bad in [
             "",
             PEM_BEGIN,
             "MAA=",
-            &one.replace("MAA=", "!!!"),
-            &one.replace("MAA=", "AAAA"),
+            &with("!!!"),
+            &with("MAA="),
+            &one[..99],
         ] {
             assert!(ca(bad.as_bytes()).is_err(), "{bad}");
         }
     }
 
     #[test]
-    fn a_token_is_one_printable_line_and_a_host_cannot_leave_its_place() {
-        assert_eq!(token(b"abc-123\n").unwrap(), "abc-123");
-        for bad in [&b""[..], b"\n", b"a b", b"a\nb\n", b"\xff"] {
+    fn a_token_that_is_no_recovery_code_is_refused() {
+        assert_eq!(token(b"k7qf 2m9x tr4p\n").unwrap(), "K7QF-2M9X-TR4P");
+        for bad in [
+            &b""[..],
+            b"\n",
+            b"abc-123\n",
+            b"K7QF-2M9X-TR4P\nx\n",
+            b"\xff",
+        ] {
             assert!(token(bad).is_err());
         }
+    }
+
+    #[test]
+    fn an_https_server_without_an_authority_is_refused() {
+        let with = |server: &str, ca: &[&str]| Settings {
+            servers: vec!["http://a.example".into(), server.into()],
+            ca: ca.iter().map(ToString::to_string).collect(),
+            ..Settings::default()
+        };
+        let refused = check(&with("https://b.example", &[])).unwrap_err();
+        assert!(refused.to_string().contains("https://b.example"));
+        assert!(check(&with("https://b.example", &["a certificate"])).is_ok());
+        assert!(check(&with("http://b.example", &[])).is_ok());
+    }
+
+    #[test]
+    fn a_host_cannot_leave_its_place() {
         assert_eq!(host("db1.example").unwrap(), "db1.example");
         for bad in ["", "..", "a/b", "a b", ".a"] {
             assert!(host(bad).is_err(), "{bad}");

@@ -54,7 +54,7 @@ impl Tool {
         let talk = String::from_utf8_lossy(&output.stderr);
         let lines: Vec<_> = talk
             .lines()
-            .filter(|line| !line.trim().is_empty())
+            .filter(|line| !line.trim().is_empty() && !is_note(line))
             .collect();
         let tail = lines[lines.len().saturating_sub(5)..].join("; ");
         Err(BuildError::Tool {
@@ -62,5 +62,29 @@ impl Tool {
             status: output.status,
             talk: tail,
         })
+    }
+}
+
+/// Whether xorriso only tells what it does.
+fn is_note(line: &str) -> bool {
+    ["NOTE", "UPDATE"]
+        .iter()
+        .any(|severity| line.contains(&format!(": {severity} :")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_program_that_failed_its_errors_are_shown_and_not_its_notes() {
+        let tool = Tool {
+            program: "sh",
+            package: "dash",
+        };
+        let script = "echo 'xorriso : UPDATE : 5 files added' >&2; echo 'libisofs: FAILURE : No space' >&2; \
+                      echo 'xorriso : NOTE : Tolerated' >&2; exit 5";
+        let text = tool.run(0, &["-c", script]).unwrap_err().to_string();
+        assert!(text.ends_with("libisofs: FAILURE : No space"), "{text}");
     }
 }

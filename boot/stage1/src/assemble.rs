@@ -2,7 +2,8 @@
 //!
 //! The kernel has unpacked every layer into the initramfs. Images lie in `/towline/images` and are stacked under an
 //! overlay; the plain files of the other layers are moved over them. Without images the initramfs is the root already.
-//! Whoever loaded the layers has checked them: stage 1 before kexec, or nobody, when a boot loader took public ones.
+//! Whoever loaded the layers has checked them, where each entry lies included: stage 1 before kexec ([`crate::place::kexec`]),
+//! or nobody, when a boot loader took public ones. Which layer brought a file cannot be told any more here.
 
 use std::convert::Infallible;
 use std::fs::{self, Metadata};
@@ -13,6 +14,7 @@ use std::time::Duration;
 
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use towline_contract::handover::IMAGES_DIR;
+use towline_contract::manifest::image_kind;
 
 use crate::boot::IMAGE_MODULES;
 use crate::command_line::CommandLine;
@@ -104,18 +106,23 @@ fn assemble(console: &Console) -> Result<Infallible, AssembleError> {
     Ok(enter(&root)?)
 }
 
+/// The images in `directory`, lowest first: the kernel's, then the base's, as in any chain. Other names are no images.
 fn images(directory: &Path) -> io::Result<Vec<PathBuf>> {
     let entries = match fs::read_dir(directory) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries?,
     };
-    let paths = entries.map(|entry| entry.map(|it| it.path()));
-    let squashfs = |path: &PathBuf| path.extension().is_some_and(|it| it == "squashfs");
-    Ok(paths
-        .collect::<io::Result<Vec<_>>>()?
-        .into_iter()
-        .filter(squashfs)
-        .collect())
+    let mut images = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        let name = format!("{IMAGES_DIR}/{}", entry.file_name().to_string_lossy());
+        if let Some(kind) = image_kind(&name) {
+            images.push((kind, entry.path()));
+        }
+    }
+    // Kinds are in the order of a chain.
+    images.sort();
+    Ok(images.into_iter().map(|(_, path)| path).collect())
 }
 
 fn load_modules() -> Result<(), AssembleError> {
@@ -270,6 +277,26 @@ mod tests {
         let error = moved(&from, &to).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::NotADirectory);
         assert!(!to.path().join("usr/lib/agent.so").exists());
+    }
+
+    #[test]
+    fn a_kernels_image_lies_below_the_bases_whatever_their_numbers() {
+        let images_of = |names: &[&str]| {
+            let root = tree(names);
+            let found = images(root.path()).unwrap().into_iter();
+            found
+                .map(|it| it.file_name().unwrap().to_string_lossy().into_owned())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(
+            images_of(&[
+                "10-base.squashfs",
+                "99-kernel.squashfs",
+                "30-agent.squashfs"
+            ]),
+            ["99-kernel.squashfs", "10-base.squashfs"]
+        );
+        assert!(images(Path::new("/no/such/directory")).unwrap().is_empty());
     }
 
     #[test]

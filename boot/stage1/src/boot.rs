@@ -76,13 +76,15 @@ impl Boot {
         let settings = self.settings()?;
         self.start_clock(&settings);
         self.load_drivers(&settings);
+        // Not before the keyboard has its driver: a person can type one.
+        settings.require_server()?;
         self.bring_up_network(&settings).await?;
         let mut planned = self.plan(&settings).await?;
         let credentials = planned.credentials.take();
         let planned: &Planned = self.planned.insert(planned);
         let reporter = Reporter::of(planned);
         reporter.send_meanwhile(What::PlanVerified);
-        let mirrors = Mirrors::of(planned)?;
+        let mirrors = Mirrors::of(planned, &*self.console);
         let manifests = manifests(&self.console, &mirrors, planned).await?;
         check_memory(&self.console, planned.chain.plan.hand_over, &manifests)?;
         if let Some(mut loader) = self.loader.take() {
@@ -248,6 +250,8 @@ impl Boot {
 
     async fn ask(&mut self, error: &BootError) {
         let offer = Offer {
+            // Without settings there are no keys either, and those cannot be typed.
+            network: self.settings.is_some(),
             shell: self.settings.as_ref().is_some_and(|it| it.site.shell),
             accept_expired: error.expired().is_some(),
             in_place: matches!(
@@ -278,10 +282,7 @@ impl Boot {
                     old.forget().await;
                 }
                 if let Some(settings) = &mut self.settings {
-                    settings.site.network = network;
-                    if !servers.is_empty() {
-                        settings.site.servers = servers;
-                    }
+                    settings.typed(network, servers);
                 }
             }
             Choice::Reboot => {
@@ -294,6 +295,13 @@ impl Boot {
 /// A plan is signed and answers a nonce of this boot: its time is the best there is.
 fn correct_clock(console: &Console, planned: &Planned) {
     let (now, right) = (clock::now(), proven_now(planned));
+    if clock::is_suspiciously_old(right, now) {
+        console.warn(format_args!(
+            "the plan says it is {}, and this machine's clock {}: if the clock is right, the server offers what is old",
+            clock::to_second(right),
+            clock::to_second(now)
+        ));
+    }
     let seconds = now.duration_since(right).as_secs();
     if seconds.abs() > 2 {
         console.note(format_args!(

@@ -6,11 +6,16 @@
 use std::io;
 use std::time::{Duration, Instant};
 
+use jiff::SignedDuration;
 use rustix::time::{ClockId, Timespec, clock_gettime, clock_settime};
 use towline_contract::Timestamp;
 
 /// Most that a believed clock may differ from a note written before kexec. Starting a kernel takes minutes at most.
 const KEXEC_DRIFT_MAX: Duration = Duration::from_secs(3600);
+
+/// Most that a plan's time may lie before the machine's clock without a word. Clocks of dead machines drift by minutes;
+/// a server that hands out old metadata says a time at which that was valid.
+const PLAN_BEHIND_MAX: SignedDuration = SignedDuration::from_hours(7 * 24);
 
 /// Most that a held time may differ before it is put back.
 const HELD_DRIFT_MAX: Duration = Duration::from_secs(2);
@@ -46,6 +51,13 @@ pub fn set(time: Timestamp) -> io::Result<()> {
 #[must_use]
 pub fn believed(now: Timestamp, floor: Timestamp) -> Timestamp {
     now.max(floor)
+}
+
+/// Whether a plan's time is so far before the machine's clock that a person should hear of it. It is no reason to refuse:
+/// hardware clocks are wrong in either direction. `now` is never before the floor ([`believed`]).
+#[must_use]
+pub fn is_suspiciously_old(plan: Timestamp, now: Timestamp) -> bool {
+    now.duration_since(plan) > PLAN_BEHIND_MAX
 }
 
 /// The time to go on with after kexec, which has read the hardware clock again: `now` if it is near what the note says.
@@ -106,6 +118,24 @@ mod tests {
         assert_eq!(believed(time("2012-01-01T00:00:00Z"), floor), floor);
         let later = time("2026-03-01T12:00:00Z");
         assert_eq!(believed(later, floor), later);
+    }
+
+    #[test]
+    fn a_plan_from_long_before_the_hardware_clock_is_worth_a_word() {
+        let now = time("2026-03-08T12:00:00Z");
+        for (plan, suspicious) in [
+            ("2025-03-08T12:00:00Z", true),
+            ("2026-03-01T11:59:59Z", true),
+            ("2026-03-01T12:00:00Z", false),
+            ("2026-03-08T12:00:01Z", false),
+            ("2038-01-19T00:00:00Z", false),
+        ] {
+            assert_eq!(is_suspiciously_old(time(plan), now), suspicious, "{plan}");
+        }
+        // A hardware clock below the floor says nothing: what counts is the floor, and no plan is before that.
+        let floor = time("2026-01-01T00:00:00Z");
+        let now = believed(time("2012-01-01T00:00:00Z"), floor);
+        assert!(!is_suspiciously_old(floor, now));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use towline_contract::stamp;
+use towline_contract::{base_url, stamp};
 
 use crate::command_line;
 use crate::console::{Answer, Console};
@@ -15,9 +15,11 @@ const WAIT_MAX: Duration = Duration::from_secs(480);
 /// Longest wait for an answer of somebody who has begun to answer.
 pub(crate) const ANSWER_WAIT: Duration = Duration::from_secs(600);
 
-/// What the menu offers beyond trying again, network settings and restarting.
+/// What the menu offers beyond trying again and restarting.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Offer {
+    /// Network settings and a server, for a medium that can be used but for these.
+    pub(crate) network: bool,
     /// A shell, because the stamp allows one.
     pub(crate) shell: bool,
     /// To go on with metadata that is past its date.
@@ -73,7 +75,10 @@ pub(crate) async fn ask(console: &Console, offer: Offer, patience: Duration) -> 
 }
 
 fn prompt(offer: Offer) -> String {
-    let mut words = vec!["r = try again", "n = network settings"];
+    let mut words = vec!["r = try again"];
+    if offer.network {
+        words.push("n = network settings");
+    }
     if offer.accept_expired {
         words.push("accept = go on although it has expired");
     }
@@ -94,7 +99,7 @@ fn offers_shell(offer: Offer) -> bool {
 fn chosen(answer: &Answer, offer: Offer) -> Option<Choice> {
     match answer.text.as_str() {
         "r" => Some(Choice::Retry),
-        "n" => Some(Choice::Network {
+        "n" if offer.network => Some(Choice::Network {
             network: stamp::Network::default(),
             servers: vec![],
         }),
@@ -121,11 +126,15 @@ async fn ask_network(console: &Console) -> Option<Choice> {
     };
     let question = "Server: https://NAME:PORT, or nothing to keep the one there is";
     let server = console.ask(question, Some(ANSWER_WAIT)).await?.text;
-    let servers = if server.is_empty() {
-        vec![]
-    } else {
-        vec![server]
-    };
+    if server.is_empty() {
+        let servers = vec![];
+        return Some(Choice::Network { network, servers });
+    }
+    if let Err(why) = base_url::parse(&server) {
+        console.plain(format_args!("That cannot be used: {why}."));
+        return None;
+    }
+    let servers = vec![server];
     Some(Choice::Network { network, servers })
 }
 
@@ -143,12 +152,16 @@ mod tests {
     #[test]
     fn what_is_not_offered_cannot_be_chosen() {
         let none = Offer::default();
-        for text in ["s", "accept", "p", "", "x"] {
+        for text in ["n", "s", "accept", "p", "", "x"] {
             assert_eq!(chosen(&typed(text), none), None, "{text}");
         }
         let prompt = prompt(none);
         assert!(
             !prompt.contains("shell") && !prompt.contains("expired") && !prompt.contains("kexec")
+        );
+        assert!(
+            !prompt.contains("network"),
+            "a medium without keys offers it: {prompt}"
         );
     }
 

@@ -30,7 +30,7 @@ pub struct Build {
 pub struct Settings {
     /// What the medium says of itself.
     pub build: Build,
-    /// The stamp, with what the command line says instead; it has a server and a root.
+    /// The stamp, with what the command line says instead; it has a root. A server may be missing: a person can type one.
     pub site: stamp::Settings,
     /// How to start the rescue system, if anybody chose.
     pub hand_over: Option<HandOver>,
@@ -80,10 +80,10 @@ impl SettingsError {
             Self::Read { .. } | Self::Build(_) => "write the medium again",
             Self::Stamp(_) => "stamp the medium again with `towline media stamp`",
             Self::NotStamped | Self::NoRoot => {
-                "stamp the medium with `towline media stamp IMAGE --server URL --root root.json --ca ca.pem`"
+                "stamp the medium with `towline media stamp IMAGE --server URL --root root.json --ca ca.pem`; keys cannot be typed here"
             }
             Self::NoServer => {
-                "add towline.server=URL at the boot loader, or stamp the medium with --server"
+                "type n and the server, add towline.server=URL at the boot loader, or stamp the medium with --server"
             }
             Self::CommandLine(_) => "restart and correct the word at the boot loader",
         }
@@ -104,6 +104,23 @@ impl Settings {
         Self::combine(build, stamp, CommandLine::parse(command_line)?)
     }
 
+    /// # Errors
+    /// [`SettingsError::NoServer`]: nobody has named one yet.
+    pub fn require_server(&self) -> Result<(), SettingsError> {
+        match self.site.servers.is_empty() {
+            true => Err(SettingsError::NoServer),
+            false => Ok(()),
+        }
+    }
+
+    /// Takes what a person typed; without servers those there are stay. What is trusted cannot be typed.
+    pub fn typed(&mut self, network: stamp::Network, servers: Vec<String>) {
+        self.site.network = network;
+        if !servers.is_empty() {
+            self.site.servers = servers;
+        }
+    }
+
     fn combine(
         build: Build,
         stamp: Option<stamp::Settings>,
@@ -118,9 +135,6 @@ impl Settings {
         site.host = chosen.host.or(site.host);
         if site.root.is_none() {
             return Err(SettingsError::NoRoot);
-        }
-        if site.servers.is_empty() {
-            return Err(SettingsError::NoServer);
         }
         Ok(Self {
             floor: site
@@ -187,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_medium_without_stamp_root_or_server_is_refused() {
+    fn a_medium_without_stamp_or_root_is_refused() {
         let read = |root: &tempfile::TempDir| Settings::read(root.path(), "").unwrap_err();
         assert!(matches!(
             read(&medium(&stamp::cleared())),
@@ -198,11 +212,22 @@ mod tests {
             ..example()
         };
         assert!(matches!(read(&stamped(&settings)), SettingsError::NoRoot));
-        let settings = stamp::Settings {
+    }
+
+    #[test]
+    fn a_medium_without_a_server_lets_a_person_type_one() {
+        let medium = stamped(&stamp::Settings {
             servers: vec![],
             ..example()
-        };
-        assert!(matches!(read(&stamped(&settings)), SettingsError::NoServer));
+        });
+        let mut settings = Settings::read(medium.path(), "").unwrap();
+        let error = settings.require_server().unwrap_err();
+        assert!(matches!(error, SettingsError::NoServer));
+        assert!(error.next().contains("type n"), "{}", error.next());
+        settings.typed(stamp::Network::default(), vec!["https://typed:8443".into()]);
+        settings.require_server().unwrap();
+        settings.typed(stamp::Network::default(), vec![]);
+        assert_eq!(settings.site.servers, ["https://typed:8443"]);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 mod archives;
 mod directory;
 mod entries;
+pub(crate) mod files;
 mod packages;
 mod programs;
 

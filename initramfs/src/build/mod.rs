@@ -3,7 +3,6 @@
 //! Both appear whole or not at all: they are written under temporary names, synced, and renamed; the manifest last.
 
 mod describe;
-mod scratch;
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -12,15 +11,15 @@ use tempfile::NamedTempFile;
 use towline_contract::handover::IMAGES_DIR;
 use towline_contract::manifest::{Compression, Image, Kind, Manifest, ManifestError};
 
-use crate::assemble::{Assembler, Assembly, SourceError};
+use crate::assemble::{Assembler, Assembly, SourceError, files};
 use crate::content::Content;
 use crate::filter::glob_set;
 use crate::image::{self, ImageError};
 use crate::libraries::{self, Findings, LibraryError, Missing};
-use crate::recipe::{Form, Recipe};
+use crate::recipe::{Form, NumberedSource, Recipe};
+use crate::scratch::Scratch;
 use crate::tree::{Meta, Tree, TreeError};
 use crate::write::{self, WriteError};
-use scratch::Scratch;
 
 /// Why a layer cannot be built.
 #[derive(Debug, thiserror::Error)]
@@ -106,6 +105,9 @@ pub fn build(
     options: &Options,
     talk: &mut dyn FnMut(&str),
 ) -> Result<Built, BuildError> {
+    for numbered in &recipe.sources {
+        files::check(recipe, &numbered.source).map_err(|cause| source(recipe, numbered, cause))?;
+    }
     let out = &options.out;
     std::fs::create_dir_all(out).map_err(|cause| output(out, cause))?;
     let scratch = Scratch::new(out).map_err(|cause| output(out, cause))?;
@@ -141,6 +143,16 @@ fn output(path: &Path, cause: io::Error) -> BuildError {
     }
 }
 
+fn source(recipe: &Recipe, numbered: &NumberedSource, cause: SourceError) -> BuildError {
+    BuildError::Source {
+        recipe: recipe.path.clone(),
+        line: numbered.line,
+        number: numbered.number,
+        kind: numbered.source.name(),
+        cause: Box::new(cause),
+    }
+}
+
 fn assemble(
     recipe: &Recipe,
     cache: &Path,
@@ -154,13 +166,7 @@ fn assemble(
     for numbered in &recipe.sources {
         assembler
             .add(&numbered.source)
-            .map_err(|cause| BuildError::Source {
-                recipe: recipe.path.clone(),
-                line: numbered.line,
-                number: numbered.number,
-                kind: numbered.source.name(),
-                cause: Box::new(cause),
-            })?;
+            .map_err(|cause| source(recipe, numbered, cause))?;
     }
     Ok(assembler.finish())
 }

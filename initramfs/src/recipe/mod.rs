@@ -5,7 +5,8 @@
 mod sources;
 mod variables;
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -14,7 +15,7 @@ use serde::Deserialize;
 use toml::Spanned;
 use towline_contract::Timestamp;
 use towline_contract::agent::Agent;
-use towline_contract::manifest::{Check, Compression, Kind, Placement};
+use towline_contract::manifest::{Check, Compression, Kind, Part, Placement};
 use towline_contract::session::Session;
 
 pub use sources::*;
@@ -92,8 +93,6 @@ pub struct Recipe {
     pub compression: Compression,
     /// Compression level, of zstd (1–22) or gzip (1–9).
     pub level: i32,
-    /// Where the layer goes.
-    pub placement: Placement,
     /// The time of entries that have none of their own, and of the layer.
     pub time: Option<Timestamp>,
     /// What of the sources' files stays out, by globs.
@@ -137,7 +136,7 @@ struct Raw {
     form: Option<Form>,
     compression: Option<Compression>,
     level: Option<Spanned<i32>>,
-    placement: Option<Placement>,
+    placement: Option<Spanned<Placement>>,
     time: Option<Spanned<String>>,
     #[serde(default)]
     exclude: Vec<String>,
@@ -157,17 +156,52 @@ struct Raw {
     check: Vec<Check>,
 }
 
+impl Raw {
+    /// What the kind may not have is told before anything is built.
+    fn check_parts(&self, at: &Place<'_>) -> Result<(), RecipeError> {
+        let parts = [
+            (Part::Agent, self.agent.is_some()),
+            (Part::Checks, !self.check.is_empty()),
+            (Part::Image, self.form == Some(Form::Image)),
+            (Part::Replaceable, !self.replaceable.is_empty()),
+        ];
+        let mut there = parts.into_iter().filter(|(_, is_there)| *is_there);
+        match there.find_map(|(part, _)| part.refusal(self.kind)) {
+            Some(why) => Err(at.error(0, &format!("a {} layer is refused: {why}", self.kind))),
+            None => Ok(()),
+        }
+    }
+
+    /// Not built, because nothing would place it.
+    fn check_placement(&self, at: &Place<'_>) -> Result<(), RecipeError> {
+        match &self.placement {
+            Some(it) if *it.get_ref() == Placement::Target => Err(at.error(
+                it.span().start,
+                "placement \"target\" is not there yet: no program puts layers onto the recreated file systems; \
+                 leave it out, or use [agent.install] for an agent that is too large for memory",
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
 impl Recipe {
     /// Reads the recipe at `path`. `settings` are the values of its variables.
     ///
     /// # Errors
     /// See [`RecipeError`].
     pub fn read(path: &Path, settings: &BTreeMap<String, String>) -> Result<Self, RecipeError> {
-        let text = fs::read_to_string(path).map_err(|cause| RecipeError::Read {
-            path: path.to_owned(),
-            cause,
-        })?;
-        Self::parse(path, &text, settings)
+        Self::parse(path, &text(path)?, settings)
+    }
+
+    /// The names of the variables that the recipe at `path` uses, those that the build gives values to among them.
+    ///
+    /// # Errors
+    /// See [`RecipeError`].
+    pub fn variables(path: &Path) -> Result<BTreeSet<String>, RecipeError> {
+        let used = RefCell::new(BTreeSet::new());
+        Self::parse_with(path, &text(path)?, Variables::Noted(&used))?;
+        Ok(used.into_inner())
     }
 
     /// The recipe in `text`, as if read from `path`.
@@ -179,11 +213,16 @@ impl Recipe {
         text: &str,
         settings: &BTreeMap<String, String>,
     ) -> Result<Self, RecipeError> {
+        Self::parse_with(path, text, Variables::Of(settings))
+    }
+
+    fn parse_with(path: &Path, text: &str, variables: Variables<'_>) -> Result<Self, RecipeError> {
         let at = Place { path, text };
         let raw: Raw = toml::from_str(text).map_err(|cause| {
             at.error(cause.span().map_or(0, |span| span.start), cause.message())
         })?;
-        let variables = Variables(settings);
+        raw.check_parts(&at)?;
+        raw.check_placement(&at)?;
         let form = raw.form.unwrap_or(match raw.kind {
             Kind::Kernel | Kind::Base => Form::Image,
             _ => Form::Files,
@@ -211,7 +250,6 @@ impl Recipe {
             form,
             compression,
             level: level(raw.level, form, compression, &at)?,
-            placement: raw.placement.unwrap_or(Placement::Ram),
             time: time.transpose()?,
             exclude: raw.exclude,
             include: raw.include,
@@ -230,6 +268,13 @@ impl Recipe {
     pub fn beside(&self, path: &str) -> PathBuf {
         self.path.parent().unwrap_or(Path::new("")).join(path)
     }
+}
+
+fn text(path: &Path) -> Result<String, RecipeError> {
+    fs::read_to_string(path).map_err(|cause| RecipeError::Read {
+        path: path.to_owned(),
+        cause,
+    })
 }
 
 fn level(

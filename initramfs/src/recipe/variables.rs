@@ -1,6 +1,7 @@
 //! Variables of recipes: `${NAME}` in names, versions and paths of this machine, given with `--set`.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A variable that has no value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -9,24 +10,41 @@ pub(super) struct NoValue(pub(super) String);
 
 /// The values.
 #[derive(Clone, Copy)]
-pub(super) struct Variables<'a>(pub(super) &'a BTreeMap<String, String>);
+pub(super) enum Variables<'a> {
+    /// Each variable needs a value.
+    Of(&'a BTreeMap<String, String>),
+    /// None has a value; it is noted which are used.
+    Noted(&'a RefCell<BTreeSet<String>>),
+}
 
 impl Variables<'_> {
     /// `text` with the variables that have values filled in.
     pub(super) fn fill_known(self, text: &str) -> String {
-        let mut text = text.to_owned();
-        for (name, value) in self.0 {
-            text = text.replace(&format!("${{{name}}}"), value);
+        let mut filled = text.to_owned();
+        match self {
+            Self::Of(values) => {
+                for (name, value) in values {
+                    filled = filled.replace(&format!("${{{name}}}"), value);
+                }
+            }
+            Self::Noted(used) => {
+                let names = text
+                    .split("${")
+                    .skip(1)
+                    .filter_map(|rest| rest.split_once('}'));
+                let names = names.map(|(name, _)| name.to_owned());
+                used.borrow_mut().extend(names);
+            }
         }
-        text
+        filled
     }
 
     /// `text` with all variables filled in.
     pub(super) fn fill(self, text: &str) -> Result<String, NoValue> {
         let text = self.fill_known(text);
-        match unfilled(&text) {
-            None => Ok(text),
-            Some(name) => Err(NoValue(name.to_owned())),
+        match (unfilled(&text), self) {
+            (Some(name), Self::Of(_)) => Err(NoValue(name.to_owned())),
+            _ => Ok(text),
         }
     }
 

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use towline_initramfs::filter::Filter;
 use towline_initramfs::ready_recipes;
-use towline_initramfs::recipe::Recipe;
+use towline_initramfs::recipe::{Recipe, Source};
 
 use crate::support::Workshop;
 
@@ -52,6 +53,33 @@ fn a_missing_field_is_named() {
     assert!(text.contains("missing field `version`"), "{text}");
     let text = refusal(&format!("{HEAD}[[source]]\ntype = \"directory\"\n"));
     assert!(text.contains("source 1: missing field `path`"), "{text}");
+}
+
+#[test]
+fn a_recipe_with_a_part_of_another_kind_is_refused() {
+    let head = |kind: &str| format!("kind = \"{kind}\"\nname = \"test\"\nversion = \"1\"\n");
+    let check = "[[check]]\nname = \"it works\"\ncommand = [\"sh\", \"-c\", \"true\"]\n";
+    for (kind, part, name) in [
+        ("host", check, "checks"),
+        ("base", "[agent]\nrestore = [\"restic\"]\n", "agent"),
+        ("agent", "form = \"image\"\n", "image"),
+        ("agent", "replaceable = [\"etc/passwd\"]\n", "replaceable"),
+    ] {
+        let text = refusal(&format!("{}{part}", head(kind)));
+        let words = format!("a {kind} layer is refused: it has {name:?}");
+        assert!(text.contains(&words), "{text}");
+    }
+}
+
+#[test]
+fn a_layer_for_the_target_is_refused_because_nothing_would_place_it() {
+    let text = refusal(&format!("{HEAD}placement = \"target\"\n"));
+    assert!(
+        text.contains("line 4: placement \"target\" is not there yet"),
+        "{text}"
+    );
+    let ram = format!("{HEAD}placement = \"ram\"\n");
+    Workshop::new().parse(&ram).unwrap();
 }
 
 #[test]
@@ -136,4 +164,22 @@ fn the_ready_recipes_are_valid_and_find_their_files() {
         assert!(!recipe.sources.is_empty());
     }
     assert_eq!(recipes, 6);
+}
+
+#[test]
+fn no_ready_agent_brings_the_links_that_the_base_has() {
+    for (name, bytes) in ready_recipes().filter(|(name, _)| name.starts_with("agent-")) {
+        let text = std::str::from_utf8(bytes).unwrap();
+        let recipe = Recipe::parse(Path::new(name), text, &BTreeMap::new()).unwrap();
+        let filter = Filter::new(&recipe.include, &recipe.exclude).unwrap();
+        for numbered in &recipe.sources {
+            let Source::Links(source) = &numbered.source else {
+                continue;
+            };
+            for link in source.links.keys() {
+                let of_base = ["bin", "sbin", "lib", "lib64"].contains(&&**link);
+                assert!(!of_base || !filter.keeps(link.as_bytes()), "{name}: {link}");
+            }
+        }
+    }
 }

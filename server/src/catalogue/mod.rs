@@ -5,6 +5,7 @@
 
 mod change;
 mod hosts;
+mod placing;
 mod publish;
 
 use towline_contract::Digest;
@@ -14,7 +15,9 @@ use towline_contract::trust::metadata::{RoleName, TargetFile};
 use towline_contract::trust::{
     KeyId, SignedView, TIMESTAMP_FILE, TargetName, TrustError, TrustedRoot,
 };
+use towline_initramfs::stored::StoredError;
 
+use crate::collisions::Collision;
 use crate::keys::KeyError;
 use crate::review::Unmet;
 use crate::store::{Store, StoreError};
@@ -75,6 +78,12 @@ pub enum CatalogueError {
     /// The chain would lack something.
     #[error("machines would lack {}", unmet_list(.0))]
     Unmet(Vec<Unmet>),
+    /// No machine could place the layers over one another.
+    #[error("machines would refuse these layers: {}", rows_list(.0.iter().map(ToString::to_string)))]
+    Collisions(Vec<Collision>),
+    /// A layer that is to be looked into, new or in the store, cannot be.
+    #[error(transparent)]
+    Layer(#[from] StoredError),
     /// Nothing has that name and version.
     #[error("no layer {name} {version} is published")]
     Unknown {
@@ -109,11 +118,17 @@ pub enum CatalogueError {
 }
 
 fn unmet_list(rows: &[Unmet]) -> String {
-    const ROWS_MAX: usize = 12;
     let row = |row: &Unmet| format!("{} (needed by {}, over {})", row.need, row.layer, row.base);
-    let mut texts: Vec<_> = rows.iter().take(ROWS_MAX).map(row).collect();
-    if rows.len() > ROWS_MAX {
-        texts.push(format!("and {} more", rows.len() - ROWS_MAX));
+    rows_list(rows.iter().map(row))
+}
+
+/// The first rows, and how many more there are.
+fn rows_list(rows: impl ExactSizeIterator<Item = String>) -> String {
+    const ROWS_MAX: usize = 12;
+    let all = rows.len();
+    let mut texts: Vec<_> = rows.take(ROWS_MAX).collect();
+    if all > ROWS_MAX {
+        texts.push(format!("and {} more", all - ROWS_MAX));
     }
     texts.join("; ")
 }

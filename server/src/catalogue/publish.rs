@@ -12,6 +12,7 @@ use towline_contract::trust::metadata::TargetFile;
 use towline_contract::{Digest, Timestamp};
 
 use super::change::change;
+use super::placing::refuse_collisions;
 use super::{CatalogueError, Result, layers, view};
 use crate::review::{Review, review};
 use crate::site::Site;
@@ -51,7 +52,8 @@ pub struct Outcome {
 /// Checks the chain, stores layers and signs them into the catalogue. All of them or none.
 ///
 /// # Errors
-/// See [`CatalogueError`]. A name and version that is taken by another layer is refused, and nothing is changed.
+/// See [`CatalogueError`]. A name and version that is taken by another layer is refused, and so is an entry that machines
+/// could not place; nothing is changed.
 pub fn publish(site: &Site, new: &[NewLayer], missing: Missing, now: Timestamp) -> Result<Outcome> {
     let store = &site.store;
     let _lock = store.lock()?;
@@ -85,6 +87,8 @@ pub fn publish(site: &Site, new: &[NewLayer], missing: Missing, now: Timestamp) 
         }
         _ => {}
     }
+    let layers: Vec<_> = added.values().map(|(_, layer)| *layer).collect();
+    refuse_collisions(store, &published, &layers, &site.config.plan)?;
     for (_, layer) in added.values() {
         put_layer(store, layer)?;
     }

@@ -3,7 +3,8 @@ use std::path::Path;
 
 use jiff::SignedDuration;
 use towline_contract::Timestamp;
-use towline_contract::manifest::Kind;
+use towline_contract::manifest::{Compression, Kind};
+use towline_contract::newc::{Entry, mode, trailer};
 
 use super::*;
 use crate::fixture;
@@ -32,6 +33,17 @@ fn layer(dir: &Path, version: &str, bytes: &[u8]) -> NewLayer {
         manifest_bytes: manifest.to_bytes(),
         manifest,
     }
+}
+
+/// A plain archive of one file, which is called by its name.
+fn archive(name: &[u8]) -> Vec<u8> {
+    let entry = Entry {
+        name: name.to_vec(),
+        mode: mode::S_IFREG | 0o644,
+        links: 1,
+        ..Entry::default()
+    };
+    [entry.encode().unwrap(), trailer()].concat()
 }
 
 struct World {
@@ -133,11 +145,13 @@ fn the_same_bytes_with_another_manifest_are_refused() {
 #[test]
 fn a_layer_that_would_lack_a_library_is_published_only_when_asked_to() {
     let world = World::new();
-    let mut base = world.layer("1", b"base");
+    let mut base = world.layer("1", &archive(b"base"));
     base.manifest.kind = Kind::Base;
-    let mut agent = world.layer("1", b"agent");
+    let mut agent = world.layer("1", &archive(b"agent"));
     agent.manifest.requires.libraries = vec!["libgone.so.1".into()];
     let new = [base, agent].map(|mut layer| {
+        layer.manifest.compression = Compression::None;
+        layer.manifest.unpacked_bytes = layer.manifest.stored_bytes;
         layer.manifest_bytes = layer.manifest.to_bytes();
         layer
     });

@@ -37,7 +37,7 @@ pub enum RecoveriesError {
         cause: io::Error,
     },
     /// A record that this program does not understand.
-    #[error("{path} is no record of a recovery that this version of towline reads")]
+    #[error("{path} is no record of a recovery that this version of Towline reads")]
     Record {
         /// The file.
         path: PathBuf,

@@ -108,6 +108,9 @@ fn a_configuration_that_makes_no_sense_is_refused_with_its_reason() {
         ("[plan]\nminutes = 0\n", "from 1 to 15"),
         ("mirrors = [\"ftp://a\"]\n", "ftp"),
         ("mirrors = [\"a.example\"]\n", "no URL"),
+        ("mirrors = [\"https://u@mirror.example\"]\n", "user name"),
+        ("mirrors = [\"https://mirror.example/?x\"]\n", "query"),
+        ("mirrors = [\"https://mirror.example:99999\"]\n", "port"),
         ("[valid_days]\ntimestamp = 0\n", "1 or more"),
         ("[plan]\ncommand_line = \"init=/bin/sh\"\n", "init=/bin/sh"),
     ] {

@@ -37,14 +37,8 @@ pub(super) struct Cache {
 
 impl Cache {
     /// Opens the cache in `dir` and finds stage 1.
-    pub(super) fn open(dir: &Path, stage1: Option<PathBuf>) -> Result<Self, Failure> {
-        let stage1 = match stage1 {
-            Some(path) => path
-                .canonicalize()
-                .with_context(|| format!("cannot open {}", path.display()))
-                .map_err(|error| Failure::new(Exit::Usage, error))?,
-            None => crate::commands::media::find_stage1()?,
-        };
+    pub(super) fn open(dir: &Path, stage1: Option<&Path>) -> Result<Self, Failure> {
+        let stage1 = crate::commands::stage1::stage1(stage1, "--stage1 FILE")?;
         Ok(Self {
             dir: dir.to_owned(),
             stage1,
@@ -134,7 +128,7 @@ impl Cache {
 }
 
 /// Names, sizes and times of apt's package lists: they change when an archive does.
-fn package_lists() -> String {
+pub(super) fn package_lists() -> String {
     let mut lists: Vec<String> = fs::read_dir("/var/lib/apt/lists")
         .into_iter()
         .flatten()
@@ -154,11 +148,11 @@ fn package_lists() -> String {
     lists.concat()
 }
 
-fn is_current(out: &Path, inputs: Digest) -> bool {
+pub(super) fn is_current(out: &Path, inputs: Digest) -> bool {
     fs::read_to_string(out.join("inputs")).is_ok_and(|text| text.trim() == inputs.to_string())
 }
 
-fn start_afresh(out: &Path) -> Result<(), Failure> {
+pub(super) fn start_afresh(out: &Path) -> Result<(), Failure> {
     if out.exists() {
         fs::remove_dir_all(out).with_context(|| format!("cannot remove {}", out.display()))?;
     }
@@ -166,13 +160,13 @@ fn start_afresh(out: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-fn finish(out: &Path, inputs: Digest) -> Result<(), Failure> {
+pub(super) fn finish(out: &Path, inputs: Digest) -> Result<(), Failure> {
     fs::write(out.join("inputs"), format!("{inputs}\n")).context("cannot write to the cache")?;
     Ok(())
 }
 
 /// The one layer file in `out`.
-fn the_layer(out: &Path) -> Result<PathBuf, Failure> {
+pub(super) fn the_layer(out: &Path) -> Result<PathBuf, Failure> {
     let entries = fs::read_dir(out).with_context(|| format!("cannot list {}", out.display()))?;
     let mut layers: Vec<_> = entries
         .flatten()

@@ -8,11 +8,11 @@ use anyhow::{Context, anyhow};
 use serde::Deserialize;
 use towline_contract::event::{CheckResult, Event, What};
 use towline_contract::plan::HandOver;
-use towline_machine::{Machine, MachineError, Start};
+use towline_machine::{Disk, Machine, MachineError, Start, Writes};
 
 use super::site::Site;
 use super::steps::Steps;
-use super::{DemoArgs, Firmware, How};
+use super::{DemoArgs, How};
 use crate::exit::{Exit, Failure};
 use crate::printable;
 
@@ -25,6 +25,18 @@ const RESCUE_MAX: Duration = Duration::from_secs(420);
 /// What stage 1 and the rescue system begin each of their lines with.
 const OUR_LINES: &str = "towline: ";
 
+/// Longest that the whole recovery may take: minutes on two cores without hardware support.
+const RECOVERY_MAX: Duration = Duration::from_secs(1800);
+
+/// What stage 1 asks when a recovery is open.
+const ASKS_CODE: &str = "Recovery code";
+
+/// What begins the report of a failure.
+const FAILED: &str = "FAILED: ";
+
+/// What the rescue system says last.
+const RECOVERED: &str = "the host is recovered";
+
 /// What the rescue system says when it has reported in.
 const READY: &str = "towline: rescue system ready";
 
@@ -34,8 +46,70 @@ pub(super) struct Report {
     memory_used_kib: u64,
 }
 
+/// A machine without a system, and what is needed to bring its host back.
+pub(super) struct Dead<'a> {
+    /// The stamped medium.
+    pub(super) medium: &'a Path,
+    /// Its empty disk.
+    pub(super) disk: &'a Path,
+    /// The recovery code that somebody types.
+    pub(super) code: &'a str,
+    /// Where its console is recorded.
+    pub(super) log: &'a Path,
+}
+
+/// Boots the dead machine, types the code when it asks, and waits until it has recovered and switched itself off.
+pub(super) fn recover(steps: &mut Steps, args: &DemoArgs, dead: &Dead<'_>) -> Result<(), Failure> {
+    let machine = Machine {
+        firmware: args.firmware.into(),
+        memory_mib: args.memory,
+        disk_gib: None,
+        disks: vec![Disk {
+            file: dead.disk.to_owned(),
+            writes: Writes::Kept,
+        }],
+        ..Machine::new(Start::Cd(dead.medium.to_owned()), dead.log.to_owned())
+    };
+    let failed = |error: anyhow::Error| {
+        Failure::new(Exit::No, error)
+            .next(format!("read the whole console in {}", dead.log.display()))
+    };
+    let mut running = steps.step("the dead machine starts from the medium", || {
+        let mut running = machine.start().map_err(|error| failed(error.into()))?;
+        let asks = |line: &str| {
+            echo(args, line);
+            line.contains(ASKS_CODE) || line.contains(FAILED)
+        };
+        let asked = running
+            .wait_until("that it asks for the code", STAGE1_MAX, asks)
+            .map_err(|error| failed(error.into()))?;
+        match asked.contains(ASKS_CODE) {
+            true => Ok(running),
+            false => Err(failed(anyhow!("{asked}"))),
+        }
+    })?;
+    steps.step("the code is typed; the machine recovers itself", || {
+        running
+            .send(&format!("{}\n", dead.code))
+            .map_err(|error| failed(error.into()))?;
+        let ended = |line: &str| {
+            echo(args, line);
+            line.contains(FAILED)
+        };
+        match running.wait_until("that it is off", RECOVERY_MAX, ended) {
+            Ok(line) => Err(failed(anyhow!("{line}"))),
+            Err(MachineError::WentOff { .. })
+                if running.seen().iter().any(|line| line.contains(RECOVERED)) =>
+            {
+                Ok(())
+            }
+            Err(error) => Err(failed(error.into())),
+        }
+    })
+}
+
 /// Boots the machine from `medium` and waits for its rescue system.
-pub(super) fn recover(
+pub(super) fn rescue(
     steps: &mut Steps,
     args: &DemoArgs,
     medium: &Path,
@@ -43,11 +117,7 @@ pub(super) fn recover(
 ) -> Result<Report, Failure> {
     let log = site.console_log();
     let machine = Machine {
-        firmware: match args.firmware {
-            Firmware::Bios => towline_machine::Firmware::Bios,
-            Firmware::Uefi => towline_machine::Firmware::Uefi,
-            Firmware::SecureBoot => towline_machine::Firmware::SecureBoot,
-        },
+        firmware: args.firmware.into(),
         memory_mib: args.memory,
         ..Machine::new(Start::Cd(medium.to_owned()), log.clone())
     };

@@ -5,12 +5,17 @@
 //! were made from is unchanged; the site (keys, catalogue, store) is new each time and removed at the end unless `--keep`.
 
 mod cache;
+mod inventory;
 mod machine;
+mod protected;
 mod requirements;
+mod restic;
 mod site;
 mod steps;
+mod story;
 
-use std::path::PathBuf;
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::{Args, ValueEnum};
@@ -18,13 +23,16 @@ use towline_contract::plan::HandOver;
 
 use super::cache_dir::cache_dir;
 use crate::exit::{Exit, Failure, Outcome};
-use cache::Cache;
+use cache::{Built, Cache};
 use site::Site;
 use steps::Steps;
 
 /// What the demonstration is to do.
 #[derive(Args)]
 pub(crate) struct DemoArgs {
+    /// Only boot the rescue system, with an example host's layer; recover nothing.
+    #[arg(long)]
+    rescue_only: bool,
     /// Firmware of the machine that is recovered.
     #[arg(long, value_enum, default_value = "bios")]
     firmware: Firmware,
@@ -58,6 +66,16 @@ enum Firmware {
     SecureBoot,
 }
 
+impl From<Firmware> for towline_machine::Firmware {
+    fn from(firmware: Firmware) -> Self {
+        match firmware {
+            Firmware::Bios => Self::Bios,
+            Firmware::Uefi => Self::Uefi,
+            Firmware::SecureBoot => Self::SecureBoot,
+        }
+    }
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum How {
     InPlace,
@@ -77,19 +95,44 @@ impl From<How> for HandOver {
 pub(crate) fn run(args: &DemoArgs) -> Outcome {
     requirements::check(args)?;
     let dir = folder(args)?;
-    let cache = Cache::open(&dir, args.stage1.clone())?;
+    let _lock = lock(&dir)?;
+    let cache = Cache::open(&dir, args.stage1.as_deref())?;
     let mut steps = Steps::new();
 
     let built = cache.build(&mut steps)?;
+    let original = match args.rescue_only {
+        true => None,
+        false => Some(protected::disk(
+            &mut steps,
+            &dir,
+            &built.layers[0],
+            &built.layers[1],
+        )?),
+    };
     if args.build_only {
         println!("layers and medium are in {}", dir.display());
         return Ok(());
     }
     let site = Site::create(&dir.join("site"), args.keep, args.handover.into())?;
-    site.publish(&mut steps, &built.layers)?;
-    let server = site.serve(&mut steps)?;
-    let medium = site.stamp(&mut steps, &built.medium, server.port())?;
-    let report = machine::recover(&mut steps, args, &medium, &site)?;
+    match original {
+        None => rescue(&mut steps, args, &built, &site),
+        Some(original) => story::tell(
+            &mut steps,
+            args,
+            &built,
+            &original,
+            &site,
+            &dir.join("story"),
+        ),
+    }
+}
+
+/// Boots the rescue system from the medium, and looks at what it says of its layers.
+fn rescue(steps: &mut Steps, args: &DemoArgs, built: &Built, site: &Site) -> Outcome {
+    site.publish(steps, &built.layers)?;
+    let server = site.serve(steps)?;
+    let medium = site.stamp(steps, &built.medium, server.port(), Some("example"))?;
+    let report = machine::rescue(steps, args, &medium, site)?;
     let port = server.port();
     drop(server);
 
@@ -110,6 +153,23 @@ pub(crate) fn run(args: &DemoArgs) -> Outcome {
     )))
 }
 
+/// Keeps other demonstrations out of `dir` until dropped: each makes its site anew there.
+fn lock(dir: &Path) -> Result<File, Failure> {
+    let path = dir.join("lock");
+    let lock = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(Failure::new(
+            Exit::Usage,
+            anyhow::anyhow!("another towline demo works in {}", dir.display()),
+        )
+        .next("wait for it to end, or use another folder: towline demo --dir DIR")),
+        Err(TryLockError::Error(cause)) => Err(anyhow::Error::new(cause)
+            .context(format!("cannot lock {}", path.display()))
+            .into()),
+    }
+}
+
 /// The folder that everything goes into, made if need be.
 fn folder(args: &DemoArgs) -> Result<PathBuf, Failure> {
     let dir = args.dir.clone().or_else(|| Some(cache_dir()?.join("demo")));
@@ -122,4 +182,21 @@ fn folder(args: &DemoArgs) -> Result<PathBuf, Failure> {
         .canonicalize()
         .with_context(|| format!("cannot open {}", dir.display()))?;
     Ok(dir)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_demonstration_in_one_folder_is_refused_until_the_first_ends() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = lock(dir.path()).unwrap();
+        let refused = lock(dir.path()).unwrap_err();
+        assert_eq!(refused.exit, Exit::Usage);
+        let text = refused.error.to_string();
+        assert!(text.starts_with("another towline demo works in"), "{text}");
+        drop(first);
+        assert!(lock(dir.path()).is_ok());
+    }
 }

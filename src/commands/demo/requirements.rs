@@ -16,6 +16,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("mkfs.vfat", "dosfstools"),
     ("grub-mkimage", "grub-common"),
     ("qemu-system-x86_64", "qemu-system-x86"),
+    ("rclone", "rclone"),
 ];
 
 /// Memory beside the guest's that QEMU and the server need, in MiB.
@@ -45,6 +46,13 @@ pub(super) fn check(args: &DemoArgs) -> Outcome {
             anyhow!("no UEFI firmware for QEMU on this machine"),
         )
         .next("apt-get install ovmf"));
+    }
+    if args.firmware != Firmware::Bios && !args.rescue_only {
+        return Err(Failure::new(
+            Exit::Usage,
+            anyhow!("the host that the demonstration recovers starts by BIOS"),
+        )
+        .next("boot the rescue system alone: towline demo --rescue-only --firmware …"));
     }
     if args.build_only {
         return Ok(());

@@ -17,7 +17,7 @@ use crate::exit::{Exit, Failure};
 const SERVER_START_MAX: Duration = Duration::from_secs(20);
 
 /// The address of this machine as QEMU's user network shows it to the guest.
-const GUEST_SEES: &str = "10.0.2.2";
+pub(super) const GUEST_SEES: &str = "10.0.2.2";
 
 /// A site in a folder of its own.
 pub(super) struct Site {
@@ -96,13 +96,14 @@ impl Site {
         steps: &mut Steps,
         medium: &Path,
         port: u16,
+        host: Option<&str>,
     ) -> Result<PathBuf, Failure> {
         let stamped = self.dir.join("towline.iso");
         steps.step("stamp the medium with this site", || {
             fs::copy(medium, &stamped)
                 .with_context(|| format!("cannot copy {}", medium.display()))?;
             let server = format!("https://{GUEST_SEES}:{port}");
-            let command = arguments([
+            let mut command = arguments([
                 &"media",
                 &"stamp",
                 &stamped,
@@ -112,13 +113,19 @@ impl Site {
                 &"store/metadata/1.root.json",
                 &"--ca",
                 &"ca/ca.pem",
-                &"--host",
-                &"example",
                 &"--shell",
             ]);
+            if let Some(host) = host {
+                command.extend(arguments([&"--host", &host]));
+            }
             steps::run(&self.dir, &command)
         })?;
         Ok(stamped)
+    }
+
+    /// The site's folder.
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
     }
 
     /// The file that the server appends events to.
@@ -193,14 +200,14 @@ impl Drop for Server {
 }
 
 /// Copies the server's log to a file and sends the port it names once it listens.
-fn follow(log: impl BufRead, file: &Path, ready: &std::sync::mpsc::Sender<u16>) {
+pub(super) fn follow(log: impl BufRead, file: &Path, ready: &std::sync::mpsc::Sender<u16>) {
     let mut copy = fs::File::create(file).ok();
     for line in log.lines().map_while(Result::ok) {
         if let Some(copy) = &mut copy {
             let _ = std::io::Write::write_all(copy, format!("{line}\n").as_bytes());
         }
         if let Some(port) = line
-            .split_once("listening on https://")
+            .split_once(" on https://")
             .and_then(|(_, rest)| port_of(rest))
         {
             let _ = ready.send(port);

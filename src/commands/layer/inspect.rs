@@ -1,12 +1,13 @@
 //! `towline layer inspect`: what a layer is and holds.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::json;
 use towline_contract::manifest::Manifest;
 use towline_contract::newc::{Entry, mode};
-use towline_initramfs::stored;
+use towline_initramfs::stored::{self, StoredError};
 
 use super::verify;
 use crate::exit::{Exit, Failure, Outcome};
@@ -18,7 +19,7 @@ pub(super) struct InspectArgs {
     /// Its manifest [default: the file of the same name with .manifest.json]
     #[arg(long, value_name = "FILE")]
     manifest: Option<PathBuf>,
-    /// List its entries
+    /// List its entries as the file has them, unverified
     #[arg(long)]
     entries: bool,
     /// Print as JSON
@@ -40,13 +41,14 @@ pub(super) fn run(args: &InspectArgs) -> Outcome {
                 }));
             })?;
             document["entries"] = entries.into();
+            document["verified"] = false.into();
         }
         println!("{document:#}");
         return Ok(());
     }
     print(&manifest);
     if args.entries {
-        println!();
+        println!("\nentries, not verified (towline layer verify does that):");
         list(&args.layer, |entry, target| {
             println!("{}", line(entry, target));
         })?;
@@ -54,8 +56,25 @@ pub(super) fn run(args: &InspectArgs) -> Outcome {
     Ok(())
 }
 
+/// Lists what the file holds, whatever its manifest says of it.
 fn list(layer: &Path, each: impl FnMut(&Entry, &[u8])) -> Outcome {
-    stored::list(layer, each).map_err(|error| Failure::new(Exit::No, error))
+    stored::list(layer, each).map_err(|error| {
+        if is_unreadable(&error) {
+            return Failure::new(Exit::Usage, error);
+        }
+        Failure::new(Exit::NotTrusted, error)
+            .next("the layer is damaged and its list not complete: build it again from its recipe")
+    })
+}
+
+/// Whether the file itself cannot be had, rather than what is in it.
+fn is_unreadable(error: &StoredError) -> bool {
+    let kinds = [
+        ErrorKind::NotFound,
+        ErrorKind::PermissionDenied,
+        ErrorKind::IsADirectory,
+    ];
+    matches!(error, StoredError::Read { cause, .. } if kinds.contains(&cause.kind()))
 }
 
 fn print(manifest: &Manifest) {

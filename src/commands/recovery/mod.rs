@@ -159,7 +159,7 @@ pub(crate) fn failure(error: RecoveriesError) -> Failure {
             Failure::new(Exit::No, error).next("towline recovery list --all shows them")
         }
         RecoveriesError::Record { .. } => Failure::new(Exit::Internal, error)
-            .next("use the version of towline that wrote it, or move the file away"),
+            .next("use the version of Towline that wrote it, or move the file away"),
         _ => Failure::new(Exit::Internal, error),
     }
 }

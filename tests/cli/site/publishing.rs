@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use serde_json::Value;
 use towline_contract::Digest;
 use towline_contract::manifest::{Compression, Kind};
-use towline_harness::layer::layer;
+use towline_harness::layer::{Layer, image_layer, layer, squashfs};
 
 use super::{World, chain, host, towline};
 
@@ -41,6 +41,16 @@ fn a_site_is_made_once_with_its_secrets_for_the_owner_alone() {
         key,
         "the keys are the first ones"
     );
+}
+
+#[test]
+fn quiet_commands_print_results_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let made = towline(folder.path(), &["-q", "init", "site"]);
+    let text = String::from_utf8_lossy(&made.stdout);
+    assert_eq!((&*text, &*made.stderr), ("site made in site\n", &b""[..]));
+    let listed = towline(&folder.path().join("site"), &["catalogue", "list", "-q"]);
+    assert_eq!((&*listed.stdout, &*listed.stderr), (&b""[..], &b""[..]));
 }
 
 #[test]
@@ -136,4 +146,101 @@ fn a_chain_that_lacks_a_library_is_refused_and_names_it() {
     let publish = ["publish", &paths[0], &paths[1]];
     world.refuses(&publish, 1, &["libgone.so.1", "--accept-missing"]);
     world.succeeds(&[&publish[..], &["--accept-missing"]].concat());
+}
+
+/// A base in an image, with bash, a link for `/bin`, and a CA bundle that others may replace.
+fn image_base(version: &str) -> Layer {
+    let files = [("usr/bin/bash", "#!"), ("etc/ca.crt", "old")];
+    let image = squashfs(&files, &[("bin", "usr/bin")]);
+    let mut base = image_layer(
+        Kind::Base,
+        (20, "base"),
+        &image,
+        &[("init", 0o755, b"stage 1")],
+    );
+    base.manifest.name = "debian".into();
+    base.manifest.version = version.into();
+    base.manifest.replaceable = vec!["etc/ca.crt".into()];
+    base
+}
+
+fn agent(name: &str, paths: &[&str]) -> Layer {
+    let files: Vec<_> = paths
+        .iter()
+        .map(|path| (*path, 0o644, &b"#!"[..]))
+        .collect();
+    layer(Kind::Agent, name, Compression::Zstd, &files)
+}
+
+#[test]
+fn an_agent_over_a_file_in_the_bases_image_is_not_published() {
+    let world = World::new();
+    let base = world.written("base", &image_base("1"));
+    world.succeeds(&["publish", &base]);
+    let before = world.timestamp();
+    for (path, says) in [
+        ("usr/bin/bash", "brings usr/bin/bash"),
+        ("bin/agent", "has a directory bin"),
+        ("usr/bin", "has a link or file usr/bin"),
+    ] {
+        let evil = world.written("evil", &agent("evil", &[path]));
+        let names = ["agent/evil/1/amd64", "base/debian/1/amd64", says, "next:"];
+        world.refuses(&["publish", &evil], 3, &names);
+        world.refuses(&["publish", &evil, "--accept-missing"], 3, &names);
+    }
+    assert_eq!(world.timestamp(), before);
+    let good = agent("good", &["usr/bin/good", "etc/ca.crt"]);
+    world.succeeds(&["publish", &world.written("good", &good)]);
+}
+
+#[test]
+fn a_new_base_that_is_in_the_way_of_a_published_agent_is_not_published() {
+    let world = World::new();
+    let tool = agent("tool", &["usr/bin/bash"]);
+    world.succeeds(&["publish", &world.written("tool", &tool)]);
+    let base = world.written("base", &image_base("2"));
+    let names = [
+        "agent/tool/1/amd64 brings usr/bin/bash",
+        "base/debian/2/amd64",
+    ];
+    world.refuses(&["publish", &base], 3, &names);
+    world.succeeds(&["catalogue", "retire", "tool", "1"]);
+    world.succeeds(&["publish", &base]);
+}
+
+#[test]
+fn two_agents_with_one_file_are_not_published() {
+    let world = World::new();
+    let layers = [
+        image_base("1"),
+        agent("a", &["opt/x"]),
+        agent("b", &["opt/x"]),
+    ];
+    let paths = ["base", "a", "b"].iter().zip(&layers);
+    let paths: Vec<_> = paths
+        .map(|(name, layer)| world.written(name, layer))
+        .collect();
+    let publish = ["publish", &paths[0], &paths[1], &paths[2]];
+    let names = ["agent/b/1/amd64 brings opt/x", "agent/a/1/amd64"];
+    world.refuses(&publish, 3, &names);
+    world.succeeds(&publish[..3]);
+}
+
+#[test]
+fn a_base_whose_image_is_no_squashfs_is_not_published() {
+    let world = World::new();
+    let base = image_layer(Kind::Base, (20, "base"), b"no image", &[]);
+    let path = world.written("base", &base);
+    world.refuses(&["publish", &path], 3, &["base.layer", "squashfs"]);
+}
+
+#[test]
+fn a_place_that_may_not_be_written_and_a_store_with_a_hole_have_next_steps() {
+    let world = World::new();
+    // Nobody, root included, can make a folder there.
+    world.refuses(&["init", "/sys/towline/site"], 2, &["/sys", "next: choose"]);
+    let timestamp = world.site().join("store/metadata/timestamp.json");
+    fs::remove_file(timestamp).unwrap();
+    let says = ["no timestamp.json", "next: restore it from a copy"];
+    world.refuses(&["catalogue", "list"], 70, &says);
 }

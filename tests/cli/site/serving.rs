@@ -178,6 +178,34 @@ fn a_port_in_use_is_named_with_what_to_do() {
 }
 
 #[test]
+fn a_quiet_server_does_not_say_where_it_listens() {
+    let world = World::new();
+    let port = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let child = Command::new(env!("CARGO_BIN_EXE_towline"))
+        .args(["serve", "-q", "--listen", &port.to_string()])
+        .current_dir(world.site())
+        .stdin(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while std::net::TcpStream::connect(port).is_err() {
+        assert!(Instant::now() < deadline, "the server starts");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let sent = Command::new("kill")
+        .args(["-TERM", &child.id().to_string()])
+        .status();
+    assert!(sent.unwrap().success());
+    let talk = child.wait_with_output().unwrap().stderr;
+    let talk = String::from_utf8_lossy(&talk);
+    assert!(!talk.contains("listening"), "{talk}");
+}
+
+#[test]
 fn a_server_that_is_told_to_end_does_so_at_once_when_idle() {
     let world = World::new();
     let mut server = Server::start(&world);

@@ -55,7 +55,7 @@ pub struct Owner {
 }
 
 /// What a layer yields, in the archive's order.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LayerItem<'a> {
     /// A directory.
     Directory {

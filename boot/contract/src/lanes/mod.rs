@@ -1,7 +1,8 @@
 //! Lanes: what a layer of each kind may contain, enforced entry by entry while it is unpacked.
 //!
-//! TUF limits the *names* a key may sign; lanes limit *contents*, so that a host's key can never put a program into the
-//! rescue system. [`LayerReader`] wraps [`crate::newc::Decoder`] and yields only entries that keep to the rules;
+//! TUF limits the *names* a key may sign; lanes limit *contents*: a host's key can put nothing into the rescue system but its
+//! own ReaR state. That is code as well (ReaR's settings are shell, and a host may bring the ReaR that goes with them), and
+//! runs as root: in a recovery of that very host, which somebody ordered, and nowhere else. [`LayerReader`] wraps [`crate::newc::Decoder`] and yields only entries that keep to the rules;
 //! `docs/formats/layer.md` lists them.
 //!
 //! What needs the file system below is the caller's, who places entries in a tree made of earlier layers:

@@ -116,8 +116,12 @@ fn agrees(layer: &ChainLayer, manifest: &Manifest) -> Result<(), TrustError> {
     }
 }
 
-/// The layers that `plan` asks for, as `view` signs them.
-pub(super) fn layers(view: &SignedView, plan: &BootPlan) -> Result<Vec<ChainLayer>, TrustError> {
+/// The layers that `plan` asks for, as `view` signs them, all for machines of `architecture`.
+pub(super) fn layers(
+    view: &SignedView,
+    plan: &BootPlan,
+    architecture: &str,
+) -> Result<Vec<ChainLayer>, TrustError> {
     let count = plan.chain.len();
     if count > CHAIN_LAYERS_MAX {
         return Err(TrustError::Chain(format!(
@@ -130,6 +134,13 @@ pub(super) fn layers(view: &SignedView, plan: &BootPlan) -> Result<Vec<ChainLaye
         .map(|wanted| signed_layer(view, wanted))
         .collect::<Result<_, _>>()?;
     check_shape(&layers, plan.hand_over)?;
+    let other = |layer: &&ChainLayer| ![architecture, "all"].contains(&&*layer.target.architecture);
+    if let Some(layer) = layers.iter().find(other) {
+        return Err(TrustError::Architecture {
+            target: layer.target.to_string(),
+            wanted: architecture.to_owned(),
+        });
+    }
     let foreign = |layer: &&ChainLayer| {
         layer.kind == Kind::Host && plan.host.as_deref() != Some(&layer.target.name)
     };

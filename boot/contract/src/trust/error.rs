@@ -121,6 +121,22 @@ pub enum TrustError {
         /// Host in the plan.
         host: Option<String>,
     },
+    /// A plan for another host than the machine asked for.
+    #[error("the plan is for {}, but {wanted} was asked for", found.as_deref().unwrap_or("no host"))]
+    AnotherHost {
+        /// Host in the plan.
+        found: Option<String>,
+        /// Host in the request.
+        wanted: String,
+    },
+    /// A layer for other machines.
+    #[error("layer {target} of the plan is for another architecture than this machine's, {wanted}")]
+    Architecture {
+        /// Target name in the plan.
+        target: String,
+        /// The machine's architecture.
+        wanted: String,
+    },
     /// Signed metadata is past its date, all else being right.
     #[error("signed metadata has expired: {}", list(.0))]
     Expired(Vec<ExpiredRole>),

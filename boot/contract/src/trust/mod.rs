@@ -32,7 +32,7 @@ pub use envelope::{Envelope, Signature, sign};
 pub use error::TrustError;
 pub use hosts::{added_session, host_paths, host_role, host_sessions, is_host_id, next_sessions};
 pub use keys::{KeyId, PublicKey, SigningKey};
-pub use plan::{ExpiryPolicy, FreshNonce};
+pub use plan::{Asked, ExpiryPolicy, FreshNonce};
 pub use target::{LayerCustom, ManifestRef, TargetName};
 pub use verified::Verified;
 pub use view::{

@@ -9,10 +9,10 @@ use super::error::TrustError;
 use super::target::is_part;
 use super::verified::Verified;
 use super::view::{SignedView, TIMESTAMP_FILE};
-use crate::limits::{MIRRORS_MAX, PLAN_BYTES_MAX, PLAN_SECONDS_MAX, URL_BYTES_MAX};
+use crate::limits::{MIRRORS_MAX, PLAN_BYTES_MAX, PLAN_SECONDS_MAX};
 use crate::plan::{BootPlan, PLAN_FORMAT, PLAN_ROLE, PLAN_TYPE};
 use crate::recovery::Order;
-use crate::{Digest, Timestamp, stamp};
+use crate::{Digest, Timestamp, base_url, stamp};
 
 const WHAT: &str = "the boot plan";
 
@@ -53,10 +53,23 @@ impl From<stamp::Expired> for ExpiryPolicy {
     }
 }
 
+/// What a plan must be the answer to.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    /// The host that was asked for. When none was, the plan may be for any host, or for none.
+    pub host: Option<&'a str>,
+    /// Debian's name of the machine's architecture: the only one its layers may have, but for `all`.
+    pub architecture: &'a str,
+    /// No earlier time is believed.
+    pub floor: Timestamp,
+    /// What to do about metadata that is past its date.
+    pub expiry: ExpiryPolicy,
+}
+
 impl SignedView {
-    /// Verifies a plan: signed by the keys of the delegated role [`PLAN_ROLE`], an answer to `nonce`, made from this very
-    /// timestamp, asking only for layers of this view; then the dates of all metadata against the plan's time, which must
-    /// not be before `floor`.
+    /// Verifies a plan: signed by the keys of the delegated role [`PLAN_ROLE`], an answer to `nonce` and to what was asked,
+    /// made from this very timestamp, asking only for layers of this view; then the dates of all metadata against the
+    /// plan's time, which must not be before the floor.
     ///
     /// # Errors
     /// The first of these that does not hold.
@@ -68,8 +81,7 @@ impl SignedView {
         &self,
         bytes: &[u8],
         nonce: FreshNonce,
-        floor: Timestamp,
-        expiry: ExpiryPolicy,
+        asked: &Asked<'_>,
     ) -> Result<Verified<Chain>, TrustError> {
         let plan = self.signed_plan(bytes)?;
         if plan.nonce != nonce.0 {
@@ -78,12 +90,13 @@ impl SignedView {
                 wanted: nonce.0,
             });
         }
-        check_times(&plan, floor)?;
+        check_times(&plan, asked.floor)?;
         check_texts(&plan)?;
+        check_host(&plan, asked.host)?;
         self.check_timestamp(&plan)?;
-        let layers = chain::layers(self, &plan)?;
+        let layers = chain::layers(self, &plan, asked.architecture)?;
         let expired = self.check_expiry(plan.time);
-        if !expired.is_empty() && expiry == ExpiryPolicy::Refuse {
+        if !expired.is_empty() && asked.expiry == ExpiryPolicy::Refuse {
             return Err(TrustError::Expired(expired));
         }
         Ok(Verified::new(Chain {
@@ -148,13 +161,9 @@ fn check_times(plan: &BootPlan, floor: Timestamp) -> Result<(), TrustError> {
 
 /// Text that goes to a kernel, a URL parser or a terminal holds nothing that surprises them.
 fn check_texts(plan: &BootPlan) -> Result<(), TrustError> {
-    let printable = |text: &str| text.bytes().all(|b| (b' '..=b'~').contains(&b));
     command_line::check(&plan.command_line)?;
-    let url = |url: &String| {
-        let known = url.starts_with("https://") || url.starts_with("http://");
-        known && url.len() <= URL_BYTES_MAX && printable(url) && !url.contains(' ')
-    };
-    if plan.mirrors.len() > MIRRORS_MAX || !plan.mirrors.iter().all(url) {
+    let malformed_url = |url: &String| base_url::parse(url).is_err_and(|it| it.is_malformed());
+    if plan.mirrors.len() > MIRRORS_MAX || plan.mirrors.iter().any(malformed_url) {
         return Err(malformed(
             "its mirrors are too many, or not http or https URLs".into(),
         ));
@@ -169,6 +178,17 @@ fn check_texts(plan: &BootPlan) -> Result<(), TrustError> {
         return Err(malformed("it orders a recovery and names no host".into()));
     }
     Ok(())
+}
+
+/// A machine that is to become one host is not made another, however well the plan is signed.
+fn check_host(plan: &BootPlan, asked: Option<&str>) -> Result<(), TrustError> {
+    match asked {
+        Some(wanted) if plan.host.as_deref() != Some(wanted) => Err(TrustError::AnotherHost {
+            found: plan.host.clone(),
+            wanted: wanted.to_owned(),
+        }),
+        _ => Ok(()),
+    }
 }
 
 fn malformed(why: String) -> TrustError {

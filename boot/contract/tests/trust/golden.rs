@@ -7,9 +7,9 @@ use std::path::PathBuf;
 
 use towline_contract::Digest;
 use towline_contract::manifest::Manifest;
-use towline_contract::trust::{ExpiryPolicy, FreshNonce, TrustedRoot, sign};
+use towline_contract::trust::{FreshNonce, TrustedRoot, sign};
 
-use crate::site::{Files, NONCE, Site, key, time};
+use crate::site::{Files, NONCE, Site, asked, key};
 
 fn golden(name: &str, current: &[u8]) -> Vec<u8> {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -41,11 +41,8 @@ fn version_1_is_written_as_it_was_and_still_read() {
     let plan = golden("plan.json", &sign(&site.boot_plan(), &[&key(8)]).unwrap());
     let manifest = golden("base.manifest.json", &site.layers[1].manifest_bytes);
 
-    let floor = time("2026-11-01T00:00:00Z");
     let view = files.view().unwrap();
-    let chain = view
-        .plan(&plan, FreshNonce::new(NONCE), floor, ExpiryPolicy::Refuse)
-        .unwrap();
+    let chain = view.plan(&plan, FreshNonce::new(NONCE), &asked()).unwrap();
     assert_eq!(
         *chain.manifest(1, &manifest).unwrap(),
         Manifest::parse(&manifest).unwrap()

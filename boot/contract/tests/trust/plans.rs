@@ -3,10 +3,10 @@
 use towline_contract::manifest::Kind;
 use towline_contract::plan::{BootPlan, HandOver, PLAN_ROLE};
 use towline_contract::trust::metadata::RoleName;
-use towline_contract::trust::{Chain, ExpiryPolicy, TrustError, Verified, sign};
+use towline_contract::trust::{Asked, Chain, ExpiryPolicy, TrustError, Verified, sign};
 use towline_contract::{Digest, stamp};
 
-use crate::site::{Layer, Site, key, public, time};
+use crate::site::{Layer, Site, asked, key, public, time};
 
 fn chain_error(found: Result<Verified<Chain>, TrustError>) -> String {
     match found {
@@ -235,6 +235,53 @@ fn a_host_layer_of_another_host_or_of_none_is_refused() {
 }
 
 #[test]
+fn a_plan_for_another_host_than_was_asked_for_is_refused() {
+    let answer = |asked_for: Option<&str>, change: fn(&mut BootPlan)| {
+        let site = Site::new();
+        let mut plan = site.boot_plan();
+        change(&mut plan);
+        let asked = Asked {
+            host: asked_for,
+            ..asked()
+        };
+        site.answer(&sign(&plan, &[&key(8)]).unwrap(), &asked)
+    };
+    let of_no_host = |plan: &mut BootPlan| {
+        plan.chain.pop();
+        plan.host = None;
+    };
+    for (asked_for, change) in [
+        ("web2", (|_| {}) as fn(&mut BootPlan)),
+        ("web", |_| {}),
+        ("web1", of_no_host),
+    ] {
+        let refused = answer(Some(asked_for), change);
+        assert!(
+            matches!(&refused, Err(TrustError::AnotherHost { wanted, .. }) if wanted == asked_for),
+            "{refused:?}"
+        );
+    }
+    answer(Some("web1"), |_| {}).unwrap();
+    // Who named none gets what the server knows: the public layers, or the host that a person or a code chose.
+    answer(None, |_| {}).unwrap();
+    answer(None, of_no_host).unwrap();
+}
+
+#[test]
+fn layers_of_another_architecture_are_refused() {
+    let site = Site::new();
+    let asked = Asked {
+        architecture: "arm64",
+        ..asked()
+    };
+    let refused = site.answer(&sign(&site.boot_plan(), &[&key(8)]).unwrap(), &asked);
+    assert!(
+        matches!(refused, Err(TrustError::Architecture { .. })),
+        "{refused:?}"
+    );
+}
+
+#[test]
 fn a_target_whose_name_and_custom_part_disagree_is_refused() {
     let mut site = Site::new();
     let base = site.targets.targets["base/debian/1/amd64"].clone();
@@ -272,6 +319,13 @@ fn text_that_would_surprise_a_kernel_a_url_parser_or_a_terminal_is_refused() {
             "row {row}"
         );
     }
+}
+
+#[test]
+fn a_mirror_that_this_program_cannot_use_spoils_no_plan() {
+    let mirrors = ["https://user@a.example", "https://b.example"].map(str::to_owned);
+    let chain = Site::new().plan(|plan| plan.mirrors = mirrors.to_vec());
+    assert_eq!(chain.unwrap().plan.mirrors, mirrors);
 }
 
 #[test]

@@ -8,8 +8,8 @@ use towline_contract::trust::metadata::{
     FileRef, RoleName, Root, Snapshot, TargetFile, Targets, Timestamp,
 };
 use towline_contract::trust::{
-    Chain, ExpiryPolicy, FreshNonce, PublicKey, SignedView, SigningKey, TrustError, TrustedRoot,
-    Verified, sign,
+    Asked, Chain, ExpiryPolicy, FreshNonce, PublicKey, SignedView, SigningKey, TrustError,
+    TrustedRoot, Verified, sign,
 };
 use towline_contract::{Digest, Timestamp as Time};
 
@@ -84,6 +84,16 @@ impl Files {
             .timestamp(&self.timestamp)?
             .snapshot(&self.snapshot)?
             .targets(&self.targets)
+    }
+}
+
+/// What a machine asks for that names no host.
+pub(crate) fn asked() -> Asked<'static> {
+    Asked {
+        host: None,
+        architecture: "amd64",
+        floor: time("2026-11-01T00:00:00Z"),
+        expiry: ExpiryPolicy::Refuse,
     }
 }
 
@@ -179,8 +189,16 @@ impl Site {
         bytes: &[u8],
         expiry: ExpiryPolicy,
     ) -> Result<Verified<Chain>, TrustError> {
-        let floor = time("2026-11-01T00:00:00Z");
+        self.answer(bytes, &Asked { expiry, ..asked() })
+    }
+
+    /// What becomes of an answer to a machine that asked for this.
+    pub(crate) fn answer(
+        &self,
+        bytes: &[u8],
+        asked: &Asked<'_>,
+    ) -> Result<Verified<Chain>, TrustError> {
         let view = self.files().view().unwrap();
-        view.plan(bytes, FreshNonce::new(NONCE), floor, expiry)
+        view.plan(bytes, FreshNonce::new(NONCE), asked)
     }
 }

@@ -180,7 +180,7 @@ async fn fetch(settings: &Settings, arguments: &Wanted, talk: &Talk) -> Result<(
 }
 
 async fn in_place(planned: &Planned, arguments: &Wanted, talk: &Talk) -> Result<(), FetchError> {
-    let mirrors = Mirrors::of(planned)?;
+    let mirrors = Mirrors::of(planned, talk);
     let mut root = Root::create(&arguments.root, arguments.mounting)?;
     for (index, layer) in planned.chain.layers.iter().enumerate() {
         talk.step(format_args!("fetching {}", layer.target));
@@ -200,7 +200,7 @@ async fn in_place(planned: &Planned, arguments: &Wanted, talk: &Talk) -> Result<
 }
 
 async fn for_kexec(planned: &Planned, arguments: &Wanted, talk: &Talk) -> Result<(), FetchError> {
-    let mirrors = Mirrors::of(planned)?;
+    let mirrors = Mirrors::of(planned, talk);
     let mut placing = KexecPlacing::create(&arguments.root, arguments.mounting)?;
     for (index, layer) in planned.chain.layers.iter().enumerate() {
         talk.step(format_args!("fetching {}", layer.target));

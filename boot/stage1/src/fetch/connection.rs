@@ -187,6 +187,7 @@ impl Connection {
         }
         let request = request.body(Full::new(body)).map_err(|_| FetchError::Url {
             url: format!("{}{path}", self.server),
+            cause: None,
         })?;
         let answered = async {
             self.sender.ready().await?;

@@ -1,5 +1,7 @@
 //! One layer on its way from one mirror after the other: the first byte that is not verified, and the pass over one stream.
 
+use std::time::Instant;
+
 use bytes::{Bytes, BytesMut};
 use tokio::time::timeout;
 use towline_contract::api;
@@ -9,6 +11,7 @@ use towline_contract::trust::{ChunkError, Verified};
 
 use super::connection::Stream;
 use super::layers::Sink;
+use super::pace::Pace;
 use super::{Client, FetchError, Server};
 use crate::place::PlaceError;
 use crate::progress::Progress;
@@ -51,11 +54,13 @@ impl<'a> Download<'a> {
         (self.next as u64 * CHUNK_BYTES).min(self.manifest.stored_bytes)
     }
 
-    /// Goes on from the first byte that is not verified, to the end if `server` lets it.
+    /// Goes on from the first byte that is not verified, to the end if `server` lets it and delivers `least_rate` bytes a
+    /// second.
     pub(super) async fn run(
         &mut self,
         client: &Client,
         server: &Server,
+        least_rate: u64,
         sink: &mut Sink<'_>,
     ) -> Result<(), Fault> {
         let start = self.verified_bytes();
@@ -70,6 +75,7 @@ impl<'a> Download<'a> {
             ));
         }
         let mut rest = Bytes::new();
+        let mut pace = Pace::new(client.patience(), least_rate);
         while let Some(bytes) = self.manifest.chunk_bytes(self.next) {
             // What a server sends before the range it was asked for takes its time, too.
             let parts = u32::try_from(stream.skip().div_ceil(CHUNK_BYTES)).unwrap_or(u32::MAX);
@@ -77,7 +83,11 @@ impl<'a> Download<'a> {
                 .patience()
                 .document
                 .saturating_mul(parts.saturating_add(1));
-            let chunk = timeout(limit, self.chunk(&mut stream, &mut rest, bytes, server)).await;
+            let chunk = timeout(
+                limit,
+                self.chunk(&mut stream, &mut rest, &mut pace, bytes, server),
+            )
+            .await;
             let slow = |_| FetchError::slow(server, &path, limit);
             let chunk = chunk.map_err(slow).and_then(|it| it);
             let chunk = chunk.map_err(Fault::Fetch)?;
@@ -101,6 +111,7 @@ impl<'a> Download<'a> {
         &self,
         stream: &mut Stream,
         rest: &mut Bytes,
+        pace: &mut Pace,
         bytes: u64,
         server: &Server,
     ) -> Result<Vec<u8>, FetchError> {
@@ -112,8 +123,17 @@ impl<'a> Download<'a> {
             if chunk.len() == want {
                 return Ok(chunk.into());
             }
+            let (asked, skip) = (Instant::now(), stream.skip());
             match stream.next().await? {
-                Some(piece) => *rest = piece,
+                Some(piece) => {
+                    *rest = piece;
+                    // What came before the wanted range was delivered, too.
+                    let came = rest.len() as u64 + skip - stream.skip();
+                    if let Some(rate) = pace.add(came, asked.elapsed()) {
+                        let server = server.to_string();
+                        return Err(FetchError::TooSlow { server, rate });
+                    }
+                }
                 None => {
                     return Err(FetchError::Truncated {
                         server: server.to_string(),

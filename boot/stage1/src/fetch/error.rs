@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use towline_contract::Digest;
 use towline_contract::api::ErrorBody;
+use towline_contract::base_url::BaseUrlError;
 use towline_contract::trust::{ChunkError, TrustError};
 
 use super::Server;
@@ -17,10 +18,13 @@ pub enum FetchError {
     #[error("no server is stamped on this medium or named on the command line")]
     NoServer,
     /// Not a URL we can use.
-    #[error("{url:?} is no http or https URL with a host")]
+    #[error("{url:?} is no URL of a server")]
     Url {
         /// What was given.
         url: String,
+        /// The rule of base URLs it breaks, if that is it.
+        #[source]
+        cause: Option<BaseUrlError>,
     },
     /// The stamp has no root of trust.
     #[error("no root of trust is stamped on this medium")]
@@ -81,6 +85,14 @@ pub enum FetchError {
         path: String,
         /// How long it had.
         seconds: u64,
+    },
+    /// Less came than another mirror may send.
+    #[error("{server} sends only {rate} bytes a second")]
+    TooSlow {
+        /// Its URL.
+        server: String,
+        /// Bytes a second.
+        rate: u64,
     },
     /// The server said no.
     #[error("{server} answered {status} to {path}{}", said(.body.as_ref()))]
@@ -221,6 +233,7 @@ impl FetchError {
             | Self::Broken { .. }
             | Self::Stalled { .. }
             | Self::Slow { .. }
+            | Self::TooSlow { .. }
             | Self::Truncated { .. }
             | Self::Range { .. } => false,
             _ => true,

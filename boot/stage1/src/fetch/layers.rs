@@ -12,6 +12,7 @@ use towline_contract::manifest::Manifest;
 use towline_contract::trust::{Chain, ChainLayer, TrustError, Verified};
 
 use super::download::{Download, Fault};
+use super::pace::Measured;
 use super::patience::Pauses;
 use super::plan::chain as causes;
 use super::{Client, FetchError, Planned, Server};
@@ -33,18 +34,15 @@ pub struct Mirrors {
 }
 
 impl Mirrors {
-    /// The plan's mirrors, then the server that gave the plan.
-    ///
-    /// # Errors
-    /// A mirror in the plan is no URL.
-    pub fn of(planned: &Planned) -> Result<Self, FetchError> {
-        let mirrors = planned.chain.plan.mirrors.iter();
-        let servers: Result<Vec<_>, _> = mirrors.map(|url| Server::parse(url)).collect();
-        let mut servers = servers?;
+    /// The plan's mirrors, then the server that gave the plan. A mirror that this program cannot use costs a warning: there
+    /// are others.
+    #[must_use]
+    pub fn of(planned: &Planned, progress: &dyn Progress) -> Self {
+        let mut servers = usable(&planned.chain.plan.mirrors, progress);
         if !servers.contains(&planned.server) {
             servers.push(planned.server.clone());
         }
-        Ok(Self::new(planned.client.clone(), servers))
+        Self::new(planned.client.clone(), servers)
     }
 
     /// These servers, in order of preference.
@@ -145,7 +143,8 @@ impl Mirrors {
         loop {
             let server = attempts.server()?;
             let before = download.verified_bytes();
-            let Err(fault) = download.run(&self.client, server, sink).await else {
+            let least = attempts.least_rate(server);
+            let Err(fault) = download.run(&self.client, server, least, sink).await else {
                 self.prefer(server);
                 return Ok(());
             };
@@ -171,6 +170,7 @@ impl Mirrors {
                     }
                 }
                 Fault::Fetch(error) => {
+                    attempts.measured(server, &error);
                     let (got, want) = (download.verified_bytes(), manifest.stored_bytes);
                     let next = attempts.failed(server, error.is_final());
                     let Some(next) = next else {
@@ -193,10 +193,22 @@ impl Mirrors {
     }
 }
 
+/// The mirrors with these URLs, but for those that this program cannot use.
+fn usable(urls: &[String], progress: &dyn Progress) -> Vec<Server> {
+    let parsed = urls.iter().filter_map(|url| {
+        let unusable = |error: &FetchError| {
+            progress.warn(format_args!("a mirror is passed over: {}", causes(error)));
+        };
+        Server::parse(url).inspect_err(unusable).ok()
+    });
+    parsed.collect()
+}
+
 /// Which mirror is asked next, and for how long.
 struct Attempts<'a> {
     /// Those that sent no wrong bytes of this layer; the first is next.
     honest: Vec<&'a Server>,
+    measured: Measured<'a>,
     last_gain: Instant,
     pauses: Pauses,
     patience: super::Patience,
@@ -210,6 +222,7 @@ impl<'a> Attempts<'a> {
         let patience = mirrors.client.patience();
         Self {
             honest: mirrors.in_order(),
+            measured: Measured::default(),
             last_gain: Instant::now(),
             pauses: Pauses::new(patience),
             patience,
@@ -220,6 +233,22 @@ impl<'a> Attempts<'a> {
 
     fn server(&self) -> Result<&'a Server, FetchError> {
         self.honest.first().copied().ok_or(FetchError::NoServer)
+    }
+
+    /// Bytes a second that `server` must deliver; 0 if there is nobody else.
+    fn least_rate(&self, server: &Server) -> u64 {
+        let others = self.honest.iter().copied().filter(|it| *it != server);
+        self.measured
+            .least_rate(others, self.patience, Instant::now())
+    }
+
+    /// `server` was left with this error.
+    fn measured(&mut self, server: &'a Server, error: &FetchError) {
+        let rate = match error {
+            FetchError::TooSlow { rate, .. } => *rate,
+            _ => 0,
+        };
+        self.measured.note(server, rate, Instant::now());
     }
 
     /// There is one more verified chunk.
@@ -254,5 +283,37 @@ impl<'a> Attempts<'a> {
         if self.failures.is_multiple_of(self.honest.len()) {
             self.pauses.rest().await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fmt::Arguments;
+    use std::sync::Mutex;
+
+    #[derive(Default)]
+    struct Warnings(Mutex<Vec<String>>);
+
+    impl Progress for Warnings {
+        fn step(&self, _: Arguments<'_>) {}
+        fn transfer(&self, _: &str, _: u64, _: u64) {}
+        fn note(&self, _: Arguments<'_>) {}
+        fn warn(&self, text: Arguments<'_>) {
+            self.0.lock().unwrap().push(text.to_string());
+        }
+    }
+
+    #[test]
+    fn a_mirror_that_cannot_be_used_is_passed_over_and_the_others_serve() {
+        let urls = ["https://u@a.example", "https://b.example/", "https://c/?x"];
+        let warnings = Warnings::default();
+        let servers = usable(&urls.map(str::to_owned), &warnings);
+        let names: Vec<_> = servers.iter().map(ToString::to_string).collect();
+        assert_eq!(names, ["https://b.example"]);
+        let said = warnings.0.into_inner().unwrap();
+        assert_eq!(said.len(), 2);
+        let why = "\"https://u@a.example\" is no URL of a server: it has a user name";
+        assert!(said[0].contains(why), "{said:?}");
     }
 }

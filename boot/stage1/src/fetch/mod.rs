@@ -1,7 +1,7 @@
 //! Fetching: plan, metadata, manifests and layers, from servers that may be slow, gone or hostile.
 //!
 //! [`client`] connects by TCP and [`tls`], and [`connection`] speaks HTTP/1.1 over it; [`plan`] asks for a plan and verifies
-//! it; [`layers`] brings verified chunks in order, whatever the mirrors do; [`cli`] runs all of it as an ordinary process.
+//! it; [`layers`] brings verified chunks in order, whatever the mirrors do, and [`pace`] says which is too slow; [`cli`] runs all of it as an ordinary process.
 //! Nothing leaves this module that is not [`towline_contract::trust::Verified`].
 //! HTTP proxies are not supported yet.
 
@@ -11,6 +11,7 @@ pub mod connection;
 mod download;
 mod error;
 pub mod layers;
+mod pace;
 mod patience;
 pub mod plan;
 mod server;

@@ -14,6 +14,10 @@ pub struct Patience {
     /// Without one more verified chunk from any mirror, before the person is asked. A server restarts, a switch reboots
     /// within it.
     pub progress: Duration,
+    /// Bytes a second that a mirror must deliver while another may deliver more ([`super::pace`]).
+    pub least_rate: u64,
+    /// The time over which that rate is measured.
+    pub rate_over: Duration,
     /// First pause between attempts.
     pub pause: Duration,
     /// Longest pause between attempts.
@@ -27,6 +31,8 @@ impl Default for Patience {
             stall: Duration::from_secs(30),
             document: Duration::from_secs(300),
             progress: Duration::from_secs(300),
+            least_rate: 64 << 10,
+            rate_over: Duration::from_secs(30),
             pause: Duration::from_millis(500),
             pause_max: Duration::from_secs(15),
         }

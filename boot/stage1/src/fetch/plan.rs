@@ -8,7 +8,8 @@ use towline_contract::limits::{CREDENTIALS_BYTES_MAX, PLAN_BYTES_MAX};
 use towline_contract::recovery::Code;
 use towline_contract::stamp::Settings;
 use towline_contract::trust::{
-    Chain, Credentials, ExpiryPolicy, FreshNonce, SignedView, TIMESTAMP_FILE, TrustedRoot, Verified,
+    Asked, Chain, Credentials, ExpiryPolicy, FreshNonce, SignedView, TIMESTAMP_FILE, TrustedRoot,
+    Verified,
 };
 
 use zeroize::Zeroizing;
@@ -32,6 +33,18 @@ pub struct Ask {
     pub floor: Timestamp,
     /// What to do about metadata that is past its date.
     pub expiry: ExpiryPolicy,
+}
+
+impl Ask {
+    /// What a plan must be the answer to.
+    fn asked(&self) -> Asked<'_> {
+        Asked {
+            host: self.request.host.as_deref(),
+            architecture: &self.request.architecture,
+            floor: self.floor,
+            expiry: self.expiry,
+        }
+    }
 }
 
 /// A verified plan, and what came with it.
@@ -173,8 +186,12 @@ async fn from(
     // A machine that named a host recovers that one or none.
     let host = ask.request.host.as_deref().or(answer.host.as_deref());
     let view = view(&mut connection, root, host).await?;
+    let wanted = Asked {
+        host,
+        ..ask.asked()
+    };
     let chain = view
-        .plan(&answer.plan, nonce, ask.floor, ask.expiry)
+        .plan(&answer.plan, nonce, &wanted)
         .map_err(|cause| FetchError::untrusted(server, cause))?;
     let credentials = chain
         .credentials(answer.credentials)

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use hyper::Uri;
+use towline_contract::base_url;
 
 use super::FetchError;
 
@@ -19,17 +20,13 @@ impl Server {
     /// Reads a base URL.
     ///
     /// # Errors
-    /// Not http or https, without a host, or with a query or a user's name.
+    /// It is none ([`towline_contract::base_url`]).
     pub fn parse(url: &str) -> Result<Self, FetchError> {
-        let bad = || FetchError::Url {
+        let bad = |cause| FetchError::Url {
             url: url.chars().take(SHOWN_CHARS).collect(),
+            cause: Some(cause),
         };
-        let uri: Uri = url.trim_end_matches('/').parse().map_err(|_| bad())?;
-        let known = matches!(uri.scheme_str(), Some("http" | "https"));
-        let user = uri.authority().is_some_and(|it| it.as_str().contains('@'));
-        if !known || user || uri.host().is_none_or(str::is_empty) || uri.query().is_some() {
-            return Err(bad());
-        }
+        let uri = base_url::parse(url).map_err(bad)?;
         Ok(Self { uri })
     }
 

@@ -17,4 +17,4 @@ pub use error::PlaceError;
 pub use kexec::{KexecChain, KexecPlacing};
 pub use layer::LayerSink;
 pub use root::{Mounting, PlacedRoot, Root};
-pub use stack::{image_order, mount_images};
+pub use stack::mount_images;

@@ -10,7 +10,7 @@
 
 use std::fs::{self, File};
 use std::io::Write;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
@@ -20,8 +20,11 @@ use towline_contract::manifest::{Kind, Manifest};
 use towline_contract::trust::Verified;
 
 use super::layer::{LayerSink, Placer};
-use super::unpack::Unpacker;
+use super::unpack::{Fill, Unpacker};
 use super::{PlaceError, stack};
+
+/// What is made in a root's directory.
+const FOLDERS: &[&str] = &["images", "mounts", "upper", "work", "root"];
 
 /// Whether file systems are mounted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +40,8 @@ pub enum Mounting {
 pub struct Root {
     dir: PathBuf,
     mounting: Mounting,
+    fill: Fill,
+    /// In the chain's order, each with a name of its own: there is one kernel and one base, and images are named by kind.
     images: Vec<PathBuf>,
     replaceable: Vec<String>,
     /// Open once the images are stacked.
@@ -56,6 +61,11 @@ impl Root {
     /// # Errors
     /// It cannot be made or mounted.
     pub fn create(dir: &Path, mounting: Mounting) -> Result<Self, PlaceError> {
+        Self::filled(dir, mounting, Fill::Whole)
+    }
+
+    /// The same for a root that is started, or of which only the names are made.
+    pub(super) fn filled(dir: &Path, mounting: Mounting, fill: Fill) -> Result<Self, PlaceError> {
         let failed = |what, path: &Path, cause| PlaceError::Mount {
             what,
             path: path.display().to_string(),
@@ -73,13 +83,14 @@ impl Root {
             )
             .map_err(|errno| failed("mount memory on", dir, errno.into()))?;
         }
-        for folder in ["images", "mounts", "upper", "work", "root"] {
+        for folder in FOLDERS {
             let path = dir.join(folder);
             fs::create_dir_all(&path).map_err(|cause| failed("make", &path, cause))?;
         }
         Ok(Self {
             dir: dir.to_owned(),
             mounting,
+            fill,
             images: Vec::new(),
             replaceable: Vec::new(),
             tree: None,
@@ -91,11 +102,30 @@ impl Root {
     /// # Errors
     /// An image comes after plain layers, or the images cannot be mounted.
     pub fn layer(&mut self, manifest: &Verified<Manifest>) -> Result<LayerSink<'_>, PlaceError> {
+        self.note_replaceable(manifest);
+        let placer = self.placer(manifest)?;
+        LayerSink::new(manifest, &self.replaceable, placer)
+    }
+
+    /// Only what the *base* says is replaceable counts.
+    pub(super) fn note_replaceable(&mut self, manifest: &Manifest) {
         if manifest.kind == Kind::Base {
             self.replaceable.clone_from(&manifest.replaceable);
         }
+    }
+
+    pub(super) fn replaceable(&self) -> &[String] {
+        &self.replaceable
+    }
+
+    pub(super) fn has_images(&self) -> bool {
+        !self.images.is_empty()
+    }
+
+    /// What places the entries of the next layer of the chain.
+    pub(super) fn placer(&mut self, manifest: &Manifest) -> Result<Box<dyn Placer>, PlaceError> {
         let layer = manifest.target_name();
-        let placer: Box<dyn Placer + '_> = if let Some(image) = &manifest.image {
+        Ok(if let Some(image) = &manifest.image {
             if self.tree.is_some() {
                 return Err(PlaceError::Incomplete(format!(
                     "image layer {layer} comes after a layer of plain files"
@@ -103,11 +133,6 @@ impl Root {
             }
             let name = image.path.rsplit('/').next().unwrap_or(&image.path);
             let path = self.dir.join("images").join(name);
-            if self.images.contains(&path) {
-                return Err(PlaceError::Incomplete(format!(
-                    "layer {layer} brings a second image {name}"
-                )));
-            }
             self.images.push(path.clone());
             Box::new(ImagePlacer {
                 layer,
@@ -115,9 +140,8 @@ impl Root {
                 file: None,
             })
         } else {
-            Box::new(Unpacker::new(self.tree()?, layer))
-        };
-        LayerSink::new(manifest, &self.replaceable, placer)
+            Box::new(Unpacker::new(self.tree()?, layer, self.fill))
+        })
     }
 
     /// Ends the root: it must have something to start.
@@ -126,22 +150,29 @@ impl Root {
     /// It cannot be mounted, or has no `sbin/init`.
     pub fn finish(mut self) -> Result<PlacedRoot, PlaceError> {
         let tree = self.tree()?;
-        let path = self.path();
         if self.mounting == Mounting::Real {
-            use rustix::fs::{ResolveFlags, openat2};
-            let flags = OFlags::PATH | OFlags::CLOEXEC;
-            openat2(
-                tree,
-                "sbin/init",
-                flags,
-                Mode::empty(),
-                ResolveFlags::IN_ROOT,
-            )
-            .map_err(|errno| {
-                PlaceError::Incomplete(format!("the chain has no sbin/init to start ({errno})"))
-            })?;
+            require_init(&tree)?;
         }
-        Ok(PlacedRoot { path })
+        Ok(PlacedRoot { path: self.path() })
+    }
+
+    /// Ends a root that was made to judge layers only: its mounts and its memory are given back.
+    pub(super) fn dissolve(self) {
+        let Self {
+            dir,
+            mounting,
+            images,
+            tree,
+            ..
+        } = self;
+        drop(tree);
+        if mounting == Mounting::Real {
+            stack::unmount_images(&images, &dir);
+        }
+        for folder in FOLDERS {
+            // What stays costs memory, and its absence is not relied upon.
+            let _ = fs::remove_dir_all(dir.join(folder));
+        }
     }
 
     fn path(&self) -> PathBuf {
@@ -150,19 +181,12 @@ impl Root {
     }
 
     /// The tree that plain layers go into; stacks the images when the first one comes.
-    fn tree(&mut self) -> Result<OwnedFd, PlaceError> {
+    pub(super) fn tree(&mut self) -> Result<OwnedFd, PlaceError> {
         if self.tree.is_none() {
             if self.mounting == Mounting::Real && !self.images.is_empty() {
                 stack::mount_images(&self.images, &self.dir)?;
             }
-            let path = self.path();
-            let failed = |errno: rustix::io::Errno| PlaceError::Mount {
-                what: "open",
-                path: path.display().to_string(),
-                cause: errno.into(),
-            };
-            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-            self.tree = Some(rustix::fs::open(&path, flags, Mode::empty()).map_err(failed)?);
+            self.tree = Some(open_tree(&self.path())?);
         }
         let tree = self
             .tree
@@ -174,6 +198,32 @@ impl Root {
             cause,
         })
     }
+}
+
+/// Opens the directory that entries are placed in.
+pub(super) fn open_tree(path: &Path) -> Result<OwnedFd, PlaceError> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::open(path, flags, Mode::empty()).map_err(|errno| PlaceError::Mount {
+        what: "open",
+        path: path.display().to_string(),
+        cause: errno.into(),
+    })
+}
+
+/// Whether `tree` has something to start.
+pub(super) fn require_init(tree: impl AsFd) -> Result<(), PlaceError> {
+    use rustix::fs::{ResolveFlags, openat2};
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let found = openat2(
+        tree,
+        "sbin/init",
+        flags,
+        Mode::empty(),
+        ResolveFlags::IN_ROOT,
+    );
+    found.map(drop).map_err(|errno| {
+        PlaceError::Incomplete(format!("the chain has no sbin/init to start ({errno})"))
+    })
 }
 
 /// Writes a layer's image to a file as it comes, and passes over the rest.

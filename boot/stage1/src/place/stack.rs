@@ -1,34 +1,26 @@
-//! Images as one tree: each mounted read-only by a loop device, stacked under an overlay.
+//! Images as one tree: each mounted read-only by a loop device, stacked under an overlay in the order they come in.
 
 use std::ffi::CString;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::mount::{MountFlags, mount};
+use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
 use super::PlaceError;
 use super::loop_device::attach;
 
-/// Images in the order of their names: `10-kernel.squashfs` below `20-base.squashfs`.
-#[must_use]
-pub fn image_order(mut images: Vec<PathBuf>) -> Vec<PathBuf> {
-    images.sort_by(|a, b| a.file_name().cmp(&b.file_name()));
-    images
-}
-
-/// Mounts `images` under `state/mounts` and their stack, with `state/upper` over it, on `state/root`; gives that path.
+/// Mounts `images`, the lowest first, under `state/mounts` and their stack, with `state/upper` over it, on `state/root`; gives that path.
 /// `state` is on a file system in memory.
 ///
 /// # Errors
 /// A driver (loop, squashfs, overlay) is missing, or an image is none.
 pub fn mount_images(images: &[PathBuf], state: &Path) -> Result<PathBuf, PlaceError> {
     let mut lower = Vec::new();
-    for image in image_order(images.to_vec()) {
-        let name = image.file_stem().unwrap_or_default();
-        let target = state.join("mounts").join(name);
+    for image in images {
+        let target = mount_point(image, state);
         make(&target)?;
-        mount_image(&image, &target)?;
+        mount_image(image, &target)?;
         lower.push(target);
     }
     let (root, upper, work) = (state.join("root"), state.join("upper"), state.join("work"));
@@ -60,6 +52,22 @@ pub fn mount_images(images: &[PathBuf], state: &Path) -> Result<PathBuf, PlaceEr
     )
     .map_err(|errno| failed("stack images on", &root, errno.into()))?;
     Ok(root)
+}
+
+/// Unmounts what [`mount_images`] mounted, if anything; the memory of the images can be given back then.
+pub(super) fn unmount_images(images: &[PathBuf], state: &Path) {
+    let points = images.iter().map(|image| mount_point(image, state));
+    for point in std::iter::once(state.join("root")).chain(points) {
+        // Not mounted, when no plain layer came.
+        let _ = unmount(&point, UnmountFlags::DETACH);
+    }
+}
+
+/// Where an image is mounted.
+fn mount_point(image: &Path, state: &Path) -> PathBuf {
+    state
+        .join("mounts")
+        .join(image.file_stem().unwrap_or_default())
 }
 
 fn mount_image(image: &Path, target: &Path) -> Result<(), PlaceError> {

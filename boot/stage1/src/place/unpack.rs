@@ -23,20 +23,32 @@ const OVER_DIRECTORY: &str = "takes the place of a directory of an earlier layer
 const OVER_FILE: &str =
     "takes the place of a file of an earlier layer, which the base does not allow";
 
+/// What becomes of the entries that may lie where they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fill {
+    /// They are there as the layer has them.
+    Whole,
+    /// Only their names are: files and nodes are empty files, nothing has its owner, mode or time. Another kernel unpacks
+    /// the layer; this tree only shows what lies where, so that later entries are judged like those placed here.
+    Names,
+}
+
 /// Unpacks one layer below an open directory.
 pub(super) struct Unpacker {
     tree: OwnedFd,
     layer: String,
+    fill: Fill,
     /// Only root may give files away.
     owners: bool,
     current: Option<(EntryPath, Owner, File)>,
 }
 
 impl Unpacker {
-    pub(super) fn new(tree: OwnedFd, layer: String) -> Self {
+    pub(super) fn new(tree: OwnedFd, layer: String, fill: Fill) -> Self {
         Self {
             tree,
             layer,
+            fill,
             owners: rustix::process::geteuid().is_root(),
             current: None,
         }
@@ -120,6 +132,9 @@ impl Unpacker {
 
     /// Owner, then mode (a change of owner clears set-id bits), then time.
     fn settle(&self, file: impl AsFd, path: &EntryPath, owner: Owner) -> Result<(), PlaceError> {
+        if self.fill == Fill::Names {
+            return Ok(());
+        }
         let failed = |errno| self.failed("set owner, mode and time of", path, errno);
         if self.owners {
             let (uid, gid) = ids(owner);
@@ -149,7 +164,7 @@ impl Unpacker {
     ) -> Result<(), PlaceError> {
         let (dir, name) = self.clear(path, reader)?;
         symlinkat(target, &dir, name).map_err(|errno| self.failed("make", path, errno))?;
-        if !self.owners {
+        if !self.owners || self.fill == Fill::Names {
             return Ok(());
         }
         let (uid, gid) = ids(owner);
@@ -219,6 +234,7 @@ impl Placer for Unpacker {
         match item {
             LayerItem::Directory { path, owner } => self.directory(&path, owner),
             LayerItem::FileStart { path, owner, .. } => self.file(path, owner, reader),
+            LayerItem::FileData(_) if self.fill == Fill::Names => Ok(()),
             LayerItem::FileData(bytes) => {
                 let Some((path, _, file)) = &mut self.current else {
                     return Ok(());
@@ -237,6 +253,12 @@ impl Placer for Unpacker {
                 target,
             } => self.symlink(&path, owner, &target, reader),
             LayerItem::Hardlink { path, target } => self.hardlink(&path, &target, reader),
+            // An empty file stands for a node, which not everyone may make.
+            LayerItem::Node { path, owner, .. } if self.fill == Fill::Names => {
+                self.file(path, owner, reader)?;
+                self.current = None;
+                Ok(())
+            }
             LayerItem::Node {
                 path,
                 owner,

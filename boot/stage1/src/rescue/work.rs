@@ -24,6 +24,9 @@ use crate::{clock, handover, machine, power, shell};
 /// Where the log goes.
 pub(super) const LOG: &str = "/var/log/towline.log";
 
+/// How the target names of host layers begin.
+const HOST_TARGETS: &str = "host/";
+
 /// How often, and with what pause, the server is told that the rescue system is ready.
 const REPORT_TRIES: u32 = 6;
 const REPORT_PAUSE: Duration = Duration::from_secs(5);
@@ -138,20 +141,31 @@ async fn run_checks(console: &Console, note: Option<&HandOverNote>) -> Vec<Check
     console.step(format_args!("checking {} layers", note.layers.len()));
     let mut results = Vec::new();
     for layer in &note.layers {
+        if layer.target.starts_with(HOST_TARGETS) {
+            let found = recover::host_checks(&layer.target);
+            found.iter().for_each(|result| show(console, result));
+            results.extend(found);
+        }
         for check in &layer.checks {
             let result = checks::run(&layer.target, check).await;
-            let (name, output) = (&result.name, &result.output);
-            match result.passed {
-                true => console.note(format_args!("passed: {name} ({}): {output}", layer.target)),
-                false => console.warn(format_args!(
-                    "check failed: {name} ({}): {output}",
-                    layer.target
-                )),
-            }
+            show(console, &result);
             results.push(result);
         }
     }
     results
+}
+
+fn show(console: &Console, result: &CheckResult) {
+    let CheckResult {
+        layer,
+        name,
+        passed,
+        output,
+    } = result;
+    match passed {
+        true => console.note(format_args!("passed: {name} ({layer}): {output}")),
+        false => console.warn(format_args!("check failed: {name} ({layer}): {output}")),
+    }
 }
 
 async fn report(console: &Console, note: Option<&HandOverNote>, checks: Vec<CheckResult>) {

@@ -43,7 +43,7 @@ impl Front {
 
 /// Asks for the first manifest, as stage 1 does once it has the plan.
 fn go_on(planned: &Planned) -> Result<(), FetchError> {
-    let mirrors = Mirrors::of(planned)?;
+    let mirrors = Mirrors::of(planned, &Silent);
     run(mirrors.manifest(&planned.chain, 0, &Silent)).map(drop)
 }
 

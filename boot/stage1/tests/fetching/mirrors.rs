@@ -10,6 +10,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use towline_contract::limits::CHUNK_BYTES;
 use towline_harness::proxy::{Fault, Proxy, Script};
+use towline_harness::relay::slow_line;
 use towline_stage1::fetch::{FetchError, Patience};
 
 use crate::world::{BASE, CHUNK, Lines, Ready, base, base_path, chain, patience};
@@ -67,6 +68,65 @@ fn a_mirror_that_fails_in_the_middle_is_left_for_one_that_works() {
         ));
         assert_eq!(bad.requests(), 1, "{fault:?}: it was asked again");
     }
+}
+
+/// A line of so many KiB a second to the site.
+fn slow(ready: &Ready, kib: u32) -> String {
+    format!("http://{}", slow_line(ready.site.http, kib << 10))
+}
+
+/// A rate that slow lines do not have, and time enough for each piece.
+fn wanting(least_kib: u64) -> Patience {
+    Patience {
+        document: Duration::from_secs(30),
+        least_rate: least_kib << 10,
+        rate_over: Duration::from_secs(1),
+        ..patience()
+    }
+}
+
+#[test]
+fn a_slow_mirror_is_left_while_another_is_untried() {
+    let ready = Ready::serving(&chain());
+    let (line, lines) = (slow(&ready, 100), Lines::default());
+    let started = Instant::now();
+    let fetched = ready.fetch(&[line.clone(), honest(&ready)], wanting(1024), &lines);
+    assert!(fetched.unwrap() == base().stored);
+    // The whole layer would take half a minute on the slow line.
+    assert!(
+        started.elapsed() < Duration::from_secs(10),
+        "{}",
+        lines.all()
+    );
+    lines.expect(&format!("{line} sends only"));
+    lines.expect(&format!("trying {}", honest(&ready)));
+}
+
+#[test]
+fn a_slow_mirror_is_kept_when_there_is_no_other() {
+    let ready = Ready::serving(&chain());
+    let lines = Lines::default();
+    let fetched = ready.fetch(&[slow(&ready, 1024)], wanting(100 << 10), &lines);
+    assert!(fetched.unwrap() == base().stored);
+    assert!(!lines.all().contains("sends only"), "{}", lines.all());
+}
+
+#[test]
+fn of_slow_mirrors_the_faster_one_serves_in_the_end() {
+    let ready = Ready::serving(&chain());
+    let (faster, slower) = (slow(&ready, 1024), slow(&ready, 100));
+    let lines = Lines::default();
+    let mirrors = [faster.clone(), slower.clone()];
+    let fetched = ready.fetch(&mirrors, wanting(100 << 10), &lines);
+    assert!(fetched.unwrap() == base().stored);
+    lines.expect(&format!("{faster} sends only"));
+    lines.expect(&format!("{slower} sends only"));
+    assert_eq!(
+        lines.all().matches("sends only").count(),
+        2,
+        "{}",
+        lines.all()
+    );
 }
 
 #[test]

@@ -255,10 +255,8 @@ fn an_agent_replaces_what_the_base_lets_it_and_never_through_a_link() {
 fn what_an_agent_says_is_replaceable_does_not_count() {
     let mut agent = agent_of(vec![Item::file("etc/passwd", 0o644, b"evil")]);
     agent.manifest.replaceable = vec!["etc/passwd".into()];
-    let dir = tempfile::tempdir().unwrap();
-    let base = base_of(vec![Item::file("etc/passwd", 0o644, b"good")]);
-    let found = place_into(dir.path(), &[kernel(), base, agent]);
-    assert_over(&found, "etc/passwd", "takes the place of a file");
+    let refused = Manifest::parse(&agent.manifest.to_bytes()).unwrap_err();
+    assert!(refused.to_string().contains("replaceable"), "{refused}");
 }
 
 #[test]
@@ -321,23 +319,17 @@ fn an_image_is_written_and_what_lies_beside_it_is_not() {
 }
 
 #[test]
-fn two_images_of_one_name_and_an_image_over_plain_files_are_refused() {
-    let same = [
-        image_layer(Kind::Kernel, (10, "same"), b"one", &[]),
-        image_layer(Kind::Base, (10, "same"), b"two", &[]),
-    ];
-    let late = [kernel(), image_layer(Kind::Base, (20, "base"), b"two", &[])];
-    for (layers, words) in [
-        (same, "a second image"),
-        (late, "comes after a layer of plain files"),
-    ] {
-        let dir = tempfile::tempdir().unwrap();
-        let found = place_into(dir.path(), &layers);
-        let Err(PlaceError::Incomplete(what)) = found else {
-            panic!("{found:?}")
-        };
-        assert!(what.contains(words), "{what}");
-    }
+fn an_image_over_plain_files_is_refused() {
+    let layers = [kernel(), image_layer(Kind::Base, (20, "base"), b"two", &[])];
+    let dir = tempfile::tempdir().unwrap();
+    let found = place_into(dir.path(), &layers);
+    let Err(PlaceError::Incomplete(what)) = found else {
+        panic!("{found:?}")
+    };
+    assert!(
+        what.contains("comes after a layer of plain files"),
+        "{what}"
+    );
 }
 
 #[test]
@@ -361,6 +353,73 @@ fn for_kexec_lanes_are_enforced_as_well() {
     let host = layer(Kind::Host, "example", Compression::Zstd, program);
     let found = for_kexec(dir.path(), &[kernel(), base(), host]);
     assert!(matches!(found, Err(PlaceError::Lane(_))), "{found:?}");
+}
+
+/// The same for kexec: the agent's refusal, if any.
+fn over_for_kexec(base: Layer, agent: Layer) -> Result<(), PlaceError> {
+    let dir = tempfile::tempdir().unwrap();
+    for_kexec(dir.path(), &[kernel(), base, agent]).map(drop)
+}
+
+#[test]
+fn for_kexec_an_agent_replaces_nothing_of_the_base() {
+    for above in [
+        Item::file("etc/passwd", 0o644, b"evil"),
+        Item::link("etc/passwd", "/dev/null"),
+    ] {
+        let base = base_of(vec![Item::file("etc/passwd", 0o644, b"good")]);
+        let found = over_for_kexec(base, agent_of(vec![above]));
+        assert_over(&found, "etc/passwd", "takes the place of a file");
+    }
+}
+
+#[test]
+fn for_kexec_an_entry_behind_a_link_of_an_earlier_layer_is_refused() {
+    let below = vec![
+        Item::directory("usr/lib", 0o755),
+        Item::link("lib", "usr/lib"),
+    ];
+    let agent = agent_of(vec![Item::file("lib/libagent.so", 0o644, b"x")]);
+    let found = over_for_kexec(base_of(below), agent);
+    assert_over(&found, "lib", "something else");
+}
+
+#[test]
+fn for_kexec_an_agent_replaces_what_the_base_lets_it() {
+    let bundle = "etc/ssl/certs/ca-certificates.crt";
+    let mut base = base_of(vec![Item::file(bundle, 0o644, b"old")]);
+    base.manifest.replaceable = vec![bundle.into()];
+    let agent = agent_of(vec![Item::file(bundle, 0o644, b"fresh")]);
+    over_for_kexec(base, agent).unwrap();
+}
+
+#[test]
+fn for_kexec_an_agent_replaces_nothing_that_lies_beside_an_image() {
+    // Only the other kernel's initramfs has these files, and the program that starts there reads them.
+    let module = "usr/lib/modules/6.1.0-test/loop.ko";
+    let beside: &[_] = &[
+        ("boot/vmlinuz-6.1.0-test", 0o644, b"kernel".as_slice()),
+        (module, 0o644, b"module"),
+    ];
+    let kernel = image_layer(Kind::Kernel, (10, "kernel"), b"squashfs of modules", beside);
+    let base = image_layer(Kind::Base, (20, "base"), b"squashfs of programs", &[]);
+    let agent = agent_of(vec![Item::file(module, 0o644, b"evil")]);
+    let dir = tempfile::tempdir().unwrap();
+    let found = for_kexec(dir.path(), &[kernel, base, agent]).map(drop);
+    assert_over(&found, module, "takes the place of a file");
+}
+
+#[test]
+fn for_kexec_what_judged_the_layers_is_gone_before_the_kernel_is_loaded() {
+    let dir = tempfile::tempdir().unwrap();
+    let image = image_layer(Kind::Base, (20, "base"), b"squashfs", &[]);
+    for_kexec(dir.path(), &[kernel(), image, agent_of(vec![])]).unwrap();
+    let mut left: Vec<_> = fs::read_dir(dir.path())
+        .unwrap()
+        .map(|it| it.unwrap().file_name().into_string().unwrap())
+        .collect();
+    left.sort();
+    assert_eq!(left, ["00.layer", "01.layer", "02.layer", "vmlinuz"]);
 }
 
 #[test]

@@ -155,7 +155,7 @@ fn a_server_that_is_gone_is_passed_over_for_the_next() {
     let lines = Lines::default();
     run(planned(&settings, &ask(), &lines)).unwrap();
     lines.expect("https://127.0.0.1:1 cannot be reached");
-    lines.expect("\"no URL\" is no http or https URL");
+    lines.expect("\"no URL\" is no URL of a server");
 }
 
 #[test]

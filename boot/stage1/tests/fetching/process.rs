@@ -150,6 +150,10 @@ fn words_of_a_server_cannot_write_to_the_terminal() {
 
 /// Runs the shell script in a mount namespace of its own, with the program and its arguments as `"$@"`.
 fn with_mounts(medium: &Medium, script: &str) -> Output {
+    with_mounts_and(medium, &[], script)
+}
+
+fn with_mounts_and(medium: &Medium, more: &[&str], script: &str) -> Output {
     let mut command = Command::new("unshare");
     command.args([
         "--mount",
@@ -162,7 +166,7 @@ fn with_mounts(medium: &Medium, script: &str) -> Output {
         PROGRAM,
     ]);
     command
-        .args(medium.arguments(&[]))
+        .args(medium.arguments(more))
         .current_dir(medium.dir.path());
     command.output().expect("unshare is installed")
 }
@@ -177,7 +181,8 @@ fn images(files: &[(&str, &str)]) -> [Layer; 2] {
     let modules = squashfs(&modules, &[]);
     let programs = squashfs(files, &[("lib", "usr/lib")]);
     [
-        image_layer(Kind::Kernel, (10, "kernel"), &modules, vmlinuz),
+        // A number that would lift it over the base, if numbers counted.
+        image_layer(Kind::Kernel, (90, "kernel"), &modules, vmlinuz),
         image_layer(Kind::Base, (20, "base"), &programs, &[]),
     ]
 }
@@ -205,7 +210,7 @@ fn images_are_stacked_and_plain_layers_lie_over_them() {
     let output = with_mounts(&medium, script);
     assert_status(&output, 0, "every layer is placed in");
     let shown = String::from_utf8(output.stdout).unwrap();
-    // The base lies over the kernel, the host's layer over the base.
+    // The base lies over the kernel, whatever their numbers, the host's layer over the base.
     assert_eq!(shown, "initlibcbaseexamplemodules read-only\n");
 }
 
@@ -246,6 +251,61 @@ fn an_agent_over_a_file_in_an_image_is_refused() {
     );
     assert_status(&output, 3, "usr/lib/libc.so takes the place of a file");
     assert_eq!(output.stdout, b"libc");
+}
+
+/// For kexec: the exit status and lines for a chain of images and this agent.
+fn for_kexec(base_files: &[(&str, &str)], agent: &[Item]) -> Output {
+    let [kernel, base] = images(base_files);
+    let agent = of_items(Kind::Agent, "restic", Compression::Zstd, agent);
+    let site = TestSite::serving(&[kernel, base, agent, host()]);
+    let medium = Medium::stamped(&site, &https(&site));
+    // What was mounted to judge the layers must be given back: the kernel needs the memory.
+    let script = r#""$@" || exit; cut -d" " -f2 /proc/self/mounts | grep -c "$PWD/root/"; ls root; losetup -l | grep -c "$PWD"; true"#;
+    with_mounts_and(&medium, &["--kexec"], script)
+}
+
+#[test]
+#[ignore = "needs root, loop devices, squashfs and overlay"]
+fn for_kexec_an_agent_over_a_file_in_an_image_is_refused() {
+    let items = with_parents(vec![Item::file("usr/lib/libc.so", 0o755, b"agent")]);
+    let output = for_kexec(BASE_FILES, &items);
+    assert_status(
+        &output,
+        3,
+        "layer agent/restic/1/amd64 is refused: usr/lib/libc.so takes the place of a file",
+    );
+}
+
+#[test]
+#[ignore = "needs root, loop devices, squashfs and overlay"]
+fn for_kexec_an_agent_behind_a_link_in_an_image_is_refused() {
+    let items = with_parents(vec![Item::file("lib/libc.so.7", 0o755, b"agent")]);
+    let output = for_kexec(BASE_FILES, &items);
+    assert_status(
+        &output,
+        3,
+        "layer agent/restic/1/amd64 is refused: lib is a directory where",
+    );
+}
+
+#[test]
+#[ignore = "needs root, loop devices, squashfs and overlay"]
+fn for_kexec_a_good_chain_leaves_no_mounts_and_no_copies_of_images() {
+    let items = with_parents(vec![Item::file("usr/bin/restic", 0o755, b"agent")]);
+    let output = for_kexec(BASE_FILES, &items);
+    assert_status(&output, 0, "4 layers are ready");
+    let shown = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(
+        shown,
+        "0\n00.layer\n01.layer\n02.layer\n03.layer\nvmlinuz\n0\n"
+    );
+}
+
+#[test]
+#[ignore = "needs root, loop devices, squashfs and overlay"]
+fn for_kexec_a_chain_without_an_init_is_not_started() {
+    let output = for_kexec(&[("usr/lib/libc.so", "libc")], &[]);
+    assert_status(&output, 3, "has no sbin/init to start");
 }
 
 #[test]

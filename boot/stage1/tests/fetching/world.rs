@@ -135,6 +135,8 @@ pub(crate) fn patience() -> Patience {
         stall: Duration::from_secs(2),
         document: Duration::from_secs(4),
         progress: Duration::from_secs(30),
+        least_rate: 64 << 10,
+        rate_over: Duration::from_secs(30),
         pause: Duration::from_millis(10),
         pause_max: Duration::from_millis(100),
     }
@@ -160,7 +162,7 @@ pub(crate) async fn planned(
 pub(crate) fn boot(settings: &Settings, into: &Path, lines: &Lines) -> Result<(), FetchError> {
     run(async {
         let planned = planned(settings, &ask(), lines).await?;
-        let mirrors = Mirrors::of(&planned)?;
+        let mirrors = Mirrors::of(&planned, lines);
         let mut root = Root::create(into, Mounting::None)?;
         for index in 0..planned.chain.layers.len() {
             let manifest = mirrors.manifest(&planned.chain, index, lines).await?;
@@ -192,7 +194,7 @@ impl Ready {
             .then(|| "example".into());
         let manifests = run(async {
             let planned = planned(&settings, &ask, &Lines::default()).await?;
-            let mirrors = Mirrors::of(&planned)?;
+            let mirrors = Mirrors::of(&planned, &Silent);
             let mut manifests = Vec::new();
             for index in 0..planned.chain.layers.len() {
                 manifests.push(mirrors.manifest(&planned.chain, index, &Silent).await?);

@@ -14,7 +14,7 @@ use towline_contract::manifest::{Compression, Kind};
 use towline_contract::newc::{Decoder, Item};
 use towline_contract::recovery::Order;
 use towline_contract::session::Session;
-use towline_contract::trust::{Chain, Credentials, ExpiryPolicy, FreshNonce, Verified};
+use towline_contract::trust::{Asked, Chain, Credentials, ExpiryPolicy, FreshNonce, Verified};
 use towline_contract::{Digest, Timestamp};
 use towline_harness::layer::{Layer, layer};
 use towline_server::{Site, catalogue};
@@ -171,7 +171,13 @@ fn chain_of(world: &World, plan: &[u8]) -> Verified<Chain> {
     let site = Site::open(&world.site()).expect("a site");
     let view = catalogue::view(&site.store).expect("a catalogue");
     let nonce = FreshNonce::new(NONCE);
-    view.plan(plan, nonce, Timestamp::UNIX_EPOCH, ExpiryPolicy::Refuse)
+    let asked = Asked {
+        host: None,
+        architecture: "amd64",
+        floor: Timestamp::UNIX_EPOCH,
+        expiry: ExpiryPolicy::Refuse,
+    };
+    view.plan(plan, nonce, &asked)
         .expect("a plan that verifies")
 }
 

@@ -171,6 +171,7 @@ fn check(install: &Install, path: &Path) -> Result<(), RecoverError> {
 fn split(url: &str) -> Result<(Server, &str), FetchError> {
     let bad = || FetchError::Url {
         url: url.to_owned(),
+        cause: None,
     };
     let rest = url.strip_prefix("https://").ok_or_else(bad)?;
     let slash = rest.find('/').ok_or_else(bad)?;

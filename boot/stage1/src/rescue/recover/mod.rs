@@ -7,6 +7,7 @@
 mod agent;
 mod commands;
 mod credentials;
+mod described;
 mod disks;
 mod efi;
 mod error;
@@ -56,6 +57,11 @@ const UNATTENDED_TRIES: u32 = 5;
 
 /// Most of the logs that are sent as diagnostics, in bytes. An event holds 64 KiB.
 const DIAGNOSTICS_BYTES: usize = 20 << 10;
+
+/// Whether the host's layer `target` describes a host.
+pub(super) fn host_checks(target: &str) -> Vec<CheckResult> {
+    described::checks(target, &Rear::find())
+}
 
 /// Lets those in by ssh whose keys came with the plan.
 pub(crate) fn let_in(console: &Console) {

@@ -43,6 +43,13 @@ impl Rear {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn at(prefix: &Path) -> Self {
+        Self {
+            prefix: prefix.to_owned(),
+        }
+    }
+
     /// Whether it is one that can run from any folder, and is told so by `-p`.
     pub(super) fn is_portable(&self) -> bool {
         self.prefix != Path::new("/")

@@ -13,14 +13,18 @@ const PREFIX: &str = ".towline-";
 const LOCK: &str = "lock";
 
 /// The folder of one build; removed when dropped.
-pub(super) struct Scratch {
+#[derive(Debug)]
+pub struct Scratch {
     dir: TempDir,
     _lock: File,
 }
 
 impl Scratch {
     /// A new folder in `out`, and none left of builds that ended early.
-    pub(super) fn new(out: &Path) -> io::Result<Self> {
+    ///
+    /// # Errors
+    /// It cannot be made, or what is left cannot be removed.
+    pub fn new(out: &Path) -> io::Result<Self> {
         sweep(out)?;
         let dir = tempfile::Builder::new().prefix(PREFIX).tempdir_in(out)?;
         let lock = File::create_new(dir.path().join(LOCK))?;
@@ -28,7 +32,9 @@ impl Scratch {
         Ok(Self { dir, _lock: lock })
     }
 
-    pub(super) fn path(&self) -> &Path {
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
         self.dir.path()
     }
 }

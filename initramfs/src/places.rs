@@ -1,0 +1,103 @@
+//! Where the entries of a stored layer go: what the chain's tree looks like, without unpacking anything.
+//!
+//! A layer's image counts with what lies beside it: in place the image alone is mounted, but a kernel that unpacks the
+//! layer by itself has both.
+
+use std::fs::File;
+use std::io::{BufReader, Seek, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use backhand::{BackhandError, FilesystemReader, InnerNode};
+use towline_contract::lanes::{EntryPath, LayerItem, LayerReader};
+use towline_contract::manifest::Manifest;
+
+use crate::image::io_error;
+use crate::stored::{StoredError, unpack};
+
+/// One path of a layer.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// Relative to the root, without a leading slash.
+    pub path: Vec<u8>,
+    /// Whether it is a directory; otherwise a file, link or node.
+    pub directory: bool,
+}
+
+impl Place {
+    /// A path.
+    #[must_use]
+    pub fn new(path: &[u8], directory: bool) -> Self {
+        Self {
+            path: path.to_owned(),
+            directory,
+        }
+    }
+}
+
+/// The paths of the layer at `path`, in its order; those in its image come last. The image itself is none of them.
+///
+/// # Errors
+/// The layer cannot be read or breaks a rule of its kind, or its image is no squashfs that can be read.
+pub fn places(path: &Path, manifest: &Manifest) -> Result<Vec<Place>, StoredError> {
+    let mut reader = LayerReader::new(manifest, &[]);
+    let mut places = Vec::new();
+    let mut image: Option<File> = None;
+    let mut in_image = false;
+    let temporary = |cause| StoredError::Temporary {
+        path: std::env::temp_dir(),
+        cause,
+    };
+    unpack(path, manifest.compression, |mut bytes| {
+        while let Some(item) = reader.next(&mut bytes)? {
+            match item {
+                LayerItem::FileStart { image: true, .. } => {
+                    image = Some(tempfile::tempfile().map_err(temporary)?);
+                    in_image = true;
+                }
+                LayerItem::FileData(data) if in_image => {
+                    if let Some(image) = &mut image {
+                        image.write_all(data).map_err(temporary)?;
+                    }
+                }
+                LayerItem::FileData(_) => {}
+                LayerItem::FileEnd => in_image = false,
+                LayerItem::Directory { path, .. } => add(&mut places, &path, true),
+                LayerItem::FileStart { path, .. }
+                | LayerItem::Symlink { path, .. }
+                | LayerItem::Hardlink { path, .. }
+                | LayerItem::Node { path, .. } => add(&mut places, &path, false),
+            }
+        }
+        Ok(())
+    })?;
+    reader.finish()?;
+    if let Some(mut image) = image {
+        image.rewind().map_err(temporary)?;
+        let inside = inside(image).map_err(|cause| StoredError::Image {
+            path: path.to_owned(),
+            cause: io_error(cause),
+        })?;
+        places.extend(inside);
+    }
+    Ok(places)
+}
+
+/// Adds a plain entry; the way to the image is no part of the tree.
+fn add(places: &mut Vec<Place>, path: &EntryPath, directory: bool) {
+    if path.components().next() != Some(b"towline") {
+        places.push(Place::new(path.as_bytes(), directory));
+    }
+}
+
+/// The paths in a squashfs.
+fn inside(image: File) -> Result<Vec<Place>, BackhandError> {
+    let image = FilesystemReader::from_reader(BufReader::new(image))?;
+    let places = image.files().filter_map(|node| {
+        let path = node.fullpath.strip_prefix("/").unwrap_or(&node.fullpath);
+        let path = path.as_os_str().as_bytes();
+        let directory = matches!(node.inner, InnerNode::Dir(_));
+        (!path.is_empty()).then(|| Place::new(path, directory))
+    });
+    Ok(places.collect())
+}

@@ -1,0 +1,323 @@
+//! The whole story: a protected host backs itself up, loses its disk, and comes back from the generic medium by one code.
+//!
+//! The host is a machine in QEMU with a disk of its own, the backup server is `rclone serve restic` over TLS, everything else
+//! is `towline` as an operator or the host would type it. At the end every file of the host is compared with what it was.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, anyhow};
+use serde::Deserialize;
+use towline_machine::Writes;
+
+use super::cache::Built;
+use super::inventory::Inventory;
+use super::machine::{self, Dead};
+use super::protected::errand::Errand;
+use super::restic::ResticServer;
+use super::site::{GUEST_SEES, Server, Site};
+use super::steps::{self, Steps, arguments};
+use super::{DemoArgs, protected};
+use crate::exit::{Exit, Failure, Outcome};
+use crate::printable;
+
+/// The host's name in the catalogue.
+const HOST: &str = "alpha";
+
+/// Password of its backups. It protects a demonstration.
+const PASSWORD: &str = "only-a-demonstration";
+
+/// Differences between before and after that are shown.
+const DIFFERENCES_SHOWN: usize = 40;
+
+/// What the story happens with.
+struct Story<'a> {
+    steps: &'a mut Steps,
+    args: &'a DemoArgs,
+    site: &'a Site,
+    server: Server,
+    backups: ResticServer,
+    /// Disks, consoles and inventories.
+    folder: PathBuf,
+}
+
+/// Tells it; `original` is the host's disk before it begins, and stays as it is.
+pub(super) fn tell(
+    steps: &mut Steps,
+    args: &DemoArgs,
+    built: &Built,
+    original: &Path,
+    site: &Site,
+    folder: &Path,
+) -> Outcome {
+    start_afresh(folder)?;
+    // Without the example host: this one describes itself.
+    let (_, layers) = built.layers.split_last().context("no layers were built")?;
+    site.publish(steps, layers)?;
+    let server = site.serve(steps)?;
+    let backups = steps.step(
+        "start the backup server: rclone serve restic, by TLS",
+        || {
+            let store = folder.join("backups");
+            fs::create_dir(&store).with_context(|| format!("cannot make {}", store.display()))?;
+            ResticServer::start(&store, &site.dir().join("ca"), GUEST_SEES)
+        },
+    )?;
+    let mut story = Story {
+        steps,
+        args,
+        site,
+        server,
+        backups,
+        folder: folder.to_owned(),
+    };
+    let disk = story.host_with_disk(original)?;
+    let before = story.back_up(&disk)?;
+    let disk = story.lose(&disk)?;
+    let opened = story.open_recovery()?;
+    story.recover(built, &disk, &opened.code)?;
+    let after = story.look(&disk)?;
+    story.end(&opened.id, &before, &after)
+}
+
+/// What `towline recovery open --json` says.
+#[derive(Deserialize)]
+struct Opened {
+    id: String,
+    code: String,
+}
+
+impl Story<'_> {
+    /// A disk for this run, with the host on it.
+    fn host_with_disk(&mut self, original: &Path) -> Result<PathBuf, Failure> {
+        let disk = self.folder.join("disk.raw");
+        self.steps
+            .step("the protected host, as it was installed", || {
+                // Keeps the holes.
+                let copied = Command::new("cp")
+                    .args(["--sparse=always", "--reflink=auto"])
+                    .args([original, &disk])
+                    .status();
+                match copied.context("cannot run cp")?.success() {
+                    true => Ok(disk.clone()),
+                    false => Err(Failure::new(
+                        Exit::Internal,
+                        anyhow!("{} cannot be copied", original.display()),
+                    )),
+                }
+            })
+    }
+
+    /// The host is enrolled, looks at itself, backs itself up and is captured.
+    fn back_up(&mut self, disk: &Path) -> Result<Inventory, Failure> {
+        let read =
+            |path: &Path| fs::read(path).with_context(|| format!("cannot read {}", path.display()));
+        let program = std::env::current_exe().context("cannot find this program's own file")?;
+        let settings = format!(
+            "HOST={HOST}\nSERVER=https://{GUEST_SEES}:{}\n{}",
+            self.server.port(),
+            self.backup_variables()
+        );
+        let errand = Errand {
+            disk,
+            writes: Writes::Kept,
+            memory_mib: self.args.memory,
+            files: vec![
+                ("run", 0o755, protected::BACK_UP.into()),
+                ("inventory.sh", 0o755, protected::INVENTORY.into()),
+                ("settings", 0o600, settings.into()),
+                ("ca.pem", 0o644, read(&self.site.dir().join("ca/ca.pem"))?),
+                ("towline", 0o755, read(&program)?),
+            ],
+            folder: &self.folder,
+            name: "before",
+        };
+        let site = self.site.dir();
+        let results = self.steps.step(
+            "the host: it is enrolled, backs itself up with restic, and is captured",
+            || {
+                errand.run(|said| {
+                    eprintln!("    | {}", printable(said));
+                    match said.strip_prefix("fingerprint ") {
+                        None => Ok(()),
+                        Some(fingerprint) => approve(site, fingerprint.trim()),
+                    }
+                })
+            },
+        )?;
+        inventory(&results)
+    }
+
+    /// The repository and its password, as lines for a shell or for the credentials.
+    fn backup_variables(&self) -> String {
+        format!(
+            "RESTIC_REPOSITORY=rest:https://{GUEST_SEES}:{}/\nRESTIC_PASSWORD={PASSWORD}\n",
+            self.backups.port()
+        )
+    }
+
+    /// The disk is gone; a new one, empty, is there.
+    fn lose(&mut self, disk: &Path) -> Result<PathBuf, Failure> {
+        let new = self.folder.join("new-disk.raw");
+        self.steps
+            .step("the host's disk is lost; a new one is empty", || {
+                let bytes = fs::metadata(disk).context("the host's disk")?.len();
+                fs::remove_file(disk).context("cannot remove the host's disk")?;
+                let made = fs::File::create(&new).and_then(|it| it.set_len(bytes));
+                made.with_context(|| format!("cannot make {}", new.display()))?;
+                Ok(new.clone())
+            })
+    }
+
+    /// The operator puts the backup's password where the recovery finds it, and opens the recovery.
+    fn open_recovery(&mut self) -> Result<Opened, Failure> {
+        let site = self.site.dir();
+        let variables = self.backup_variables();
+        self.steps.step(
+            "the operator opens a recovery of the newest session",
+            || {
+                let path = site.join("credentials").join(HOST).join("environment");
+                write_secret(&path, &variables)
+                    .with_context(|| format!("cannot write {}", path.display()))?;
+                eprintln!(
+                    "    # {} has the repository and its password",
+                    path.display()
+                );
+                let command = arguments([
+                    &"recovery",
+                    &"open",
+                    &HOST,
+                    &"--unattended",
+                    &"--then",
+                    &"power-off",
+                    &"--json",
+                ]);
+                let answer = steps::run(site, &command)?;
+                let opened = serde_json::from_str(&answer);
+                Ok(opened.context("the answer of towline recovery open")?)
+            },
+        )
+    }
+
+    /// The dead machine: the medium, the empty disk, and somebody who types the code.
+    fn recover(&mut self, built: &Built, disk: &Path, code: &str) -> Outcome {
+        let port = self.server.port();
+        let medium = self.site.stamp(self.steps, &built.medium, port, None)?;
+        machine::recover(
+            self.steps,
+            self.args,
+            &Dead {
+                medium: &medium,
+                disk,
+                code,
+                log: &self.folder.join("recovery-console.log"),
+            },
+        )
+    }
+
+    /// The host starts from its new disk, reports in, and looks at itself.
+    fn look(&mut self, disk: &Path) -> Result<Inventory, Failure> {
+        let errand = Errand {
+            disk,
+            writes: Writes::Kept,
+            memory_mib: self.args.memory,
+            files: vec![
+                ("run", 0o755, protected::LOOK.into()),
+                ("inventory.sh", 0o755, protected::INVENTORY.into()),
+            ],
+            folder: &self.folder,
+            name: "after",
+        };
+        let what = "the host starts from its new disk, and reports in";
+        let results = self.steps.step(what, || {
+            errand.run(|said| {
+                eprintln!("    | {}", printable(said));
+                Ok(())
+            })
+        })?;
+        inventory(&results)
+    }
+
+    /// The report, the comparison, the times.
+    fn end(self, recovery: &str, before: &Inventory, after: &Inventory) -> Outcome {
+        let report = steps::run(
+            self.site.dir(),
+            &arguments([&"recovery", &"show", &recovery]),
+        )?;
+        println!("\n{report}");
+        // Status 1 says that the recovery did not end well.
+        steps::run(
+            self.site.dir(),
+            &arguments([&"--quiet", &"recovery", &"watch", &recovery]),
+        )?;
+        let port = self.server.port();
+        drop((self.server, self.backups));
+        let differences = before.differences(after);
+        self.steps.summary();
+        if differences.is_empty() {
+            if !self.args.keep {
+                let _ = fs::remove_dir_all(&self.folder);
+            }
+            self.site.leave(port);
+            println!(
+                "the host is back: {} files and folders are what they were before",
+                before.len()
+            );
+            return Ok(());
+        }
+        for line in differences.iter().take(DIFFERENCES_SHOWN) {
+            println!("  different: {line}");
+        }
+        Err(Failure::new(
+            Exit::No,
+            anyhow!(
+                "{} of {} files and folders are not what they were before",
+                differences.len(),
+                before.len()
+            ),
+        )
+        .next(format!("look at {}", self.folder.display())))
+    }
+}
+
+/// The operator compares the fingerprint and approves.
+fn approve(site: &Path, fingerprint: &str) -> Outcome {
+    let command = arguments([&"host", &"approve", &HOST, &"--fingerprint", &fingerprint]);
+    steps::run(site, &command).map(drop)
+}
+
+fn inventory(results: &Path) -> Result<Inventory, Failure> {
+    let read = Inventory::read(results);
+    Ok(read.with_context(|| format!("the inventory in {}", results.display()))?)
+}
+
+fn start_afresh(folder: &Path) -> Result<(), Failure> {
+    if folder.exists() {
+        fs::remove_dir_all(folder)
+            .with_context(|| format!("cannot remove {}", folder.display()))?;
+    }
+    fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    Ok(())
+}
+
+/// A file of mode 0600 in folders of mode 0700.
+fn write_secret(path: &Path, text: &str) -> std::io::Result<()> {
+    use std::io::Write as _;
+    use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+    if let Some(folder) = path.parent() {
+        let made = fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder);
+        made?;
+    }
+    let mut options = fs::File::options();
+    let mut file = options
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)?;
+    file.write_all(text.as_bytes())
+}
