@@ -31,6 +31,7 @@ test: root-or-sudo lint build
 root-or-sudo:
 	@[ $$(id -u) -eq 0 ] || command -v sudo >/dev/null || \
 	  { echo 'towline: the tests of the network need root, and there is no sudo; next: as root, run make test again' >&2; exit 1; }
+	@[ $$(id -u) -eq 0 ] || sudo -v
 
 test-all: test
 	cargo test -p towline-media --test boots -- --ignored

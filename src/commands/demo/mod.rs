@@ -10,6 +10,7 @@ mod machine;
 mod protected;
 mod requirements;
 mod restic;
+mod secret;
 mod site;
 mod steps;
 mod story;

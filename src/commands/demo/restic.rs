@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, anyhow};
 use rustix::process::{Pid, Signal, kill_process};
 
+use super::secret::write_secret;
 use super::site::follow;
 use crate::exit::{Exit, Failure};
 
@@ -36,7 +37,7 @@ impl ResticServer {
         let (certificate_file, key_file) = (folder.join("certificate.pem"), folder.join("key.pem"));
         fs::write(&certificate_file, certificate)
             .context("cannot write the backup server's certificate")?;
-        fs::write(&key_file, key.as_bytes()).context("cannot write the backup server's key")?;
+        write_secret(&key_file, key.as_bytes()).context("cannot write the backup server's key")?;
         let mut child = Command::new("rclone")
             .args([
                 "serve",

@@ -16,6 +16,7 @@ use super::inventory::Inventory;
 use super::machine::{self, Dead};
 use super::protected::errand::Errand;
 use super::restic::ResticServer;
+use super::secret::{self, write_secret};
 use super::site::{GUEST_SEES, Server, Site};
 use super::steps::{self, Steps, arguments};
 use super::{DemoArgs, protected};
@@ -178,7 +179,7 @@ impl Story<'_> {
             "the operator opens a recovery of the newest session",
             || {
                 let path = site.join("credentials").join(HOST).join("environment");
-                write_secret(&path, &variables)
+                write_secret(&path, variables.as_bytes())
                     .with_context(|| format!("cannot write {}", path.display()))?;
                 eprintln!(
                     "    # {} has the repository and its password",
@@ -297,27 +298,6 @@ fn start_afresh(folder: &Path) -> Result<(), Failure> {
         fs::remove_dir_all(folder)
             .with_context(|| format!("cannot remove {}", folder.display()))?;
     }
-    fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    secret::folder(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     Ok(())
-}
-
-/// A file of mode 0600 in folders of mode 0700.
-fn write_secret(path: &Path, text: &str) -> std::io::Result<()> {
-    use std::io::Write as _;
-    use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
-    if let Some(folder) = path.parent() {
-        let made = fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(folder);
-        made?;
-    }
-    let mut options = fs::File::options();
-    let mut file = options
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(path)?;
-    file.write_all(text.as_bytes())
 }
