@@ -2,7 +2,7 @@
 //!
 //! The console is there before the report that names it. Both are their owner's alone, and a bounded number is kept.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -12,8 +12,7 @@ use towline_contract::event::CheckResult;
 use towline_contract::trust::is_host_id;
 
 use crate::doctor::LastDrill;
-use crate::owner;
-use crate::private::{self, PrivateError, failed};
+use crate::private::{self, Folder, Locked, PrivateError, failed};
 use crate::recoveries::Chosen;
 use crate::site::Site;
 
@@ -97,30 +96,18 @@ impl Drills {
         }
     }
 
-    /// Keeps a report with its console, and lets the oldest go. Gives the report's file and the console's.
+    /// Makes sure that a report can be kept, and that there is one drill of the host at a time, before one begins.
     ///
     /// # Errors
-    /// They cannot be written.
-    pub fn add(
-        &self,
-        report: &mut Report,
-        console: &Path,
-    ) -> Result<(PathBuf, PathBuf), PrivateError> {
-        let _lock = private::lock(&self.folder)?;
-        let name = name(report.started);
-        report.console = format!("{name}.console.log");
-        let (report_path, console_path) = (self.report(&name), self.folder.join(&report.console));
-        keep_console(console, &console_path).map_err(failed("keep", &console_path))?;
-        private::write(&report_path, report)?;
-        for path in [&console_path, &report_path] {
-            self.give(path).map_err(failed("give away", path))?;
-        }
-        let names = self.names()?;
-        for old in names.iter().rev().skip(KEPT) {
-            private::remove(&self.report(old))?;
-            private::remove(&self.folder.join(format!("{old}.console.log")))?;
-        }
-        Ok((report_path, console_path))
+    /// The folder cannot be written in, or another drill of the host runs.
+    pub fn begin(&self) -> Result<Begun<'_>, PrivateError> {
+        let drills = self.folder.parent().unwrap_or(&self.folder);
+        let host = self.folder.file_name().unwrap_or_default();
+        let folder = Folder::make(drills)?.within(host)?.try_lock()?;
+        Ok(Begun {
+            drills: self,
+            folder,
+        })
     }
 
     /// Names of the reports, the oldest first.
@@ -131,18 +118,38 @@ impl Drills {
     }
 
     fn report(&self, name: &str) -> PathBuf {
-        self.folder.join(format!("{name}.json"))
+        self.folder.join(report_name(name))
     }
+}
 
-    /// What root makes belongs to the site's user.
-    fn give(&self, path: &Path) -> io::Result<()> {
-        let drills = self.folder.parent().unwrap_or(&self.folder);
-        let state = drills.parent().unwrap_or(drills);
-        let state = File::open(state)?;
-        for path in [drills, &self.folder, path] {
-            owner::as_folder(&File::open(path)?, &state)?;
+/// The one drill of a host.
+pub struct Begun<'a> {
+    drills: &'a Drills,
+    folder: Locked,
+}
+
+impl Begun<'_> {
+    /// Keeps a report with its console, and lets the oldest go. Gives the report's file and the console's.
+    ///
+    /// # Errors
+    /// They cannot be written.
+    pub fn end(
+        &self,
+        report: &mut Report,
+        console: &Path,
+    ) -> Result<(PathBuf, PathBuf), PrivateError> {
+        let name = name(report.started);
+        report.console = console_name(&name);
+        let mut source = end_of(console).map_err(failed("read", console))?;
+        self.folder.write_from(&report.console, &mut source)?;
+        self.folder
+            .write(&report_name(&name), report, REPORT_BYTES_MAX)?;
+        for old in self.drills.names()?.iter().rev().skip(KEPT) {
+            self.folder.remove(&report_name(old))?;
+            self.folder.remove(&console_name(old))?;
         }
-        Ok(())
+        let of = |name: &str| self.folder.path(name);
+        Ok((of(&report_name(&name)), of(&report.console)))
     }
 }
 
@@ -158,20 +165,21 @@ impl Report {
     }
 }
 
-/// Copies the end of a console, for the owner alone.
-fn keep_console(from: &Path, to: &Path) -> io::Result<()> {
+/// The end of a console.
+fn end_of(console: &Path) -> io::Result<impl io::Read> {
     use std::io::{Read as _, Seek as _, SeekFrom};
-    let mut source = File::open(from)?;
+    let mut source = File::open(console)?;
     let bytes = source.metadata()?.len();
     source.seek(SeekFrom::Start(bytes.saturating_sub(CONSOLE_BYTES_MAX)))?;
-    let folder = to.parent().unwrap_or(Path::new("."));
-    let mut file = tempfile::Builder::new()
-        .prefix(".new-")
-        .tempfile_in(folder)?;
-    io::copy(&mut source.take(CONSOLE_BYTES_MAX), file.as_file_mut())?;
-    file.as_file().sync_all()?;
-    file.persist(to).map_err(|error| error.error)?;
-    fs::File::open(folder)?.sync_all()
+    Ok(source.take(CONSOLE_BYTES_MAX))
+}
+
+fn report_name(name: &str) -> String {
+    format!("{name}.json")
+}
+
+fn console_name(name: &str) -> String {
+    format!("{name}.console.log")
 }
 
 /// Names sort as times do: `20260601t020000z`.
@@ -183,6 +191,7 @@ fn name(time: Timestamp) -> String {
 mod tests {
     use super::*;
     use crate::fixture;
+    use std::fs;
     use std::os::unix::fs::PermissionsExt as _;
     use towline_contract::Digest;
 
@@ -228,7 +237,7 @@ mod tests {
         for day in 0..12 {
             let time = start + jiff::SignedDuration::from_hours(24 * day);
             let mut report = report(time, day % 2 == 1);
-            let (_, kept) = drills.add(&mut report, &console).unwrap();
+            let (_, kept) = drills.begin().unwrap().end(&mut report, &console).unwrap();
             assert_eq!(drills.newest().unwrap(), Some(report));
             let text = fs::read(&kept).unwrap();
             assert_eq!(text.len() as u64, CONSOLE_BYTES_MAX);
@@ -245,6 +254,20 @@ mod tests {
             "reports, consoles and the lock"
         );
         assert_eq!(drills.names().unwrap()[0], "20260603t020000z");
+    }
+
+    #[test]
+    fn a_second_drill_of_a_host_and_one_that_could_not_be_kept_do_not_begin() {
+        let dir = tempfile::tempdir().unwrap();
+        let site = fixture::site(&dir.path().join("site"), Timestamp::UNIX_EPOCH);
+        let drills = Drills::of(&site, "web1").unwrap();
+        let first = drills.begin().unwrap();
+        assert!(drills.begin().is_err());
+        drop(first);
+        drills.begin().unwrap();
+        fs::remove_dir_all(&drills.folder).unwrap();
+        std::os::unix::fs::symlink(dir.path(), &drills.folder).unwrap();
+        assert!(drills.begin().is_err());
     }
 
     #[test]

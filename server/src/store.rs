@@ -8,8 +8,10 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::FlockOperation;
 use towline_contract::Digest;
+
+use crate::private;
 
 /// A store in a directory.
 #[derive(Clone, Debug)]
@@ -69,9 +71,9 @@ impl Store {
             path: path.clone(),
             cause,
         };
-        let file = File::create(&path).map_err(failed)?;
-        flock(&file, FlockOperation::LockExclusive).map_err(|errno| failed(errno.into()))?;
-        Ok(Lock(file))
+        let lock = File::open(&self.dir)
+            .and_then(|folder| private::lock_file(&folder, "lock", FlockOperation::LockExclusive));
+        lock.map(Lock).map_err(failed)
     }
 
     /// Where a layer is or would be.
@@ -208,6 +210,17 @@ mod tests {
         let path = store.layer_path(&Digest::of(b"x"));
         assert!(store.create(&path, &mut Fails).is_err());
         assert_eq!(fs::read_dir(dir.path().join("layers")).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_lock_that_is_a_link_is_not_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("store")).unwrap();
+        let target = dir.path().join("target");
+        fs::write(&target, "kept").unwrap();
+        std::os::unix::fs::symlink(&target, dir.path().join("store/lock")).unwrap();
+        assert!(store.lock().is_err());
+        assert_eq!(fs::read(&target).unwrap(), b"kept");
     }
 
     #[test]

@@ -35,8 +35,7 @@ pub fn set(
     version: &str,
     keep: bool,
 ) -> Result<Option<bool>, PrivateError> {
-    let path = path(site, host);
-    let _lock = private::lock(path.parent().unwrap_or(&path))?;
+    let folder = private::lock(&folder(site))?;
     let mut kept = read(site, host)?;
     let is_new = match keep {
         true => kept.insert(version.to_owned()),
@@ -46,11 +45,15 @@ pub fn set(
         return Ok(None);
     }
     if is_new {
-        private::write(&path, &kept)?;
+        folder.write(&format!("{host}.json"), &kept, BYTES_MAX)?;
     }
     Ok(Some(is_new))
 }
 
 fn path(site: &Site, host: &str) -> PathBuf {
-    site.state().join("sessions").join(format!("{host}.json"))
+    folder(site).join(format!("{host}.json"))
+}
+
+fn folder(site: &Site) -> PathBuf {
+    site.state().join("sessions")
 }

@@ -59,7 +59,7 @@ impl Registry {
         if let Some(known) = view.host_key(&host) {
             return same(&host, known, &enrolment.key).map(|()| EnrolmentState::Approved);
         }
-        let _lock = private::lock(&self.folder)?;
+        let folder = private::lock(&self.folder)?;
         if let Some(known) = self.read(&host)? {
             return same(&host, &known.enrolment.key, &enrolment.key)
                 .map(|()| EnrolmentState::Waiting);
@@ -74,7 +74,7 @@ impl Registry {
             peer: request.peer,
             enrolment,
         };
-        private::write(&self.path(&host), &record)?;
+        folder.write(&name(&host), &record, RECORD_BYTES_MAX)?;
         Ok(EnrolmentState::Waiting)
     }
 
@@ -95,9 +95,9 @@ impl Registry {
     /// # Errors
     /// It cannot be removed.
     pub fn forget(&self, host: &str) -> Result<bool, PrivateError> {
-        let _lock = private::lock(&self.folder)?;
+        let folder = private::lock(&self.folder)?;
         match is_host_id(host) {
-            true => private::remove(&self.path(host)),
+            true => folder.remove(&name(host)),
             false => Ok(false),
         }
     }
@@ -113,8 +113,12 @@ impl Registry {
     }
 
     fn path(&self, host: &str) -> PathBuf {
-        self.folder.join(format!("{host}.json"))
+        self.folder.join(name(host))
     }
+}
+
+fn name(host: &str) -> String {
+    format!("{host}.json")
 }
 
 fn check(enrolment: &Enrolment) -> Result<(), HostError> {

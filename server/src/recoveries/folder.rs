@@ -3,17 +3,15 @@
 //!
 //! The journal is written before the record: what a record says is in its journal already, for those who follow it.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use rustix::fs::{FlockOperation, flock};
 use towline_contract::Timestamp;
 
 use super::progress::{Entry, Happened, apply};
 use super::record::{RECORD_FORMAT, Recovery};
-use crate::owner;
+use crate::private::{self, PrivateError};
 
 /// Largest record, in bytes. A machine with 64 network interfaces makes 4 KB.
 const RECORD_BYTES_MAX: u64 = 256 << 10;
@@ -26,16 +24,8 @@ const JOURNAL_BYTES_MAX: u64 = 16 << 20;
 #[derive(Debug, thiserror::Error)]
 pub enum RecoveriesError {
     /// A file or folder cannot be used.
-    #[error("cannot {what} {path}")]
-    File {
-        /// What was tried.
-        what: &'static str,
-        /// The file or folder.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        cause: io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] PrivateError),
     /// A record that this program does not understand.
     #[error("{path} is no record of a recovery that this version of Towline reads")]
     Record {
@@ -73,17 +63,9 @@ impl Recoveries {
     /// # Errors
     /// See [`RecoveriesError`].
     pub fn all(&self, now: Timestamp) -> Result<Vec<Recovery>> {
-        let entries = match fs::read_dir(&self.dir) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            entries => entries.map_err(failed("read", &self.dir))?,
-        };
         let mut all = Vec::new();
-        for entry in entries {
-            let name = entry.map_err(failed("read", &self.dir))?.file_name();
-            let id = name.to_str().and_then(|it| it.strip_suffix(".json"));
-            if let Some(id) = id.filter(|id| is_id(id)) {
-                all.extend(self.get(id, now)?);
-            }
+        for id in private::names(&self.dir)?.iter().filter(|id| is_id(id)) {
+            all.extend(self.get(id, now)?);
         }
         all.sort_by(|one, other| (one.opened, &one.id).cmp(&(other.opened, &other.id)));
         Ok(all)
@@ -98,9 +80,8 @@ impl Recoveries {
             return Ok(None);
         }
         let path = self.record_path(id);
-        let bytes = match read(&path, RECORD_BYTES_MAX) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            bytes => bytes.map_err(failed("read", &path))?,
+        let Some(bytes) = private::read_bytes(&path, RECORD_BYTES_MAX)? else {
+            return Ok(None);
         };
         let unreadable = |cause| RecoveriesError::Record {
             path: path.clone(),
@@ -133,7 +114,7 @@ impl Recoveries {
     /// Where the journal of a recovery is.
     #[must_use]
     pub fn journal_path(&self, id: &str) -> PathBuf {
-        self.dir.join(format!("{id}.events.jsonl"))
+        self.dir.join(journal_name(id))
     }
 
     /// All entries of a journal. A last line that is not complete was never finished, and is left out.
@@ -143,11 +124,8 @@ impl Recoveries {
     pub fn journal(&self, id: &str) -> Result<Vec<Entry>> {
         let path = self.journal_path(id);
         // One entry more than the bound may have been written.
-        let bytes = match read(&path, 2 * JOURNAL_BYTES_MAX) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            bytes => bytes.map_err(failed("read", &path))?,
-        };
-        Ok(entries(&bytes))
+        let bytes = private::read_bytes(&path, 2 * JOURNAL_BYTES_MAX)?;
+        Ok(entries(&bytes.unwrap_or_default()))
     }
 
     /// Waits until nobody else changes recoveries.
@@ -155,53 +133,29 @@ impl Recoveries {
     /// # Errors
     /// See [`RecoveriesError`].
     pub fn lock(&self) -> Result<Locked<'_>> {
-        let folder = self.folder().map_err(failed("make", &self.dir))?;
-        let path = self.dir.join("lock");
-        let open = || {
-            let file = OpenOptions::new()
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .mode(0o600)
-                .open(&path)?;
-            owner::as_folder(&file, &folder)?;
-            flock(&file, FlockOperation::LockExclusive)?;
-            Ok(file)
-        };
-        let file = open().map_err(failed("lock", &path))?;
         Ok(Locked {
             recoveries: self,
-            folder,
-            _file: file,
+            folder: private::lock(&self.dir)?,
         })
     }
 
-    /// The folder, made if need be.
-    fn folder(&self) -> io::Result<File> {
-        let made = DirBuilder::new().mode(0o700).create(&self.dir);
-        match made {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => File::open(&self.dir),
-            made => {
-                made?;
-                let folder = File::open(&self.dir)?;
-                let parent = self.dir.parent().filter(|it| !it.as_os_str().is_empty());
-                let parent = File::open(parent.unwrap_or(Path::new(".")))?;
-                owner::as_folder(&folder, &parent)?;
-                Ok(folder)
-            }
-        }
-    }
-
     fn record_path(&self, id: &str) -> PathBuf {
-        self.dir.join(format!("{id}.json"))
+        self.dir.join(record_name(id))
     }
+}
+
+fn record_name(id: &str) -> String {
+    format!("{id}.json")
+}
+
+fn journal_name(id: &str) -> String {
+    format!("{id}.events.jsonl")
 }
 
 /// Recoveries that nobody else changes.
 pub struct Locked<'a> {
     recoveries: &'a Recoveries,
-    folder: File,
-    _file: File,
+    folder: private::Locked,
 }
 
 impl Locked<'_> {
@@ -230,15 +184,8 @@ impl Locked<'_> {
     }
 
     fn append(&self, recovery: &Recovery, what: Happened, at: Timestamp) -> Result<()> {
-        let path = self.recoveries.journal_path(&recovery.id);
+        let file = self.folder.appended(&journal_name(&recovery.id))?;
         let append = || {
-            let mut file = OpenOptions::new()
-                .append(true)
-                .read(true)
-                .create(true)
-                .mode(0o600)
-                .open(&path)?;
-            owner::as_folder(&file, &self.folder)?;
             let bytes = file.metadata()?.len();
             if bytes > JOURNAL_BYTES_MAX {
                 return Ok(());
@@ -248,25 +195,15 @@ impl Locked<'_> {
             if ends_within_a_line(&file, bytes)? {
                 line.insert(0, b'\n');
             }
-            file.write_all(&line)
+            (&file).write_all(&line)
         };
-        append().map_err(failed("write", &path))
+        let path = self.recoveries.journal_path(&recovery.id);
+        Ok(append().map_err(private::failed("write", &path))?)
     }
 
     fn write(&self, recovery: &Recovery) -> Result<()> {
-        let dir = &self.recoveries.dir;
-        let path = self.recoveries.record_path(&recovery.id);
-        let write = || {
-            // Temporary files are for their owner alone.
-            let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(dir)?;
-            serde_json::to_writer_pretty(&mut file, recovery)?;
-            file.write_all(b"\n")?;
-            owner::as_folder(file.as_file(), &self.folder)?;
-            file.as_file().sync_all()?;
-            file.persist(&path).map_err(|error| error.error)?;
-            self.folder.sync_all()
-        };
-        write().map_err(failed("write", &path))
+        let name = record_name(&recovery.id);
+        Ok(self.folder.write(&name, recovery, RECORD_BYTES_MAX)?)
     }
 }
 
@@ -295,27 +232,6 @@ fn is_id(text: &str) -> bool {
     let digits = text.strip_prefix("r-").unwrap_or_default();
     let hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
     digits.len() == 16 && digits.bytes().all(hex)
-}
-
-fn read(path: &Path, max: u64) -> io::Result<Vec<u8>> {
-    use std::io::Read as _;
-    let mut bytes = Vec::new();
-    File::open(path)?.take(max + 1).read_to_end(&mut bytes)?;
-    match bytes.len() as u64 > max {
-        true => Err(io::Error::other(format!("it is larger than {max} bytes"))),
-        false => Ok(bytes),
-    }
-}
-
-fn failed<'a>(
-    what: &'static str,
-    path: &'a Path,
-) -> impl FnOnce(io::Error) -> RecoveriesError + use<'a> {
-    move |cause| RecoveriesError::File {
-        what,
-        path: path.into(),
-        cause,
-    }
 }
 
 #[cfg(test)]

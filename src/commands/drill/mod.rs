@@ -20,6 +20,7 @@ use clap::Args;
 use towline_contract::Timestamp;
 use towline_server::catalogue::{self, Published};
 use towline_server::config::Trial;
+use towline_server::drills::Drills;
 use towline_server::recoveries::open::chosen;
 use towline_server::recoveries::{Chosen, Options};
 use towline_server::sessions::{self, Rules};
@@ -96,6 +97,12 @@ pub(crate) fn run(args: &DrillArgs, quiet: bool) -> Outcome {
     }
     let medium = medium(&site, args)?;
     machine::requirements(&plan)?;
+    let drills = Drills::of(&site, &args.host);
+    let drills = drills.ok_or_else(|| anyhow!("{:?} can name no host", args.host))?;
+    let kept = drills.begin().map_err(|error| {
+        Failure::from(anyhow::Error::from(error).context("cannot begin the drill"))
+            .next("let another drill of this host end, and run this as the site's user or as root")
+    })?;
     let scratch = tempfile::Builder::new()
         .prefix("towline-drill-")
         .tempdir()
@@ -113,7 +120,7 @@ pub(crate) fn run(args: &DrillArgs, quiet: bool) -> Outcome {
     };
     let (started, begun) = (Timestamp::now(), Instant::now());
     let ended = drill.rehearse(&medium)?;
-    report::keep(&drill, ended, started, begun.elapsed(), args.json)
+    report::keep(&drill, &kept, ended, started, begun.elapsed(), args.json)
 }
 
 /// The session that a recovery would take, if one would be opened.

@@ -10,7 +10,7 @@ use anyhow::{Context as _, anyhow};
 use serde_json::json;
 use towline_contract::Timestamp;
 use towline_contract::event::{CheckResult, What};
-use towline_server::drills::{DRILL_FORMAT, Drills, Report};
+use towline_server::drills::{Begun, DRILL_FORMAT, Report};
 
 use super::Drill;
 use super::watch::Ended;
@@ -20,6 +20,7 @@ use crate::one_line;
 /// Keeps the report with the console, and prints it.
 pub(super) fn keep(
     drill: &Drill<'_>,
+    begun: &Begun<'_>,
     ended: Ended,
     started: Timestamp,
     took: Duration,
@@ -27,9 +28,7 @@ pub(super) fn keep(
 ) -> Outcome {
     let console = joined(drill.scratch, &ended.consoles).context("cannot read the console")?;
     let mut report = report(drill, ended, started, took);
-    let drills = Drills::of(drill.site, drill.host)
-        .ok_or_else(|| anyhow!("{:?} can name no host", drill.host))?;
-    let kept = drills.add(&mut report, &console);
+    let kept = begun.end(&mut report, &console);
     let (file, console) = kept.context("cannot keep the drill's report")?;
     match as_json {
         true => {

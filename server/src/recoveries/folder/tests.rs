@@ -1,6 +1,7 @@
 use super::*;
 use crate::recoveries::fixture::{CODE, NOW, opened};
 use crate::recoveries::record::State;
+use std::fs::{self, OpenOptions};
 use std::os::unix::fs::PermissionsExt as _;
 
 fn now() -> Timestamp {
