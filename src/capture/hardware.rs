@@ -40,6 +40,7 @@ pub(crate) fn identity() -> Machine {
         memory_kib: memory_kib(root),
         uefi: root.join("sys/firmware/efi").is_dir(),
     }
+    .bounded()
 }
 
 fn read_below(root: &Path, layout: &Layout) -> Hardware {

@@ -101,6 +101,47 @@ pub struct Machine {
     pub uefi: bool,
 }
 
+/// Most network interfaces of a machine. Servers with many ports have a dozen.
+pub const MACHINE_MACS_MAX: usize = 64;
+
+/// Longest text of a machine, in bytes. SMBIOS has strings of at most 64 characters in practice, and two of them make a model.
+pub const MACHINE_TEXT_BYTES_MAX: usize = 128;
+
+impl Machine {
+    /// What of it is larger than any machine has: whoever describes it so is not believed.
+    #[must_use]
+    pub fn mistake(&self) -> Option<String> {
+        let count = self.macs.len();
+        if count > MACHINE_MACS_MAX {
+            return Some(format!(
+                "the machine has {count} network interfaces, and {MACHINE_MACS_MAX} is the most"
+            ));
+        }
+        let texts = [&self.uuid, &self.serial, &self.model];
+        let texts = texts.into_iter().flatten().chain(&self.macs);
+        let longest = texts.map(String::len).max().unwrap_or_default();
+        (longest > MACHINE_TEXT_BYTES_MAX).then(|| {
+            format!("a text of the machine has {longest} bytes, and {MACHINE_TEXT_BYTES_MAX} is the most")
+        })
+    }
+
+    /// The same, with what is larger left out or cut: what a machine may say of itself.
+    #[must_use]
+    pub fn bounded(mut self) -> Self {
+        self.macs.retain(|it| it.len() <= MACHINE_TEXT_BYTES_MAX);
+        self.macs.truncate(MACHINE_MACS_MAX);
+        for text in [&mut self.uuid, &mut self.serial, &mut self.model] {
+            while text
+                .as_ref()
+                .is_some_and(|it| it.len() > MACHINE_TEXT_BYTES_MAX)
+            {
+                text.as_mut().and_then(String::pop);
+            }
+        }
+        self
+    }
+}
+
 /// Body of every answer with a 4xx or 5xx status.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -196,4 +237,30 @@ pub struct NewSession {
     pub manifest: String,
     /// The stored layer in base64.
     pub layer: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_larger_than_any_is_named_with_both_sides_and_one_that_is_bounded_is_not() {
+        let mac = || "52:54:00:00:00:01".to_owned();
+        let many = Machine {
+            macs: vec![mac(); MACHINE_MACS_MAX + 1],
+            ..Machine::default()
+        };
+        let long = Machine {
+            macs: vec![mac(); MACHINE_MACS_MAX],
+            model: Some("é".repeat(MACHINE_TEXT_BYTES_MAX)),
+            ..Machine::default()
+        };
+        for (machine, both) in [(many, ["65", "64"]), (long, ["256", "128"])] {
+            let mistake = machine.mistake().unwrap();
+            assert!(both.iter().all(|it| mistake.contains(it)), "{mistake}");
+            let bounded = machine.bounded();
+            assert_eq!(bounded.mistake(), None);
+            assert_eq!(bounded.macs.len(), MACHINE_MACS_MAX);
+        }
+    }
 }

@@ -19,6 +19,7 @@ pub fn identity() -> Machine {
         memory_kib: memory_kib("MemTotal").unwrap_or(0),
         uefi: Path::new("/sys/firmware/efi").is_dir(),
     }
+    .bounded()
 }
 
 /// Debian's name of this program's architecture.

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use hyper::body::Incoming;
 use hyper::{Request, Response, StatusCode};
-use towline_contract::api::{PlanRequest, REQUEST_BYTES_MAX};
+use towline_contract::api::{ErrorBody, Machine, PlanRequest, REQUEST_BYTES_MAX};
 use towline_contract::event::{EVENT_BYTES_MAX, Event};
 use towline_contract::limits::TIMESTAMP_BYTES_MAX;
 use towline_contract::plan::TimestampRef;
@@ -28,7 +28,7 @@ use super::route::Route;
 use crate::catalogue::{self, CatalogueError, Published};
 use crate::compose::{self, Moment};
 use crate::events::{Line, Log};
-use crate::recoveries::{Happened, Recoveries, Tries};
+use crate::recoveries::{Happened, Recoveries, RecoveriesError, Tries};
 use crate::site::{Site, SiteError};
 use crate::{events, keys, log};
 
@@ -206,13 +206,14 @@ pub(super) async fn beside(
 /// `POST /v1/plan`.
 fn plan(state: &State, peer: IpAddr, body: &[u8]) -> Result<Response<Body>, Fault> {
     let request: PlanRequest = parse(body, "plan request")?;
+    bounded(&request.machine)?;
     let (current, moment) = state.moment()?;
     let layers = state
         .layers(&current, request.host.as_deref())
         .map_err(|error| Fault::ours(&error))?;
     let mut plan = compose::plan(&request, &layers, &state.site.config, &moment)
         .map_err(|refusal| Fault::refused(StatusCode::CONFLICT, refusal))?;
-    if wants_code(state, &request, moment.now) {
+    if wants_code(state, &request, moment.now)? {
         plan.order = Some(Order::AskCode);
     }
     let signed = sign(&plan, &[&state.plan_key]).map_err(|error| Fault::ours(&error))?;
@@ -225,20 +226,33 @@ fn plan(state: &State, peer: IpAddr, body: &[u8]) -> Result<Response<Body>, Faul
     Ok(json(StatusCode::OK, signed))
 }
 
-/// Whether a recovery is open that this machine could have the code of. Recoveries that cannot be read are no reason to boot
-/// nothing.
-fn wants_code(state: &State, request: &PlanRequest, now: Timestamp) -> bool {
+/// Whether a recovery is open that this machine could have the code of. When nobody can tell, a machine that waits for its code
+/// would boot something else: it is told, and asks again.
+fn wants_code(state: &State, request: &PlanRequest, now: Timestamp) -> Result<bool, Fault> {
     let (host, machine) = (request.host.as_deref(), &request.machine);
     let trial = state.site.config.trial.as_ref();
     if trial.is_some_and(|it| it.session.is_some()) {
-        return false;
+        return Ok(false);
     }
-    match state.recoveries.all(now) {
-        Ok(all) => all.iter().any(|it| it.wants_code(host, machine, now)),
-        Err(error) => {
-            log::say(format_args!("no code is asked for: {}", log::chain(&error)));
-            false
-        }
+    let all = state.recoveries.all(now);
+    let all = all.map_err(|error| unreadable(&error))?;
+    Ok(all.iter().any(|it| it.wants_code(host, machine, now)))
+}
+
+/// The machine is told what its operator can do, and the log says why.
+fn unreadable(error: &RecoveriesError) -> Fault {
+    let told = ErrorBody {
+        message: "the server cannot read its recoveries, so that it cannot tell whether one is open for this machine".into(),
+        next: Some("look at the server's log and at state/recoveries, then try again".into()),
+    };
+    Fault::refused(StatusCode::INTERNAL_SERVER_ERROR, told).because(error)
+}
+
+/// Refuses a machine that describes itself as larger than any.
+pub(super) fn bounded(machine: &Machine) -> Result<(), Fault> {
+    match machine.mistake() {
+        Some(mistake) => Err(Fault::theirs(StatusCode::BAD_REQUEST, mistake)),
+        None => Ok(()),
     }
 }
 

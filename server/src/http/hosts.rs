@@ -14,7 +14,7 @@ use towline_initramfs::stored::StoredError;
 
 use super::answer::{Body, Fault, empty, json};
 use super::body::{body, body_within, discard};
-use super::handlers::{State, beside, parse};
+use super::handlers::{State, beside, bounded, parse};
 use crate::hosts::daily::Daily;
 use crate::hosts::registry::Registry;
 use crate::hosts::take::{self, Taken};
@@ -58,6 +58,7 @@ pub(super) async fn enrol(
     let body = body(request, ENROLMENT_BYTES_MAX).await?;
     beside(move || {
         let enrolment: Enrolment = parse(&body, "enrolment")?;
+        bounded(&enrolment.machine)?;
         let (host, key) = (enrolment.host.clone(), enrolment.key.id());
         let current = state.catalogue().map_err(|error| Fault::ours(&error))?;
         let request = hosts::Request {

@@ -13,7 +13,7 @@ use towline_contract::{Digest, Timestamp};
 use zeroize::{Zeroize as _, Zeroizing};
 
 use super::answer::{Body, Fault, secret_json};
-use super::handlers::State;
+use super::handlers::{State, bounded};
 use crate::compose::{self, Secrets};
 use crate::credentials::{self, CredentialsError, Made, Wanted};
 use crate::log;
@@ -32,6 +32,7 @@ pub(super) fn in_clear() -> Fault {
 pub(super) fn recovery(state: &State, peer: IpAddr, body: &[u8]) -> Result<Response<Body>, Fault> {
     let RecoveryRequest { code, request } = parse(body)?;
     let code = digest(code)?;
+    bounded(&request.machine)?;
     let recovery = admitted(state, peer, &code, &request)?;
     let made = made(state, &recovery)?;
     let plan = composed(state, &request, &recovery, &made)?;

@@ -11,6 +11,7 @@ use towline_contract::Timestamp;
 
 use super::progress::{Entry, Happened, apply};
 use super::record::{RECORD_FORMAT, Recovery};
+use crate::log;
 use crate::private::{self, PrivateError};
 
 /// Largest record, in bytes. A machine with 64 network interfaces makes 4 KB.
@@ -58,14 +59,21 @@ impl Recoveries {
         Self { dir }
     }
 
-    /// All of them as they are at `now`, the oldest first.
+    /// All of them as they are at `now`, the oldest first. A record that cannot be read is logged and left out: it stops no
+    /// other host's recovery.
     ///
     /// # Errors
-    /// See [`RecoveriesError`].
+    /// The folder cannot be read.
     pub fn all(&self, now: Timestamp) -> Result<Vec<Recovery>> {
         let mut all = Vec::new();
         for id in private::names(&self.dir)?.iter().filter(|id| is_id(id)) {
-            all.extend(self.get(id, now)?);
+            match self.get(id, now) {
+                Ok(found) => all.extend(found),
+                Err(error) => log::say(format_args!(
+                    "recovery {id} is left out: {}",
+                    log::chain(&error)
+                )),
+            }
         }
         all.sort_by(|one, other| (one.opened, &one.id).cmp(&(other.opened, &other.id)));
         Ok(all)

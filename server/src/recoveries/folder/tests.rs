@@ -75,17 +75,39 @@ fn a_line_that_was_cut_off_costs_nothing_else() {
 }
 
 #[test]
-fn a_record_of_another_format_is_named_and_not_guessed_at() {
+fn a_record_that_cannot_be_read_is_named_by_its_id_and_stops_no_other() {
     let dir = tempfile::tempdir().unwrap();
     let recoveries = Recoveries::new(dir.path().into());
-    let recovery = Recovery {
-        format: 2,
+    let with = |digit: char, format| Recovery {
+        id: format!("r-{}", digit.to_string().repeat(16)),
+        format,
         ..opened("web1")
     };
-    recoveries.lock().unwrap().add(&recovery).unwrap();
-    let found = recoveries.all(now());
-    assert!(
-        matches!(found, Err(RecoveriesError::Record { .. })),
-        "{found:?}"
-    );
+    let (good, newer) = (with('1', RECORD_FORMAT), with('2', RECORD_FORMAT + 1));
+    for recovery in [&good, &newer] {
+        recoveries.lock().unwrap().add(recovery).unwrap();
+    }
+    let (large, torn) = (with('3', RECORD_FORMAT), with('4', RECORD_FORMAT));
+    let bytes = usize::try_from(RECORD_BYTES_MAX).unwrap() + 1;
+    fs::write(dir.path().join(record_name(&large.id)), vec![b' '; bytes]).unwrap();
+    fs::write(dir.path().join(record_name(&torn.id)), "{").unwrap();
+    for id in [&newer.id, &large.id, &torn.id] {
+        assert!(recoveries.get(id, now()).is_err(), "{id}");
+    }
+    assert_eq!(recoveries.all(now()).unwrap(), [good]);
+}
+
+#[test]
+fn a_record_too_large_to_be_read_again_is_not_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let recoveries = Recoveries::new(dir.path().into());
+    let recovery = opened("web1");
+    let lock = recoveries.lock().unwrap();
+    lock.add(&recovery).unwrap();
+    let larger = Recovery {
+        opened_by: "x".repeat(usize::try_from(RECORD_BYTES_MAX).unwrap()),
+        ..recovery.clone()
+    };
+    assert!(lock.record(&larger, closed(), now()).is_err());
+    assert_eq!(recoveries.get(&recovery.id, now()).unwrap(), Some(recovery));
 }

@@ -264,3 +264,52 @@ fn a_session_that_was_retired_is_refused_and_no_other_one_is_given() {
         "{answer:?}"
     );
 }
+
+#[test]
+fn a_machine_larger_than_any_is_refused_wherever_it_asks() {
+    let world = world();
+    let opened = open(&world, &[]);
+    let server = Server::start(&world);
+    let mut request = MACHINE.request();
+    request["machine"]["macs"] = vec![""; 65].into();
+    let code = json!({"code": opened["code"], "request": request});
+    let key = SigningKey::generate([7; 32]).public();
+    let enrolment = json!({
+        "host": "web9", "hostname": "web9", "key": key, "machine": request["machine"],
+    });
+    for (path, body) in [
+        ("/v1/plan", &request),
+        ("/v1/recovery", &code),
+        ("/v1/hosts", &enrolment),
+    ] {
+        let answer = MACHINE.post(&server, path, body);
+        assert_eq!(answer.status, 400, "{path}: {answer:?}");
+        let text = answer.refusal();
+        assert!(text.contains("65 network interfaces"), "{path}: {text}");
+    }
+    assert_eq!(state(&world, &opened["id"])["state"]["is"], "opened");
+}
+
+#[test]
+fn one_damaged_record_stops_no_recovery_and_a_folder_that_cannot_be_read_is_told() {
+    let world = world();
+    let opened = open(&world, &[]);
+    let folder = world.site().join("state/recoveries");
+    fs::write(folder.join("r-ffffffffffffffff.json"), "{").unwrap();
+    let server = Server::start(&world);
+    let plan = MACHINE.plan(&server);
+    let chain = chain_of(&world, &plan.body);
+    assert_eq!(chain.plan.order, Some(Order::AskCode));
+    verified(
+        &world,
+        &MACHINE.code(&server, opened["code"].as_str().unwrap()),
+    );
+    let line = server.line("is left out");
+    assert!(line.contains("r-ffffffffffffffff"), "{line}");
+
+    fs::remove_dir_all(&folder).unwrap();
+    fs::write(&folder, "").unwrap();
+    let answer = MACHINE.plan(&server);
+    assert_eq!(answer.status, 500, "{answer:?}");
+    assert!(answer.refusal().contains("cannot read its recoveries"));
+}

@@ -14,7 +14,9 @@ use towline_contract::manifest::{Compression, Kind};
 use towline_contract::newc::{Decoder, Item};
 use towline_contract::recovery::Order;
 use towline_contract::session::Session;
-use towline_contract::trust::{Asked, Chain, Credentials, ExpiryPolicy, FreshNonce, Verified};
+use towline_contract::trust::{
+    Asked, Chain, Credentials, ExpiryPolicy, FreshNonce, SigningKey, Verified,
+};
 use towline_contract::{Digest, Timestamp};
 use towline_harness::layer::{Layer, layer};
 use towline_server::{Site, catalogue};
