@@ -22,6 +22,7 @@ use super::body::body;
 use super::connection::Peer;
 use super::files::{Asked, file};
 use super::hosts::{self, Uploads};
+use super::makings::Makings;
 use super::pool::Pool;
 use super::recovery;
 use super::route::Route;
@@ -39,6 +40,7 @@ pub(super) struct State {
     pub(super) recoveries: Recoveries,
     /// The wrong codes of late.
     pub(super) tries: Mutex<Tries>,
+    pub(super) makings: Makings,
     plan_key: SigningKey,
     pub(super) uploads: Uploads,
     events: Log,
@@ -71,6 +73,7 @@ impl State {
         Ok(Self {
             recoveries: site.recoveries(),
             tries: Mutex::default(),
+            makings: Makings::default(),
             site,
             clock,
             plan_key,

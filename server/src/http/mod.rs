@@ -7,6 +7,7 @@ mod files;
 mod fresh;
 mod handlers;
 mod hosts;
+mod makings;
 mod pool;
 mod recovery;
 mod route;

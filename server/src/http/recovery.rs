@@ -14,6 +14,7 @@ use zeroize::{Zeroize as _, Zeroizing};
 
 use super::answer::{Body, Fault, secret_json};
 use super::handlers::{State, bounded};
+use super::makings::Busy;
 use crate::compose::{self, Secrets};
 use crate::credentials::{self, CredentialsError, Made, Wanted};
 use crate::log;
@@ -28,12 +29,14 @@ pub(super) fn in_clear() -> Fault {
     Fault::refused(StatusCode::FORBIDDEN, told)
 }
 
-/// Answers a machine that has a code.
+/// Answers a machine that has a code. The code is bound to the machine before anything secret is made for it.
 pub(super) fn recovery(state: &State, peer: IpAddr, body: &[u8]) -> Result<Response<Body>, Fault> {
     let RecoveryRequest { code, request } = parse(body)?;
     let code = digest(code)?;
     bounded(&request.machine)?;
-    let recovery = admitted(state, peer, &code, &request)?;
+    let id = admitted(state, peer, &code, &request)?.id;
+    let _making = state.makings.begin(&id).map_err(busy)?;
+    let recovery = bound(state, peer, &code, &request)?;
     let made = made(state, &recovery)?;
     let plan = composed(state, &request, &recovery, &made)?;
     let signed = sign(&plan, &[state.plan_key()]).map_err(|error| Fault::ours(&error))?;
@@ -65,7 +68,7 @@ fn digest(mut text: String) -> Result<Digest, Fault> {
     Ok(code.digest())
 }
 
-/// The recovery whose code it is. Wrong ones are counted before the next is looked at.
+/// The recovery whose code it is, with a chain for this machine. Wrong codes are counted before the next is looked at.
 fn admitted(
     state: &State,
     peer: IpAddr,
@@ -73,22 +76,81 @@ fn admitted(
     request: &PlanRequest,
 ) -> Result<Recovery, Fault> {
     let now = (state.clock)();
-    let mut tries = state.tries.lock().unwrap_or_else(PoisonError::into_inner);
-    tries.may_try(peer, now).map_err(|it| refused(&it))?;
+    // Whoever must wait costs no reading, and nobody waits for another one's.
+    may_try(state, peer, now)?;
     let all = state
         .recoveries
         .all(now)
         .map_err(|error| Fault::ours(&error))?;
     let host = request.host.as_deref();
-    let refusal = match admit(code, host, &request.machine, &all, now) {
-        Ok(recovery) => return Ok(recovery.clone()),
-        Err(refusal) => refusal,
+    let admission = {
+        let mut tries = state.tries.lock().unwrap_or_else(PoisonError::into_inner);
+        tries.may_try(peer, now).map_err(|it| refused(&it))?;
+        let admission = admit(code, host, &request.machine, &all, now);
+        if let Err(Refused::Unknown | Refused::Locked { .. }) = admission {
+            tries.wrong(peer, now);
+        }
+        admission
     };
-    if matches!(refusal, Refused::Unknown | Refused::Locked { .. }) {
-        tries.wrong(peer, now);
+    match admission {
+        Ok(recovery) => has_chain(state, request, recovery).map(|()| recovery.clone()),
+        Err(refusal) => {
+            let remembered = remember(state, peer, code, host, &refusal, now);
+            remembered.map_err(|error| Fault::ours(&error))?;
+            Err(refused(&refusal))
+        }
     }
-    remember(state, peer, code, host, &refusal, now).map_err(|error| Fault::ours(&error))?;
-    Err(refused(&refusal))
+}
+
+fn may_try(state: &State, peer: IpAddr, now: Timestamp) -> Result<(), Fault> {
+    let mut tries = state.tries.lock().unwrap_or_else(PoisonError::into_inner);
+    tries.may_try(peer, now).map_err(|it| refused(&it))
+}
+
+/// Whether there is a chain for this machine at all: a code is not bound, and no secret made, for one that there is nothing for.
+fn has_chain(state: &State, request: &PlanRequest, recovery: &Recovery) -> Result<(), Fault> {
+    let current = state.catalogue().map_err(|error| Fault::ours(&error))?;
+    let layers = state
+        .layers(&current, Some(&recovery.host))
+        .map_err(|error| Fault::ours(&error))?;
+    compose::recovery_chain(request, &layers, &state.site.config, &recovery.session)
+        .map(drop)
+        .map_err(|refusal| Fault::refused(StatusCode::CONFLICT, refusal))
+}
+
+/// Binds the code to this machine, if it is not bound. Another one, or the operator, may have been faster meanwhile.
+fn bound(
+    state: &State,
+    peer: IpAddr,
+    code: &Digest,
+    request: &PlanRequest,
+) -> Result<Recovery, Fault> {
+    let what = Happened::CodeBound {
+        machine: request.machine.clone(),
+        address: peer,
+    };
+    admitted_again(state, code, request, |recovery| {
+        recovery.machine.is_none().then_some(what)
+    })
+}
+
+/// Lets this happen to the recovery, if its code is still good for this machine.
+fn admitted_again(
+    state: &State,
+    code: &Digest,
+    request: &PlanRequest,
+    what: impl FnOnce(&Recovery) -> Option<Happened>,
+) -> Result<Recovery, Fault> {
+    let ours = |error: RecoveriesError| Fault::ours(&error);
+    let now = (state.clock)();
+    let lock = state.recoveries.lock().map_err(ours)?;
+    let all = state.recoveries.all(now).map_err(ours)?;
+    let host = request.host.as_deref();
+    let recovery = admit(code, host, &request.machine, &all, now).map_err(|it| refused(&it))?;
+    match what(recovery) {
+        Some(what) => lock.record(recovery, what, now).map_err(ours),
+        None => Ok(recovery.clone()),
+    }
 }
 
 /// Puts a refusal into the journals of the recoveries that it is about: that of the code, or all of the host that was named.
@@ -158,7 +220,7 @@ fn composed(
         .map_err(|refusal| Fault::refused(StatusCode::CONFLICT, refusal))
 }
 
-/// Binds the code to this machine. Another one, or the operator, may have been faster meanwhile.
+/// Remembers what the machine is given. The operator may have been faster meanwhile.
 fn used(
     state: &State,
     peer: IpAddr,
@@ -167,19 +229,13 @@ fn used(
     made: &Made,
     plan: &BootPlan,
 ) -> Result<Recovery, Fault> {
-    let ours = |error: RecoveriesError| Fault::ours(&error);
-    let now = (state.clock)();
-    let lock = state.recoveries.lock().map_err(ours)?;
-    let all = state.recoveries.all(now).map_err(ours)?;
-    let host = request.host.as_deref();
-    let recovery = admit(code, host, &request.machine, &all, now).map_err(|it| refused(&it))?;
     let what = Happened::CodeUsed {
         machine: request.machine.clone(),
         address: peer,
         report_token: made.report_token,
         chain: plan.chain.iter().map(|it| it.target.clone()).collect(),
     };
-    lock.record(recovery, what, now).map_err(ours)
+    admitted_again(state, code, request, |_| Some(what))
 }
 
 fn answer(plan: &[u8], made: &Made, host: String) -> Result<Response<Body>, Fault> {
@@ -196,6 +252,14 @@ fn answer(plan: &[u8], made: &Made, host: String) -> Result<Response<Body>, Faul
     written.map_err(|error| Fault::ours(&error))?;
     // Wiped when the last byte is sent.
     Ok(secret_json(Bytes::from_owner(json)))
+}
+
+fn busy(busy: Busy) -> Fault {
+    let told = ErrorBody {
+        message: busy.to_string(),
+        next: Some("wait half a minute, then try again with the same code".into()),
+    };
+    Fault::refused(StatusCode::SERVICE_UNAVAILABLE, told)
 }
 
 fn refused(refusal: &Refused) -> Fault {

@@ -31,6 +31,13 @@ pub enum Happened {
         /// Who.
         by: String,
     },
+    /// A machine sent the code, which is good for no other one from now on. It was given nothing yet.
+    CodeBound {
+        /// The machine.
+        machine: Machine,
+        /// Where it came from.
+        address: IpAddr,
+    },
     /// A machine used the code, and was given plan and credentials.
     CodeUsed {
         /// The machine.
@@ -77,6 +84,14 @@ pub fn apply(recovery: &Recovery, what: &Happened, now: Timestamp) -> Recovery {
     next.changed = now;
     match what {
         Happened::Opened { .. } => {}
+        Happened::CodeBound { machine, address } => {
+            next.machine.get_or_insert_with(|| UsedBy {
+                machine: machine.clone(),
+                address: *address,
+                first: now,
+                times: 0,
+            });
+        }
         Happened::CodeUsed {
             machine,
             address,

@@ -92,9 +92,9 @@ pub struct UsedBy {
     pub machine: Machine,
     /// Where it came from, the last time.
     pub address: IpAddr,
-    /// When it used the code first.
+    /// When it sent the code first.
     pub first: Timestamp,
-    /// How often it did.
+    /// How often it was given plan and credentials.
     pub times: u32,
 }
 

@@ -90,6 +90,11 @@ impl Report {
 pub fn sentence(what: &Happened) -> String {
     match what {
         Happened::Opened { by } => format!("opened by {by}"),
+        Happened::CodeBound { machine, address } => format!(
+            "code bound to {} at {address}, {}",
+            machine.model.as_deref().unwrap_or("a machine"),
+            machine.macs.join(" ")
+        ),
         Happened::CodeUsed {
             machine,
             address,

@@ -10,6 +10,7 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -115,7 +116,7 @@ fn chain() -> [Layer; 3] {
 struct Server {
     child: Child,
     port: u16,
-    log: std::sync::mpsc::Receiver<String>,
+    log: Mutex<mpsc::Receiver<String>>,
     ca: PathBuf,
 }
 
@@ -130,7 +131,7 @@ impl Server {
             .spawn()
             .expect("towline runs");
         let lines = BufReader::new(child.stderr.take().expect("a log")).lines();
-        let (sender, log) = std::sync::mpsc::channel();
+        let (sender, log) = mpsc::channel();
         std::thread::spawn(move || {
             for line in lines.map_while(Result::ok) {
                 let _ = sender.send(line);
@@ -140,7 +141,7 @@ impl Server {
         let mut server = Self {
             child,
             port: 0,
-            log,
+            log: Mutex::new(log),
             ca,
         };
         let line = server.line("listening on https://127.0.0.1:");
@@ -157,7 +158,7 @@ impl Server {
         let deadline = Instant::now() + Duration::from_secs(20);
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            let line = self.log.recv_timeout(left);
+            let line = self.log.lock().expect("no panic").recv_timeout(left);
             let line = line.unwrap_or_else(|_| panic!("the server's log has no {part:?}"));
             if line.contains(part) {
                 return line;

@@ -155,6 +155,24 @@ fn a_machine_that_comes_again_starts_anew_with_another_token() {
 }
 
 #[test]
+fn a_code_is_bound_to_the_first_machine_before_that_is_given_anything() {
+    let bound = |mac| Happened::CodeBound {
+        machine: machine(&[mac], "a"),
+        address: [192, 0, 2, 1].into(),
+    };
+    let recovery = after(&[bound("52:54:00:00:00:01"), bound("52:54:00:00:00:02")]);
+    assert_eq!(
+        (&recovery.state, recovery.report_token),
+        (&State::Opened, None)
+    );
+    let used_by = recovery.machine.unwrap();
+    assert_eq!(used_by.machine.macs, ["52:54:00:00:00:01"]);
+    assert_eq!(used_by.times, 0);
+    let recovery = after(&[bound("52:54:00:00:00:01"), code_used()]);
+    assert_eq!(recovery.machine.map(|it| it.times), Some(1));
+}
+
+#[test]
 fn closed_before_it_recovered_is_no_success_and_after_it_is() {
     let why = || Happened::Closed {
         why: "by hand".into(),

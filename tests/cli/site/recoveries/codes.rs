@@ -252,6 +252,49 @@ fn a_command_for_credentials_that_fails_is_told_without_what_it_printed() {
 }
 
 #[test]
+fn credentials_are_made_for_the_first_machine_only_and_once_at_a_time() {
+    let world = world();
+    let config = world.site().join("towline.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    let (ran, go) = (
+        world.folder.path().join("ran"),
+        world.folder.path().join("go"),
+    );
+    // It fails until it is let go, and then waits for the second request.
+    let script = format!(
+        "echo x >> {0}; [ -e {1} ] || exit 1; until [ -e {1}-on ]; do sleep 0.1; done; echo A=1",
+        ran.display(),
+        go.display()
+    );
+    let command = format!("[credentials]\ncommand = [\"sh\", \"-c\", \"{script}\"]\n");
+    fs::write(&config, text.replacen("[credentials]\n", &command, 1)).unwrap();
+    let runs = || fs::read_to_string(&ran).unwrap_or_default().lines().count();
+    let opened = open(&world, &[]);
+    let code = opened["code"].as_str().unwrap();
+    let server = Server::start(&world);
+
+    assert_eq!(MACHINE.code(&server, code).status, 502);
+    assert_eq!(OTHER.code(&server, code).status, 403);
+    assert_eq!(runs(), 1, "nothing is made for another machine");
+
+    fs::write(&go, "").unwrap();
+    std::thread::scope(|scope| {
+        let first = scope.spawn(|| MACHINE.code(&server, code));
+        let until = Instant::now() + Duration::from_secs(20);
+        while runs() < 2 {
+            assert!(Instant::now() < until, "the command does not run");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        let second = MACHINE.code(&server, code);
+        fs::write(go.with_file_name("go-on"), "").unwrap();
+        assert_eq!(second.status, 503, "{second:?}");
+        assert!(second.refusal().contains("being made"), "{second:?}");
+        verified(&world, &first.join().unwrap());
+    });
+    assert_eq!(runs(), 2);
+}
+
+#[test]
 fn a_session_that_was_retired_is_refused_and_no_other_one_is_given() {
     let world = world();
     let opened = open(&world, &[]);
