@@ -69,6 +69,11 @@ impl Home {
         self.state.join("spool")
     }
 
+    /// What the server refused: the newest of it, for people to look at.
+    pub(crate) fn refused_path(&self) -> PathBuf {
+        self.spool_path().join("refused")
+    }
+
     /// What was done and what failed, a line each.
     pub(crate) fn log_path(&self) -> PathBuf {
         self.state.join("capture.log")
@@ -184,7 +189,7 @@ impl Home {
     }
 }
 
-fn make_private(path: &Path) -> io::Result<()> {
+pub(super) fn make_private(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 

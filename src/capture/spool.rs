@@ -14,10 +14,13 @@ use towline_contract::trust::{SigningKey, TargetName, host_sessions, next_sessio
 
 use super::client::{Client, ClientError};
 use super::error::{CaptureError, file};
-use super::home::{Home, HostConfig};
+use super::home::{Home, HostConfig, make_private};
 
 /// Most sessions that wait: the oldest go, as retention would let them go.
 const WAITING_MAX: usize = 32;
+
+/// Most refused sessions that are kept: somebody may see by them what is wrong.
+const REFUSED_MAX: usize = 8;
 
 /// How often a session is signed anew because another one came first.
 const TRIES: u32 = 3;
@@ -43,6 +46,14 @@ impl Waiting {
         }
         Ok(())
     }
+
+    fn move_to(&self, folder: &Path) -> Result<(), CaptureError> {
+        for path in [self.layer_path(), self.manifest_path.clone()] {
+            let to = folder.join(path.file_name().unwrap_or_default());
+            fs::rename(&path, &to).map_err(file("move", &path))?;
+        }
+        Ok(())
+    }
 }
 
 /// Target names of what waits.
@@ -50,7 +61,7 @@ impl Waiting {
 /// # Errors
 /// The spool cannot be read.
 pub(crate) fn waiting(home: &Home, host: &str) -> Result<Vec<String>, CaptureError> {
-    Ok(list(home, host)?
+    Ok(list(&home.spool_path(), host)?
         .iter()
         .map(|it| it.manifest.target_name())
         .collect())
@@ -61,14 +72,27 @@ pub(crate) fn waiting(home: &Home, host: &str) -> Result<Vec<String>, CaptureErr
 /// # Errors
 /// A file cannot be removed.
 pub(crate) fn limit(home: &Home, host: &str) -> Result<Vec<String>, CaptureError> {
-    let all = list(home, host)?;
-    let gone = &all[..all.len().saturating_sub(WAITING_MAX)];
+    keep_newest(&home.spool_path(), host, WAITING_MAX)
+}
+
+/// Removes all but the newest sessions of a folder; gives the names of those that are gone.
+fn keep_newest(folder: &Path, host: &str, most: usize) -> Result<Vec<String>, CaptureError> {
+    let all = list(folder, host)?;
+    let gone = &all[..all.len().saturating_sub(most)];
     gone.iter().try_for_each(Waiting::remove)?;
     Ok(gone.iter().map(|it| it.manifest.target_name()).collect())
 }
 
-/// Sends all that waits, oldest first; gives the names of what the server has now. A session that the server refuses stays,
-/// and holds up no other one.
+/// Takes a session that the server refused out of what waits: it would be refused at every capture again.
+fn put_aside(home: &Home, host: &str, session: &Waiting) -> Result<(), CaptureError> {
+    let folder = home.refused_path();
+    make_private(&folder).map_err(file("make", &folder))?;
+    session.move_to(&folder)?;
+    keep_newest(&folder, host, REFUSED_MAX).map(drop)
+}
+
+/// Sends all that waits, oldest first; gives the names of what the server has now. A session that the server refuses
+/// is put aside, and holds up no other one.
 ///
 /// # Errors
 /// The first session that could not be sent.
@@ -80,13 +104,16 @@ pub(crate) fn send(
 ) -> Result<(), CaptureError> {
     let key = home.key()?;
     let mut refused = None;
-    for session in list(home, &config.id)? {
+    for session in list(&home.spool_path(), &config.id)? {
         match send_with_patience(config, client, &key, &session) {
             Ok(()) => {
                 session.remove()?;
                 sent.push(session.manifest.target_name());
             }
-            Err(error) if is_about_the_session(&error) => refused = refused.or(Some(error)),
+            Err(error) if is_about_the_session(&error) => {
+                put_aside(home, &config.id, &session)?;
+                refused = refused.or(Some(error));
+            }
             Err(error) => return Err(refused.unwrap_or(error)),
         }
     }
@@ -204,11 +231,10 @@ pub(crate) fn approved(
     }
 }
 
-/// The host's sessions in the spool, oldest first. Others' and broken ones are left where they are.
-fn list(home: &Home, host: &str) -> Result<Vec<Waiting>, CaptureError> {
-    let folder = home.spool_path();
+/// The host's sessions in a folder, oldest first. Others' and broken ones are left where they are.
+fn list(folder: &Path, host: &str) -> Result<Vec<Waiting>, CaptureError> {
     let mut found = Vec::new();
-    for path in manifests(&folder)? {
+    for path in manifests(folder)? {
         let manifest_bytes = fs::read(&path).map_err(file("read", &path))?;
         let Ok(manifest) = Manifest::parse(&manifest_bytes) else {
             continue;

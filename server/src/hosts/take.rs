@@ -68,7 +68,7 @@ pub fn take(
         let what = format!("the operators of this site have signed a {name} of their own");
         return Err(HostError::Session(what));
     }
-    if !daily.count(host, now) {
+    if !daily.has_room(host, now) {
         return Err(HostError::TooMany { host: host.into() });
     }
     let manifest = manifest(sent)?;
@@ -81,6 +81,7 @@ pub fn take(
         sessions,
     };
     catalogue::add_session(site, &view, host, &next, &layer, now)?;
+    daily.count(host, now);
     Ok(Taken::Added(name.to_string()))
 }
 

@@ -184,7 +184,7 @@ fn fault(error: &HostError) -> Fault {
         E::Layer(IntakeError::Layer(StoredError::Read { .. })) => return Fault::ours(error),
         E::Session(_) | E::Layer(_) => (
             StatusCode::BAD_REQUEST,
-            "capture again with the newest towline; what is refused stays in the host's spool"
+            "capture again with the newest towline; what is refused is kept in spool/refused on the host"
                 .into(),
         ),
         E::File(_) | E::Catalogue(_) => return Fault::ours(error),

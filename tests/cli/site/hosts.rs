@@ -179,7 +179,7 @@ fn a_host_enrols_is_approved_and_adds_a_session_after_each_backup() {
 }
 
 #[test]
-fn a_session_that_is_refused_stays_in_the_spool_and_holds_up_no_other_one() {
+fn a_session_that_is_refused_is_put_aside_and_neither_sent_again_nor_in_the_way() {
     let world = World::new();
     let server = Server::start(&world);
     let host = Host::new(&world);
@@ -187,8 +187,24 @@ fn a_session_that_is_refused_stays_in_the_spool_and_holds_up_no_other_one() {
     host.capture("first");
     // The layer of the first one rots on the host's disk.
     let spool = host.folder.join("state/spool");
-    let files = spool.read_dir().unwrap().map(|it| it.unwrap().path());
-    let rotten = files.filter(|it| it.extension().is_some_and(|it| it == "layer"));
+    // Of ten sessions that were put aside before, the oldest go.
+    let refused = spool.join("refused");
+    fs::create_dir(&refused).unwrap();
+    for file in files(&spool) {
+        let name = file.file_name().unwrap().to_string_lossy().into_owned();
+        let bytes = fs::read(&file).unwrap();
+        for number in 0..10 {
+            let mut bytes = bytes.clone();
+            if name.ends_with(".json") {
+                let mut manifest: Value = serde_json::from_slice(&bytes).unwrap();
+                manifest["version"] = format!("19990101t00000{number}z").into();
+                bytes = manifest.to_string().into_bytes();
+            }
+            fs::write(refused.join(format!("{number}-{name}")), bytes).unwrap();
+        }
+    }
+    let files_now = files(&spool).into_iter();
+    let rotten = files_now.filter(|it| it.extension().is_some_and(|it| it == "layer"));
     let rotten = rotten.collect::<Vec<_>>().pop().unwrap();
     let mut bytes = fs::read(&rotten).unwrap();
     bytes[100] ^= 1;
@@ -199,7 +215,16 @@ fn a_session_that_is_refused_stays_in_the_spool_and_holds_up_no_other_one() {
     let talk = String::from_utf8_lossy(&output.stderr);
     assert!(talk.contains("the layer has SHA-256"), "{talk}");
     assert_eq!(backups(&world), ["second"]);
-    assert!(rotten.exists());
+    let aside = spool.join("refused").join(rotten.file_name().unwrap());
+    assert!(aside.exists() && files(&spool).is_empty());
+    assert_eq!(files(&spool.join("refused")).len(), 2 * 8);
+    let output = host.run(&["capture", "--retry"]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+}
+
+fn files(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let entries = folder.read_dir().unwrap().map(|it| it.unwrap().path());
+    entries.filter(|it| it.is_file()).collect()
 }
 
 #[test]

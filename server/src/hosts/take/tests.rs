@@ -360,7 +360,25 @@ fn a_host_drops_the_sessions_that_the_rules_let_go_and_no_others() {
 fn a_host_sends_no_more_than_its_bound_a_day() {
     let mut world = World::new();
     let sent = world.session(1);
-    while world.daily.count("web1", now()) {}
+    while world.daily.has_room("web1", now()) {
+        world.daily.count("web1", now());
+    }
+    world.refuses(&sent, &["which is the most"]);
+}
+
+#[test]
+fn sessions_that_are_refused_take_nothing_of_the_hosts_day() {
+    let mut world = World::new();
+    for _ in 1..crate::hosts::daily::SESSIONS_MAX {
+        world.daily.count("web1", now());
+    }
+    let mut sent = world.session(1);
+    sent.layer = "not base64!".into();
+    for _ in 0..3 {
+        world.refuses(&sent, &["base64"]);
+    }
+    world.add(1);
+    let sent = world.session(2);
     world.refuses(&sent, &["which is the most"]);
 }
 
