@@ -3,6 +3,7 @@
 //! A JSON document beside the layer, named by its digest in the signed targets. `docs/formats/layer.md` specifies it.
 //! [`crate::trust`] checks a manifest against the signed target before anyone may read it.
 
+mod memory;
 mod parts;
 
 use serde::{Deserialize, Serialize};
@@ -12,6 +13,7 @@ use crate::handover::IMAGES_DIR;
 use crate::session::Session;
 use crate::{Digest, Timestamp, limits};
 
+pub use memory::memory_bytes;
 pub use parts::Part;
 
 /// The format version this code writes, and the newest it reads.

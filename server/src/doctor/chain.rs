@@ -6,7 +6,8 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 use towline_contract::api::{Machine, PlanRequest};
-use towline_contract::manifest::{Kind, Manifest};
+use towline_contract::manifest::{Kind, Manifest, memory_bytes};
+use towline_contract::plan::HandOver;
 use towline_contract::session::Session;
 use towline_contract::{Digest, Timestamp};
 
@@ -162,7 +163,7 @@ impl Chain {
             created: it.created,
             age_days: age(it),
             stored_bytes: it.stored_bytes,
-            memory_bytes: it.image.as_ref().map_or(it.unpacked_bytes, |it| it.bytes),
+            memory_bytes: memory_bytes(HandOver::InPlace, it),
         };
         self.layers = layers.iter().map(row).collect();
         if let Some(layer) = layers.iter().find(|it| it.kind == Kind::Agent) {

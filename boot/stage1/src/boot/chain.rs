@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use towline_contract::event::What;
-use towline_contract::manifest::Manifest;
+use towline_contract::manifest::{Manifest, memory_bytes};
 use towline_contract::plan::HandOver;
 use towline_contract::trust::{Credentials, Verified};
 
@@ -55,20 +55,6 @@ pub(super) fn check_memory(
         Err(HandOverError::Memory { need_mib, have_mib })
     } else {
         Ok(())
-    }
-}
-
-/// Memory that a layer takes until the rescue system starts, in bytes.
-fn memory_bytes(how: HandOver, manifest: &Manifest) -> u64 {
-    match (how, &manifest.image) {
-        (HandOver::InPlace, Some(image)) => image.bytes,
-        (HandOver::InPlace, None) => manifest.unpacked_bytes,
-        // Our file, the kernel's copy of it, and the copy in its final place. An image is unpacked as it is stored.
-        (HandOver::Kexec, Some(_)) => 3 * manifest.stored_bytes,
-        // The same; or afterwards, in the other kernel, that copy and what it unpacks to.
-        (HandOver::Kexec, None) => {
-            (3 * manifest.stored_bytes).max(manifest.stored_bytes + manifest.unpacked_bytes)
-        }
     }
 }
 
@@ -192,32 +178,6 @@ pub(super) fn in_words(how: HandOver) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use towline_contract::manifest::Image;
-
-    fn manifest(stored_bytes: u64, unpacked_bytes: u64, image: bool) -> Manifest {
-        let base = include_str!("../../../contract/tests/golden/v1/base.manifest.json");
-        let mut manifest = Manifest::parse(base.as_bytes()).unwrap();
-        (manifest.stored_bytes, manifest.unpacked_bytes) = (stored_bytes, unpacked_bytes);
-        manifest.image = image.then(|| Image {
-            path: "towline/images/20-base.squashfs".into(),
-            bytes: unpacked_bytes - 1,
-            content_bytes: 9 * unpacked_bytes,
-        });
-        manifest
-    }
-
-    #[test]
-    fn plain_layers_need_room_for_what_they_unpack_to_in_the_other_kernel() {
-        // Compressed to a tenth: unpacked beside the stored bytes it is larger than three copies of them.
-        let plain = manifest(100, 1000, false);
-        assert_eq!(memory_bytes(HandOver::Kexec, &plain), 1100);
-        assert_eq!(memory_bytes(HandOver::InPlace, &plain), 1000);
-        let hardly_compressed = manifest(900, 1000, false);
-        assert_eq!(memory_bytes(HandOver::Kexec, &hardly_compressed), 2700);
-        let image = manifest(1000, 1000, true);
-        assert_eq!(memory_bytes(HandOver::Kexec, &image), 3000);
-        assert_eq!(memory_bytes(HandOver::InPlace, &image), 999);
-    }
 
     #[test]
     fn a_plan_without_a_console_keeps_those_of_this_boot() {

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 use towline_contract::Digest;
-use towline_contract::manifest::{Kind, Manifest};
+use towline_contract::manifest::{Kind, Manifest, memory_bytes};
+use towline_contract::plan::HandOver;
 use towline_contract::session::Session;
 use towline_initramfs::chain;
 
@@ -14,9 +15,6 @@ use crate::doctor::{Finding, problem, warning};
 /// Memory that kernel, rescue system and a restore need beside the layers, in KiB: 128 MiB are asked for before a restore,
 /// restic takes 90 MiB, the rest is kernel, ReaR and what the medium's drivers take.
 const WORKING_KIB: u64 = 300 << 10;
-
-/// Copies of the stored layers that are in memory at a time when the chain's own kernel is started by kexec.
-const KEXEC_COPIES: u64 = 3;
 
 /// Drivers of storage, file systems and network.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -93,13 +91,13 @@ pub(super) fn absent(layers: &[&Manifest], absent: &BTreeSet<Digest>) -> Vec<Fin
 }
 
 pub(super) fn memory(session: &Session, layers: &[&Manifest]) -> Memory {
-    let layers: Vec<Manifest> = layers.iter().copied().cloned().collect();
-    let report = chain::check(&layers);
-    let loading = KEXEC_COPIES.saturating_mul(report.stored_bytes);
-    let kib = |bytes: u64| bytes.div_ceil(1024) + WORKING_KIB;
+    let kib = |how| {
+        let bytes: u64 = layers.iter().map(|it| memory_bytes(how, it)).sum();
+        bytes.div_ceil(1024) + WORKING_KIB
+    };
     Memory {
-        in_place_kib: kib(report.memory_bytes),
-        kexec_kib: kib(report.memory_bytes.max(loading)),
+        in_place_kib: kib(HandOver::InPlace),
+        kexec_kib: kib(HandOver::Kexec),
         host_kib: Some(session.hardware.memory_kib).filter(|it| *it > 0),
     }
 }

@@ -202,6 +202,20 @@ fn memory_for_kexec_counts_where_kexec_would_be_used() {
 }
 
 #[test]
+fn what_the_other_kernel_unpacks_beside_its_own_copy_is_counted_as_the_machine_does() {
+    // Neither 4 bytes three times over nor 700 MiB alone: both layers are there at once, with their copies.
+    let chain = checked(|layers| {
+        layers[1].manifest.stored_bytes = 100 << 20;
+        layers[1].manifest.unpacked_bytes = 500 << 20;
+        layers[2].manifest.stored_bytes = 50 << 20;
+        layers[2].manifest.unpacked_bytes = 60 << 20;
+    });
+    // 600 and 150 MiB, 300 to work in, and a few bytes of the others.
+    assert_eq!(chain.memory.kexec_kib >> 10, 1050);
+    assert_eq!(chain.memory.in_place_kib >> 10, 860);
+}
+
+#[test]
 fn a_host_that_did_not_say_its_memory_is_not_compared() {
     let chain = checked(|layers| {
         layers[1].manifest.unpacked_bytes = 900 << 20;
