@@ -17,7 +17,7 @@ use crate::log;
 const TIME_MAX: Duration = Duration::from_secs(30);
 
 /// Most bytes it may print.
-const OUTPUT_BYTES_MAX: usize = 256 << 10;
+pub(super) const OUTPUT_BYTES_MAX: usize = 256 << 10;
 
 /// Most bytes of its stderr that the log has.
 const TALK_BYTES_MAX: usize = 4 << 10;

@@ -10,7 +10,7 @@ use towline_contract::limits::CREDENTIALS_BYTES_MAX;
 use towline_contract::recovery::REPORT_TOKEN_FILE;
 use zeroize::Zeroizing;
 
-use super::{CredentialsError, Files};
+use super::{CredentialsError, Files, within};
 
 /// Folder of the files that every host is given.
 const ALL: &str = "_all";
@@ -22,7 +22,7 @@ const FILES_MAX: usize = 64;
 pub(super) fn read(credentials: &Path, host: &str) -> Result<Files, CredentialsError> {
     let mut files = Files::new();
     for folder in [ALL, host] {
-        add(&credentials.join(folder), &mut files)?;
+        add(&credentials.join(folder), host, &mut files)?;
     }
     Ok(files)
 }
@@ -33,7 +33,7 @@ pub(super) fn public(path: &Path) -> Result<Zeroizing<Vec<u8>>, CredentialsError
     contents(&file, path)
 }
 
-fn add(folder: &Path, files: &mut Files) -> Result<(), CredentialsError> {
+fn add(folder: &Path, host: &str, files: &mut Files) -> Result<(), CredentialsError> {
     let metadata = match fs::metadata(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         metadata => metadata.map_err(failed(folder))?,
@@ -52,6 +52,9 @@ fn add(folder: &Path, files: &mut Files) -> Result<(), CredentialsError> {
             return Err(unusable("has the name of a file that the server makes"));
         }
         files.insert(name, secret(&path)?);
+        // No more is read than can be sent.
+        let bytes = files.values().map(|it| it.len()).sum();
+        within(host, bytes, CREDENTIALS_BYTES_MAX)?;
         if files.len() > FILES_MAX {
             return Err(unusable("is one file too many: a host is given 64 at most"));
         }

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 use super::Files;
 
 /// Bytes of a header, name and padding, at most: what the archive's room is reckoned by.
-const RECORD_BYTES: usize = 512;
+pub(super) const RECORD_BYTES: usize = 512;
 
 /// The archive, and its number of entries.
 pub(super) fn pack(files: &Files) -> Result<(Zeroizing<Vec<u8>>, u64), NewcError> {

@@ -32,6 +32,9 @@ pub const CLIENT_FILE: &str = "client.pem";
 /// File of the authorities of the agents' servers.
 pub const CA_FILE: &str = "ca.pem";
 
+/// Room for a client certificate with its key, in bytes. One has 1 KB.
+const CLIENT_BYTES_MAX: u64 = 4 << 10;
+
 /// Names of files and their contents.
 type Files = BTreeMap<String, Zeroizing<Vec<u8>>>;
 
@@ -72,14 +75,14 @@ pub enum CredentialsError {
         line: usize,
     },
     /// Too much.
-    #[error(
-        "the credentials of {host} have {bytes} bytes, and {CREDENTIALS_BYTES_MAX} is the most"
-    )]
+    #[error("the credentials of {host} have {bytes} bytes, and {most} is the most")]
     TooLarge {
         /// The host.
         host: String,
         /// How much it is.
         bytes: usize,
+        /// How much it may be: for the operator's files, less than there is room for, since more is made for each boot.
+        most: u64,
     },
     /// newc cannot hold it.
     #[error("the credentials cannot be packed")]
@@ -139,7 +142,40 @@ pub struct Made {
 /// # Errors
 /// See [`CredentialsError`].
 pub fn check(site: &Site, host: &str) -> Result<Vec<String>, CredentialsError> {
-    Ok(operators(site, host)?.into_keys().collect())
+    let files = operators(site, host)?;
+    let (layer, _) = layer::pack(&files)?;
+    let most = CREDENTIALS_BYTES_MAX.saturating_sub(made_bytes_max(site, &files));
+    within(host, layer.len(), most)?;
+    Ok(files.into_keys().collect())
+}
+
+/// Room for what is made beside the operator's files, in bytes.
+fn made_bytes_max(site: &Site, files: &Files) -> u64 {
+    let record = layer::RECORD_BYTES as u64;
+    let mut bytes = record + 64;
+    if !files.contains_key(CLIENT_FILE) {
+        bytes += record + CLIENT_BYTES_MAX;
+    }
+    if !files.contains_key(CA_FILE) {
+        // What cannot be read is told by the one who looks at the authorities.
+        let ca = std::fs::metadata(dates::agent_ca(site));
+        bytes += record + ca.map_or(0, |it| it.len());
+    }
+    if !site.config.credentials.command.is_empty() {
+        bytes += record + command::OUTPUT_BYTES_MAX as u64;
+    }
+    bytes
+}
+
+fn within(host: &str, bytes: usize, most: u64) -> Result<(), CredentialsError> {
+    match bytes as u64 > most {
+        true => Err(CredentialsError::TooLarge {
+            host: host.into(),
+            bytes,
+            most,
+        }),
+        false => Ok(()),
+    }
 }
 
 /// Makes the credentials of one boot. Waits for the operator's command, if there is one.
@@ -170,12 +206,7 @@ pub fn make(site: &Site, wanted: Wanted<'_>, now: Timestamp) -> Result<Made, Cre
         Zeroizing::new(token.as_bytes().to_vec()),
     );
     let (layer, entries) = layer::pack(&files)?;
-    if layer.len() as u64 > CREDENTIALS_BYTES_MAX {
-        return Err(CredentialsError::TooLarge {
-            host: wanted.host.into(),
-            bytes: layer.len(),
-        });
-    }
+    within(wanted.host, layer.len(), CREDENTIALS_BYTES_MAX)?;
     Ok(Made {
         reference: CredentialsRef {
             digest: Digest::of(&layer),

@@ -167,6 +167,28 @@ fn what_is_no_file_or_is_the_servers_own_is_refused() {
 }
 
 #[test]
+fn files_that_together_are_too_large_are_refused_before_it_is_night() {
+    let world = World::new();
+    let refused = |what: Result<Vec<String>, CredentialsError>| {
+        let text = what.unwrap_err().to_string();
+        assert!(text.contains("web1 have 1"), "{text}");
+    };
+    world.put("web1/one", &"x".repeat(600_000));
+    world.put("_all/two", &"x".repeat(600_000));
+    refused(check(&world.site, "web1"));
+    // Alone they would fit, and with what is made for each boot they do not.
+    world.put("_all/two", &"x".repeat((1 << 20) - 600_000 - 1500));
+    refused(check(&world.site, "web1"));
+    assert!(matches!(
+        world.made(),
+        Err(CredentialsError::TooLarge { .. })
+    ));
+    world.put("_all/two", &"x".repeat((1 << 20) - 600_000 - 12_000));
+    check(&world.site, "web1").unwrap();
+    world.made().unwrap();
+}
+
+#[test]
 fn an_environment_that_the_machine_would_refuse_is_refused_here_without_its_content() {
     let world = World::new();
     world.put("web1/environment", "A=1\nexport SECRET=2\n");
