@@ -49,15 +49,17 @@ pub struct HostFacts<'a> {
     pub chain: &'a Chain,
     /// What is wrong with the operator's files for its recoveries, if anything.
     pub credentials: Option<String>,
-    /// When it was last recovered on trial.
-    pub drill: Option<LastDrill>,
+    /// Its last drill of each kind.
+    pub drills: Vec<LastDrill>,
 }
 
-/// How the last drill went.
+/// How the last drill of a kind went.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct LastDrill {
     /// When it began.
     pub time: Timestamp,
+    /// Whether files were restored, and the host started from its disk.
+    pub restore: bool,
     /// Whether it worked.
     pub passed: bool,
     /// What happened.
@@ -87,7 +89,7 @@ pub fn host(facts: &HostFacts<'_>, ages: DoctorConfig, now: Timestamp) -> Vec<Fi
         let next = format!("put it right in credentials/{name} or credentials/_all");
         findings.push(problem(format!("no recovery is opened: {mistake}"), next));
     }
-    findings.extend(drill(name, facts.drill.as_ref(), ages, now));
+    findings.extend(drill(name, &facts.drills, ages, now));
     findings
 }
 
@@ -136,26 +138,35 @@ fn old_agent(chain: &Chain, ages: DoctorConfig) -> Option<Finding> {
     })
 }
 
-fn drill(
-    host: &str,
-    last: Option<&LastDrill>,
-    ages: DoctorConfig,
-    now: Timestamp,
-) -> Option<Finding> {
-    let next = format!("try it: towline drill {host}");
-    let Some(last) = last else {
+/// A drill that failed counts until one passes that tried as much.
+fn drill(host: &str, last: &[LastDrill], ages: DoctorConfig, now: Timestamp) -> Option<Finding> {
+    let newest = last.iter().max_by_key(|it| it.time);
+    let Some(newest) = newest else {
+        let next = format!("try it: towline drill {host}");
         return Some(warning("its recovery was never tried", next));
     };
-    let time = last.time;
-    if !last.passed {
-        let why = &last.what;
+    let made_good = |failed: &LastDrill| {
+        let covers = |it: &&LastDrill| it.passed && (it.restore || !failed.restore);
+        let mut passed = last.iter().filter(covers);
+        passed.any(|it| it.time > failed.time)
+    };
+    let mut failed = last.iter().filter(|it| !it.passed && !made_good(it));
+    if let Some(LastDrill {
+        time,
+        restore,
+        what,
+        ..
+    }) = failed.next()
+    {
+        let how = if *restore { " --restore" } else { "" };
         return Some(problem(
-            format!("its recovery was tried at {time}, and failed: {why}"),
-            format!("put it right, and try again: towline drill {host}"),
+            format!("its recovery was tried at {time}, and failed: {what}"),
+            format!("put it right, and try again: towline drill {host}{how}"),
         ));
     }
-    let days = days(now.duration_since(time));
+    let days = days(now.duration_since(newest.time));
     let old = days > i64::from(ages.drill_days);
+    let next = format!("try it: towline drill {host}");
     old.then(|| warning(format!("its recovery was last tried {days} days ago"), next))
 }
 

@@ -19,7 +19,7 @@ use crate::site::Site;
 /// Version of the report that this program writes.
 pub const DRILL_FORMAT: u32 = 1;
 
-/// Drills of a host that are kept.
+/// Drills of a host that are kept, and with them the last of each kind.
 pub const KEPT: usize = 10;
 
 /// Largest report, in bytes. A hundred checks make 40 KB.
@@ -85,15 +85,25 @@ impl Drills {
         })
     }
 
-    /// The newest report.
+    /// The last drill with and the last one without a restore, the newer one first, with the names of their reports.
     ///
     /// # Errors
-    /// It cannot be read.
-    pub fn newest(&self) -> Result<Option<Report>, PrivateError> {
-        match self.names()?.pop() {
-            None => Ok(None),
-            Some(name) => private::read(&self.report(&name), REPORT_BYTES_MAX),
+    /// They cannot be read.
+    pub fn last(&self) -> Result<Vec<(String, Report)>, PrivateError> {
+        let mut last: Vec<(String, Report)> = Vec::new();
+        for name in self.names()?.into_iter().rev() {
+            let Some(report) = private::read::<Report>(&self.report(&name), REPORT_BYTES_MAX)?
+            else {
+                continue;
+            };
+            if last.iter().all(|(_, it)| it.restore != report.restore) {
+                last.push((name, report));
+            }
+            if last.len() == 2 {
+                break;
+            }
         }
+        Ok(last)
     }
 
     /// Makes sure that a report can be kept, and that there is one drill of the host at a time, before one begins.
@@ -144,7 +154,11 @@ impl Begun<'_> {
         self.folder.write_from(&report.console, &mut source)?;
         self.folder
             .write(&report_name(&name), report, REPORT_BYTES_MAX)?;
-        for old in self.drills.names()?.iter().rev().skip(KEPT) {
+        // However many rescue systems were started since, how the last restore went is not forgotten.
+        let last = self.drills.last()?;
+        let is_old = |name: &&String| last.iter().all(|(it, _)| it != *name);
+        let names = self.drills.names()?;
+        for old in names.iter().rev().skip(KEPT).filter(is_old) {
             self.folder.remove(&report_name(old))?;
             self.folder.remove(&console_name(old))?;
         }
@@ -159,6 +173,7 @@ impl Report {
     pub fn in_short(self) -> LastDrill {
         LastDrill {
             time: self.started,
+            restore: self.restore,
             passed: self.passed,
             what: self.what,
         }
@@ -230,7 +245,7 @@ mod tests {
         let start: Timestamp = "2026-06-01T02:00:00Z".parse().unwrap();
         let site = fixture::site(&dir.path().join("site"), start);
         let drills = Drills::of(&site, "web1").unwrap();
-        assert_eq!(drills.newest().unwrap(), None);
+        assert_eq!(drills.last().unwrap(), []);
         let console = dir.path().join("console");
         let padding = vec![b'x'; usize::try_from(CONSOLE_BYTES_MAX).unwrap()];
         fs::write(&console, [b"begin".as_slice(), &padding, b"end"].concat()).unwrap();
@@ -238,7 +253,7 @@ mod tests {
             let time = start + jiff::SignedDuration::from_hours(24 * day);
             let mut report = report(time, day % 2 == 1);
             let (_, kept) = drills.begin().unwrap().end(&mut report, &console).unwrap();
-            assert_eq!(drills.newest().unwrap(), Some(report));
+            assert_eq!(drills.last().unwrap()[0].1, report);
             let text = fs::read(&kept).unwrap();
             assert_eq!(text.len() as u64, CONSOLE_BYTES_MAX);
             assert!(text.ends_with(b"xend"));
@@ -254,6 +269,30 @@ mod tests {
             "reports, consoles and the lock"
         );
         assert_eq!(drills.names().unwrap()[0], "20260603t020000z");
+    }
+
+    #[test]
+    fn the_last_restore_is_kept_and_found_however_many_rescues_were_tried_since() {
+        let dir = tempfile::tempdir().unwrap();
+        let start: Timestamp = "2026-06-01T02:00:00Z".parse().unwrap();
+        let site = fixture::site(&dir.path().join("site"), start);
+        let drills = Drills::of(&site, "web1").unwrap();
+        let console = dir.path().join("console");
+        fs::write(&console, "console").unwrap();
+        let add = |day: i64, restore, passed| {
+            let time = start + jiff::SignedDuration::from_hours(24 * day);
+            let mut report = report(time, passed);
+            report.restore = restore;
+            drills.begin().unwrap().end(&mut report, &console).unwrap();
+        };
+        add(0, true, false);
+        for day in 1..=15 {
+            add(day, false, true);
+        }
+        let last = drills.last().unwrap();
+        let kinds = last.iter().map(|(_, it)| (it.restore, it.passed));
+        assert_eq!(kinds.collect::<Vec<_>>(), [(false, true), (true, false)]);
+        assert_eq!(drills.names().unwrap().len(), KEPT + 1);
     }
 
     #[test]

@@ -48,8 +48,8 @@ pub struct HostReport {
     pub findings: Vec<Finding>,
     /// What it would boot; none when that cannot be read.
     pub chain: Option<Chain>,
-    /// Its last drill.
-    pub drill: Option<LastDrill>,
+    /// Its last drill of each kind, the newer one first.
+    pub drills: Vec<LastDrill>,
 }
 
 impl Report {
@@ -87,6 +87,12 @@ pub fn all(site: &Site, wanted: &[String], now: Timestamp) -> Result<Report, Hos
     let known = names(site, &view, &layers)?;
     if let Some(unknown) = wanted.iter().find(|it| !known.contains(*it)) {
         return Err(HostError::Unknown(unknown.clone()));
+    }
+    if known.is_empty() {
+        report.site.push(problem(
+            "it has no host: nothing is protected",
+            "run on each host: towline host enrol",
+        ));
     }
     let is_wanted = |name: &&String| wanted.is_empty() || wanted.contains(name);
     for name in known.iter().filter(is_wanted) {
@@ -135,14 +141,17 @@ fn one(
         recoverable: false,
         findings: Vec::new(),
         chain: None,
-        drill: None,
+        drills: Vec::new(),
     };
     match of_host(site, view, layers, host, &Choice::Newest, now) {
         Err(error) => found.findings.push(unreadable(&error)),
         Ok(chain) => {
-            let drill = Drills::of(site, host).map_or(Ok(None), |it| it.newest());
-            match drill {
-                Ok(drill) => found.drill = drill.map(crate::drills::Report::in_short),
+            let drills = Drills::of(site, host).map_or(Ok(Vec::new()), |it| it.last());
+            match drills {
+                Ok(last) => {
+                    let last = last.into_iter().map(|(_, report)| report.in_short());
+                    found.drills = last.collect();
+                }
                 Err(error) => found.findings.push(unreadable(&error)),
             }
             let of_operators = sessions::of_host(host, layers).next().is_some();
@@ -151,7 +160,7 @@ fn one(
                 waiting: view.host_key(host).is_none() && !of_operators,
                 chain: &chain,
                 credentials: credentials::check(site, host).err().map(|it| joined(&it)),
-                drill: found.drill.clone(),
+                drills: found.drills.clone(),
             };
             found
                 .findings

@@ -7,14 +7,17 @@ fn found(change: impl FnOnce(&mut Vec<Published>)) -> Vec<Finding> {
     found_with(change, Some(drilled("2026-11-01T00:00:00Z", true)))
 }
 
-fn found_with(change: impl FnOnce(&mut Vec<Published>), drill: Option<LastDrill>) -> Vec<Finding> {
+fn found_with(
+    change: impl FnOnce(&mut Vec<Published>),
+    drill: impl IntoIterator<Item = LastDrill>,
+) -> Vec<Finding> {
     let chain = checked(change);
     let facts = HostFacts {
         host: "web1",
         waiting: false,
         chain: &chain,
         credentials: None,
-        drill,
+        drills: drill.into_iter().collect(),
     };
     host(&facts, DoctorConfig::default(), now())
 }
@@ -22,6 +25,7 @@ fn found_with(change: impl FnOnce(&mut Vec<Published>), drill: Option<LastDrill>
 fn drilled(at: &str, passed: bool) -> LastDrill {
     LastDrill {
         time: time(at),
+        restore: false,
         passed,
         what: "no rescue system within 15 minutes".into(),
     }
@@ -76,7 +80,7 @@ fn a_host_without_approval_or_session_is_a_problem_and_nothing_more_is_said() {
             waiting,
             chain: &chain,
             credentials: Some("others may read it".into()),
-            drill: None,
+            drills: vec![],
         };
         let findings = host(&facts, DoctorConfig::default(), now());
         only(&findings, Level::Problem, word);
@@ -92,7 +96,7 @@ fn credentials_that_a_recovery_would_refuse_are_a_problem() {
         waiting: false,
         chain: &chain,
         credentials: Some("others may read its files".into()),
-        drill: Some(drilled("2026-11-01T00:00:00Z", true)),
+        drills: vec![drilled("2026-11-01T00:00:00Z", true)],
     };
     let findings = host(&facts, DoctorConfig::default(), now());
     only(&findings, Level::Problem, "others may read its files");
@@ -111,6 +115,24 @@ fn drills_that_are_missing_old_or_failed_are_told() {
         only(&findings, level, word);
         assert!(findings[0].next.contains("towline drill web1"));
     }
+}
+
+#[test]
+fn a_restore_that_failed_is_a_problem_until_one_passes_whatever_else_did() {
+    let of = |at, restore, passed| LastDrill {
+        restore,
+        ..drilled(at, passed)
+    };
+    let (first, second) = ("2026-11-10T00:00:00Z", "2026-11-20T00:00:00Z");
+    let hidden = [of(first, true, false), of(second, false, true)];
+    let findings = found_with(|_| {}, hidden);
+    only(&findings, Level::Problem, "failed");
+    assert!(findings[0].next.ends_with("--restore"), "{findings:?}");
+    // Of each kind it is the last one: a restore that passed has no failed one beside it, and makes a failed start good.
+    let well = [of(first, false, false), of(second, true, true)];
+    assert_eq!(found_with(|_| {}, well), []);
+    let worse = [of(first, true, true), of(second, false, false)];
+    only(&found_with(|_| {}, worse), Level::Problem, "failed");
 }
 
 #[test]

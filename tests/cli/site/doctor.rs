@@ -32,6 +32,13 @@ fn chmod(world: &World, file: &str, mode: u32) {
 }
 
 #[test]
+fn a_site_without_hosts_protects_nothing_and_is_not_well() {
+    let world = World::new();
+    let parts = ["PROBLEM site: it has no host"];
+    says(&world, &["doctor"], 1, &parts);
+}
+
+#[test]
 fn a_chain_is_shown_with_session_layers_agent_and_memory() {
     let world = world();
     says(
