@@ -25,6 +25,7 @@ demo: build
 test: root-or-sudo lint build
 	cargo test --workspace --quiet
 	$(AS_ROOT) cargo test -p towline-stage1 --test network --test fetching --quiet -- --ignored
+	$(AS_ROOT) cargo test -p towline-server --lib --quiet -- --ignored
 	cargo test --test e2e -- --ignored --skip nightly --test-threads=2
 
 # Said before an hour of work, not after it.
