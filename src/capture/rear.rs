@@ -167,4 +167,50 @@ mod tests {
         let said = end_of(&mut output).unwrap();
         assert!(said.len() <= 4096 && said.ends_with("ERROR: No bootloader"));
     }
+
+    /// The shim that is found below a root with these files, by the host that `listed` (`efibootmgr -v`) describes.
+    fn shim(files: &[&str], listed: &str) -> String {
+        let root = tempfile::tempdir().unwrap();
+        for file in files {
+            let path = root.path().join(file);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "x").unwrap();
+        }
+        fs::create_dir_all(root.path().join("etc")).unwrap();
+        fs::write(root.path().join("etc/os-release"), "ID=debian\n").unwrap();
+        fs::write(root.path().join("hook"), SETTINGS).unwrap();
+        let script = format!(
+            "efibootmgr() {{ cat <<'END'\n{listed}\nEND\n}}; . \"$0/hook\"; towline_shim \"$0\""
+        );
+        let found = Command::new("bash")
+            .args(["-c", &script])
+            .arg(root.path())
+            .output()
+            .unwrap();
+        assert!(found.stderr.is_empty(), "{found:?}");
+        let found = String::from_utf8(found.stdout).unwrap();
+        let found = found.trim().strip_prefix(root.path().to_str().unwrap());
+        found.unwrap_or_default().to_owned()
+    }
+
+    #[test]
+    fn the_firmware_is_to_start_shim_and_not_grub_which_secure_boot_refuses() {
+        const ESP: &[&str] = &[
+            "boot/efi/EFI/BOOT/BOOTX64.EFI",
+            "boot/efi/EFI/BOOT/shimx64.efi",
+            "boot/efi/EFI/debian/grubx64.efi",
+            "boot/efi/EFI/debian/shimx64.efi",
+            "boot/efi/EFI/another/shimx64.efi",
+        ];
+        let debian = "/boot/efi/EFI/debian/shimx64.efi";
+        assert_eq!(shim(ESP, ""), debian);
+        let by_fallback =
+            "BootCurrent: 0001\nBoot0001* UEFI Misc Device\tPciRoot(0x0)/Pci(0x3,0x0)";
+        assert_eq!(shim(ESP, by_fallback), debian);
+        // Spelled as the firmware does.
+        let other = "BootCurrent: 0002\nBoot0001* debian\tHD(1,GPT,aa)/File(\\EFI\\debian\\shimx64.efi)\n\
+                     Boot0002* other\tHD(1,GPT,aa)/File(\\EFI\\ANOTHER\\SHIMX64.EFI)";
+        assert_eq!(shim(ESP, other), "/boot/efi/EFI/another/shimx64.efi");
+        assert_eq!(shim(&ESP[..3], ""), "", "without shim ReaR looks by itself");
+    }
 }
