@@ -24,6 +24,14 @@ pub(crate) const RESTORE: &str = "towline-restore";
 /// The line before what is added to `rescue.conf`.
 const MARK: &str = "# Added for this recovery; it wins over the settings of the host.";
 
+/// ReaR moves GRUB's memory away after the restore, because nothing it remembers could matter. With the boot loaders of some
+/// distributions it names the kernel, and it belongs to the session. What a host has put on that list itself stays there.
+const KEEP_GRUBENV: &str = "\
+if test \"${BACKUP_RESTORE_MOVE_AWAY_FILES[*]}\" = '/boot/grub/grubenv /boot/grub2/grubenv' ; then
+    BACKUP_RESTORE_MOVE_AWAY_FILES=()
+fi
+";
+
 /// A tree with ReaR in it.
 #[derive(Clone, Debug)]
 pub(super) struct Rear {
@@ -184,6 +192,7 @@ fn rescue_conf(
     let _ = writeln!(text, "BACKUP=EXTERNAL");
     let _ = writeln!(text, "EXTERNAL_RESTORE=\"{}\"", restore.display());
     text.push_str("EXTERNAL_IGNORE_ERRORS=()\nPING=\n");
+    text.push_str(KEEP_GRUBENV);
     // Version 2.7 has no --non-interactive: questions get their default answers after a moment.
     text.push_str("USER_INPUT_TIMEOUT=5\nUSER_INPUT_INTERRUPT_TIMEOUT=3\nWAIT_SECS=5\n");
     let rebuild = if rebuild { "yes" } else { "no" };
@@ -245,6 +254,27 @@ mod tests {
         let answers = answers(&[assignment("/dev/vda")]);
         let name = "USER_INPUT_LAYOUT_MIGRATION_REPLACEMENT_SDA";
         assert_eq!(answers, [(name.to_owned(), "/dev/vda".to_owned())]);
+    }
+
+    /// What ReaR has on its list after it has read `before` and then the settings of this recovery.
+    fn moved_away(before: &str) -> String {
+        let text = rescue_conf("", &session(), &[], false, Path::new("/r"));
+        let script = format!("{before}\n{text}\necho \"${{BACKUP_RESTORE_MOVE_AWAY_FILES[*]}}\"");
+        let output = std::process::Command::new("bash")
+            .args(["-ec", &script])
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+
+    #[test]
+    fn nothing_of_the_session_is_moved_away_but_what_the_host_says() {
+        let default = "BACKUP_RESTORE_MOVE_AWAY_FILES=( /boot/grub/grubenv /boot/grub2/grubenv )";
+        assert_eq!(moved_away(default), "");
+        let own = "BACKUP_RESTORE_MOVE_AWAY_FILES=( /boot/grub/grubenv /etc/machine-id )";
+        assert_eq!(moved_away(own), "/boot/grub/grubenv /etc/machine-id");
+        assert_eq!(moved_away(""), "");
     }
 
     #[test]
