@@ -120,7 +120,7 @@ fn a_drill_boots_the_real_plan_of_a_captured_host_and_the_doctor_knows_how_it_we
     let doctor = document(&tried(&site.dir(), &["doctor", "web1", "--json"]));
     let web1 = &doctor["hosts"][0];
     assert_eq!(
-        (&web1["recoverable"], &web1["drill"]["passed"]),
+        (&web1["recoverable"], &web1["drills"][0]["passed"]),
         (&true.into(), &true.into())
     );
     let told = web1["findings"].to_string();
