@@ -34,7 +34,9 @@ root-or-sudo:
 	  { echo 'towline: the tests of the network need root, and there is no sudo; next: as root, run make test again' >&2; exit 1; }
 	@[ $$(id -u) -eq 0 ] || sudo -v
 
+# One machine at a time: recoveries take minutes, and have deadlines.
 test-all: test
+	cargo test --test e2e nightly -- --ignored --test-threads=1
 	cargo test -p towline-media --test boots -- --ignored
 	tests/interop/run
 

@@ -10,21 +10,20 @@ use anyhow::{Context, anyhow};
 use towline_contract::Digest;
 use towline_contract::digest::Hasher;
 
+use super::Agent;
 use super::steps::{self, Steps, arguments};
 use crate::exit::{Exit, Failure};
 
-/// The recipes of the demonstration and whether stage 1 goes into the layer.
-const RECIPES: &[(&str, bool)] = &[
-    ("kernel-debian", false),
-    ("base-debian", true),
-    ("agent-restic", false),
-    ("host-example", false),
-];
-
 /// What was built.
 pub(super) struct Built {
-    /// The layers, in chain order.
-    pub(super) layers: Vec<PathBuf>,
+    /// The kernel's layer.
+    pub(super) kernel: PathBuf,
+    /// The rescue system's.
+    pub(super) base: PathBuf,
+    /// The agent's; none for an agent whose layer depends on its server.
+    pub(super) agent: Option<PathBuf>,
+    /// The example host's.
+    pub(super) host: PathBuf,
     /// The medium, without a stamp.
     pub(super) medium: PathBuf,
 }
@@ -46,7 +45,7 @@ impl Cache {
     }
 
     /// Builds what is not there or not valid any more.
-    pub(super) fn build(&self, steps: &mut Steps) -> Result<Built, Failure> {
+    pub(super) fn build(&self, steps: &mut Steps, agent: Agent) -> Result<Built, Failure> {
         let recipes = self.dir.join("recipes");
         for (name, bytes) in towline_initramfs::ready_recipes() {
             let path = recipes.join(name);
@@ -54,12 +53,14 @@ impl Cache {
                 .context("cannot make the recipes' folder")?;
             fs::write(&path, bytes).with_context(|| format!("cannot write {}", path.display()))?;
         }
-        let mut layers = Vec::new();
-        for (name, with_stage1) in RECIPES {
-            layers.push(self.layer(steps, &recipes, name, *with_stage1)?);
-        }
-        let medium = self.medium(steps)?;
-        Ok(Built { layers, medium })
+        let mut layer = |name, with_stage1| self.layer(steps, &recipes, name, with_stage1);
+        Ok(Built {
+            kernel: layer("kernel-debian", false)?,
+            base: layer("base-debian", true)?,
+            agent: agent.recipe().map(|it| layer(it, false)).transpose()?,
+            host: layer("host-example", false)?,
+            medium: self.medium(steps)?,
+        })
     }
 
     fn layer(

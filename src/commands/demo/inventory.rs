@@ -5,9 +5,14 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
+use super::Firmware;
+
+/// What a recovery changes on a host that starts by BIOS: GRUB has to know where its files lie on the new disk. For UEFI the
+/// boot loader is files like any others.
+const MAY_DIFFER_WITH_BIOS: &str = "./boot/grub/";
+
 /// What a recovery changes, and why that is right.
 const MAY_DIFFER: &[(&str, &str)] = &[
-    ("./boot/grub/", "the boot loader is installed again"),
     (
         "./var/lib/towline-first-boot",
         "reports the first start, then removes itself",
@@ -108,7 +113,7 @@ impl Inventory {
     }
 
     /// What is different in `after` and should not be: one line for each path.
-    pub(super) fn differences(&self, after: &Self) -> Vec<String> {
+    pub(super) fn differences(&self, after: &Self, firmware: Firmware) -> Vec<String> {
         let paths: BTreeSet<&Vec<u8>> = self.0.keys().chain(after.0.keys()).collect();
         let nothing = BTreeSet::new();
         let mut found = Vec::new();
@@ -121,7 +126,7 @@ impl Inventory {
                 |fact: &&String| !(fact.starts_with("time ") && starts_with(path, TIME_MAY_DIFFER));
             let was: Vec<_> = old.difference(new).filter(counts).collect();
             let is: Vec<_> = new.difference(old).filter(counts).collect();
-            if (was.is_empty() && is.is_empty()) || may_differ(path) {
+            if (was.is_empty() && is.is_empty()) || may_differ(path, firmware) {
                 continue;
             }
             let join = |facts: Vec<&String>| match facts.is_empty() {
@@ -139,9 +144,10 @@ impl Inventory {
     }
 }
 
-fn may_differ(path: &[u8]) -> bool {
+fn may_differ(path: &[u8], firmware: Firmware) -> bool {
     let starts: Vec<_> = MAY_DIFFER.iter().map(|(start, _)| *start).collect();
     starts_with(path, &starts)
+        || (firmware == Firmware::Bios && starts_with(path, &[MAY_DIFFER_WITH_BIOS]))
 }
 
 fn starts_with(path: &[u8], starts: &[&str]) -> bool {
@@ -195,7 +201,7 @@ mod tests {
         assert_eq!(before.len(), 4);
         assert!(
             before
-                .differences(&inventory('a', "0:0", links, attributes))
+                .differences(&inventory('a', "0:0", links, attributes), Firmware::Bios)
                 .is_empty()
         );
         for (after, wanted) in [
@@ -207,7 +213,7 @@ mod tests {
                 "user.y",
             ),
         ] {
-            let differences = before.differences(&after).join("\n");
+            let differences = before.differences(&after, Firmware::Bios).join("\n");
             assert!(
                 differences.contains(wanted)
                     && !differences.contains("./run")
@@ -215,6 +221,22 @@ mod tests {
                 "{differences}"
             );
         }
+    }
+
+    #[test]
+    fn a_boot_loader_is_installed_again_for_bios_only() {
+        let host = |sum: &str| {
+            Inventory::parse(|name| {
+                Ok(match name {
+                    "entries" => format!("./boot/grub/core\0file {sum}\0").into_bytes(),
+                    _ => Vec::new(),
+                })
+            })
+            .unwrap()
+        };
+        let (before, after) = (host("a"), host("b"));
+        assert!(before.differences(&after, Firmware::Bios).is_empty());
+        assert_eq!(before.differences(&after, Firmware::Uefi).len(), 1);
     }
 
     #[test]

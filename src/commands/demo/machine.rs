@@ -52,6 +52,8 @@ pub(super) struct Dead<'a> {
     pub(super) medium: &'a Path,
     /// Its empty disk.
     pub(super) disk: &'a Path,
+    /// Where its UEFI firmware keeps its variables.
+    pub(super) efi_variables: &'a Path,
     /// The recovery code that somebody types.
     pub(super) code: &'a str,
     /// Where its console is recorded.
@@ -62,6 +64,7 @@ pub(super) struct Dead<'a> {
 pub(super) fn recover(steps: &mut Steps, args: &DemoArgs, dead: &Dead<'_>) -> Result<(), Failure> {
     let machine = Machine {
         firmware: args.firmware.into(),
+        efi_variables: Some(dead.efi_variables.to_owned()),
         memory_mib: args.memory,
         disk_gib: None,
         disks: vec![Disk {

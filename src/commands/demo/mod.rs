@@ -4,13 +4,14 @@
 //! and reading the rescue's report is done here. Layers and medium are kept in a cache and used again while what they
 //! were made from is unchanged; the site (keys, catalogue, store) is new each time and removed at the end unless `--keep`.
 
+mod backups;
 mod cache;
 mod inventory;
 mod machine;
 mod protected;
 mod requirements;
-mod restic;
 mod secret;
+mod served;
 mod site;
 mod steps;
 mod story;
@@ -25,8 +26,12 @@ use towline_contract::plan::HandOver;
 use super::cache_dir::cache_dir;
 use crate::exit::{Exit, Failure, Outcome};
 use cache::{Built, Cache};
+use protected::variant::Variant;
 use site::Site;
 use steps::Steps;
+
+/// The host's name in the catalogue.
+const HOST: &str = "alpha";
 
 /// What the demonstration is to do.
 #[derive(Args)]
@@ -34,9 +39,12 @@ pub(crate) struct DemoArgs {
     /// Only boot the rescue system, with an example host's layer; recover nothing.
     #[arg(long)]
     rescue_only: bool,
-    /// Firmware of the machine that is recovered.
+    /// Firmware of the host and of the machine that becomes it.
     #[arg(long, value_enum, default_value = "bios")]
     firmware: Firmware,
+    /// Agent that backs the host up and restores it.
+    #[arg(long, value_enum, default_value = "restic")]
+    agent: Agent,
     /// How stage 1 starts the rescue system.
     #[arg(long, value_enum, default_value = "in-place")]
     handover: How,
@@ -60,11 +68,32 @@ pub(crate) struct DemoArgs {
     verbose: bool,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Firmware {
     Bios,
     Uefi,
     SecureBoot,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Agent {
+    Restic,
+}
+
+impl Agent {
+    /// What it is called in the catalogue.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Restic => "restic",
+        }
+    }
+
+    /// The recipe of its layer, if that is the same for every site.
+    fn recipe(self) -> Option<&'static str> {
+        match self {
+            Self::Restic => Some("agent-restic"),
+        }
+    }
 }
 
 impl From<Firmware> for towline_machine::Firmware {
@@ -100,14 +129,15 @@ pub(crate) fn run(args: &DemoArgs) -> Outcome {
     let cache = Cache::open(&dir, args.stage1.as_deref())?;
     let mut steps = Steps::new();
 
-    let built = cache.build(&mut steps)?;
+    let built = cache.build(&mut steps, args.agent)?;
     let original = match args.rescue_only {
         true => None,
         false => Some(protected::disk(
             &mut steps,
             &dir,
-            &built.layers[0],
-            &built.layers[1],
+            Variant::of(args.firmware),
+            &built.kernel,
+            &built.base,
         )?),
     };
     if args.build_only {
@@ -130,7 +160,13 @@ pub(crate) fn run(args: &DemoArgs) -> Outcome {
 
 /// Boots the rescue system from the medium, and looks at what it says of its layers.
 fn rescue(steps: &mut Steps, args: &DemoArgs, built: &Built, site: &Site) -> Outcome {
-    site.publish(steps, &built.layers)?;
+    site.init(steps)?;
+    let [kernel, base, host] = [&built.kernel, &built.base, &built.host].map(PathBuf::clone);
+    let layers = [kernel, base]
+        .into_iter()
+        .chain(built.agent.clone())
+        .chain([host]);
+    site.publish(steps, &layers.collect::<Vec<_>>())?;
     let server = site.serve(steps)?;
     let medium = site.stamp(steps, &built.medium, server.port(), Some("example"))?;
     let report = machine::rescue(steps, args, &medium, site)?;

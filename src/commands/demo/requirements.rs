@@ -47,13 +47,6 @@ pub(super) fn check(args: &DemoArgs) -> Outcome {
         )
         .next("apt-get install ovmf"));
     }
-    if args.firmware != Firmware::Bios && !args.rescue_only {
-        return Err(Failure::new(
-            Exit::Usage,
-            anyhow!("the host that the demonstration recovers starts by BIOS"),
-        )
-        .next("boot the rescue system alone: towline demo --rescue-only --firmware …"));
-    }
     if args.build_only {
         return Ok(());
     }

@@ -1,20 +1,14 @@
 //! The demonstration's site: made by `towline init`, served by `towline serve`, removed at the end.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
-use std::time::Duration;
 
 use anyhow::{Context, anyhow};
-use rustix::process::{Pid, Signal, kill_process};
 use towline_contract::plan::HandOver;
 
+use super::served::{Process, https_port};
 use super::steps::{self, Steps, arguments};
 use crate::exit::{Exit, Failure};
-
-/// Longest the server may take until it listens.
-const SERVER_START_MAX: Duration = Duration::from_secs(20);
 
 /// The address of this machine as QEMU's user network shows it to the guest.
 pub(super) const GUEST_SEES: &str = "10.0.2.2";
@@ -40,8 +34,8 @@ impl Site {
         })
     }
 
-    /// Creates the site and publishes the layers.
-    pub(super) fn publish(&self, steps: &mut Steps, layers: &[PathBuf]) -> Result<(), Failure> {
+    /// Creates the site.
+    pub(super) fn init(&self, steps: &mut Steps) -> Result<(), Failure> {
         steps.step(
             "create a site: keys, certificate authority, catalogue",
             || {
@@ -53,7 +47,11 @@ impl Site {
                 )?;
                 self.choose_hand_over()
             },
-        )?;
+        )
+    }
+
+    /// Publishes the layers.
+    pub(super) fn publish(&self, steps: &mut Steps, layers: &[PathBuf]) -> Result<(), Failure> {
         steps.step(
             "publish the layers: check the chain, sign the catalogue",
             || {
@@ -155,80 +153,23 @@ impl Site {
 
 /// A running `towline serve`; stopped when dropped.
 pub(super) struct Server {
-    child: Child,
+    _process: Process,
     port: u16,
 }
 
 impl Server {
     fn start(dir: &Path) -> Result<Self, Failure> {
-        let mut child = steps::towline(dir, &arguments([&"serve"]))?
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .context("cannot start the server")?;
-        let log = child.stderr.take().context("the server has no log")?;
-        let (ready, wait) = std::sync::mpsc::channel();
-        let log_file = dir.join("serve.log");
-        std::thread::spawn(move || follow(BufReader::new(log), &log_file, &ready));
-        let mut server = Self { child, port: 0 };
-        match wait.recv_timeout(SERVER_START_MAX) {
-            Ok(port) => {
-                server.port = port;
-                Ok(server)
-            }
-            Err(_) => Err(
-                Failure::new(Exit::Internal, anyhow!("the server did not start"))
-                    .next(format!("read {}", dir.join("serve.log").display())),
-            ),
-        }
+        let command = steps::towline(dir, &arguments([&"serve"]))?;
+        let log = dir.join("serve.log");
+        let (process, port) = Process::start(command, "the server", &log, https_port)?;
+        Ok(Self {
+            _process: process,
+            port,
+        })
     }
 
     /// The port that the server listens on.
     pub(super) fn port(&self) -> u16 {
         self.port
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // Asked first, so that it can end its connections; it may be gone already.
-        if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
-            let _ = kill_process(pid, Signal::TERM);
-        }
-        let _ = self.child.wait();
-    }
-}
-
-/// Copies the server's log to a file and sends the port it names once it listens.
-pub(super) fn follow(log: impl BufRead, file: &Path, ready: &std::sync::mpsc::Sender<u16>) {
-    let mut copy = fs::File::create(file).ok();
-    for line in log.lines().map_while(Result::ok) {
-        if let Some(copy) = &mut copy {
-            let _ = std::io::Write::write_all(copy, format!("{line}\n").as_bytes());
-        }
-        if let Some(port) = line
-            .split_once(" on https://")
-            .and_then(|(_, rest)| port_of(rest))
-        {
-            let _ = ready.send(port);
-        }
-    }
-}
-
-/// The port of `HOST:PORT`, whatever follows.
-fn port_of(address: &str) -> Option<u16> {
-    let address = address.split([' ', '/', ',']).next()?;
-    address.rsplit_once(':')?.1.parse().ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_port_is_found_in_the_servers_line() {
-        assert_eq!(port_of("127.0.0.1:8443"), Some(8443));
-        assert_eq!(port_of("[::1]:8443/ ready"), Some(8443));
-        assert_eq!(port_of("backup.example"), None);
     }
 }

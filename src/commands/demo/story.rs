@@ -1,7 +1,7 @@
 //! The whole story: a protected host backs itself up, loses its disk, and comes back from the generic medium by one code.
 //!
-//! The host is a machine in QEMU with a disk of its own, the backup server is `rclone serve restic` over TLS, everything else
-//! is `towline` as an operator or the host would type it. At the end every file of the host is compared with what it was.
+//! The host is a machine in QEMU with a disk of its own, the backup server is the agent's, everything else is `towline` as an
+//! operator or the host would type it. At the end every file of the host is compared with what it was.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,23 +11,17 @@ use anyhow::{Context, anyhow};
 use serde::Deserialize;
 use towline_machine::Writes;
 
-use super::cache::Built;
+use super::backups::Backups;
+use super::cache::{Built, the_layer};
 use super::inventory::Inventory;
 use super::machine::{self, Dead};
 use super::protected::errand::Errand;
-use super::restic::ResticServer;
 use super::secret::{self, write_secret};
 use super::site::{GUEST_SEES, Server, Site};
 use super::steps::{self, Steps, arguments};
-use super::{DemoArgs, protected};
+use super::{DemoArgs, HOST, protected};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::printable;
-
-/// The host's name in the catalogue.
-const HOST: &str = "alpha";
-
-/// Password of its backups. It protects a demonstration.
-const PASSWORD: &str = "only-a-demonstration";
 
 /// Differences between before and after that are shown.
 const DIFFERENCES_SHOWN: usize = 40;
@@ -38,7 +32,7 @@ struct Story<'a> {
     args: &'a DemoArgs,
     site: &'a Site,
     server: Server,
-    backups: ResticServer,
+    backups: Backups,
     /// Disks, consoles and inventories.
     folder: PathBuf,
 }
@@ -53,18 +47,19 @@ pub(super) fn tell(
     folder: &Path,
 ) -> Outcome {
     start_afresh(folder)?;
-    // Without the example host: this one describes itself.
-    let (_, layers) = built.layers.split_last().context("no layers were built")?;
-    site.publish(steps, layers)?;
+    site.init(steps)?;
+    let what = format!(
+        "start the backup server: {}",
+        Backups::described(args.agent)
+    );
+    let backups = steps.step(&what, || {
+        let store = folder.join("backups");
+        fs::create_dir(&store).with_context(|| format!("cannot make {}", store.display()))?;
+        Backups::start(args.agent, &store, &site.dir().join("ca"), GUEST_SEES)
+    })?;
+    let agent = agent(steps, built, &backups, folder)?;
+    site.publish(steps, &[built.kernel.clone(), built.base.clone(), agent])?;
     let server = site.serve(steps)?;
-    let backups = steps.step(
-        "start the backup server: rclone serve restic, by TLS",
-        || {
-            let store = folder.join("backups");
-            fs::create_dir(&store).with_context(|| format!("cannot make {}", store.display()))?;
-            ResticServer::start(&store, &site.dir().join("ca"), GUEST_SEES)
-        },
-    )?;
     let mut story = Story {
         steps,
         args,
@@ -80,6 +75,28 @@ pub(super) fn tell(
     story.recover(built, &disk, &opened.code)?;
     let after = story.look(&disk)?;
     story.end(&opened.id, &before, &after)
+}
+
+/// The layer of the agent: from the cache, or made for this backup server.
+fn agent(
+    steps: &mut Steps,
+    built: &Built,
+    backups: &Backups,
+    folder: &Path,
+) -> Result<PathBuf, Failure> {
+    let Some(text) = &backups.recipe else {
+        let built = built.agent.clone();
+        return Ok(built.context("the agent's layer was not built")?);
+    };
+    steps.step("build the layer of this server's agent", || {
+        let (recipe, out) = (folder.join("agent.toml"), folder.join("agent"));
+        fs::write(&recipe, text).with_context(|| format!("cannot write {}", recipe.display()))?;
+        steps::run(
+            folder,
+            &arguments([&"layer", &"build", &recipe, &"-o", &out]),
+        )?;
+        the_layer(&out)
+    })
 }
 
 /// What `towline recovery open --json` says.
@@ -116,46 +133,50 @@ impl Story<'_> {
             |path: &Path| fs::read(path).with_context(|| format!("cannot read {}", path.display()));
         let program = std::env::current_exe().context("cannot find this program's own file")?;
         let settings = format!(
-            "HOST={HOST}\nSERVER=https://{GUEST_SEES}:{}\n{}",
+            "HOST={HOST}\nSERVER=https://{GUEST_SEES}:{}\nAGENT={}\n{}",
             self.server.port(),
-            self.backup_variables()
+            self.args.agent.name(),
+            self.backups.variables
         );
+        let files = vec![
+            ("run", 0o755, protected::BACK_UP.into()),
+            ("agent.sh", 0o644, self.backups.script.into()),
+            ("inventory.sh", 0o755, protected::INVENTORY.into()),
+            ("settings", 0o600, settings.into()),
+            ("ca.pem", 0o644, read(&self.site.dir().join("ca/ca.pem"))?),
+            ("towline", 0o755, read(&program)?),
+        ];
+        let own = self.backups.host.iter().cloned();
         let errand = Errand {
+            firmware: self.args.firmware,
+            efi_variables: &self.efi_variables(),
             disk,
             writes: Writes::Kept,
             memory_mib: self.args.memory,
-            files: vec![
-                ("run", 0o755, protected::BACK_UP.into()),
-                ("inventory.sh", 0o755, protected::INVENTORY.into()),
-                ("settings", 0o600, settings.into()),
-                ("ca.pem", 0o644, read(&self.site.dir().join("ca/ca.pem"))?),
-                ("towline", 0o755, read(&program)?),
-            ],
+            files: files.into_iter().chain(own).collect(),
             folder: &self.folder,
             name: "before",
         };
         let site = self.site.dir();
-        let results = self.steps.step(
-            "the host: it is enrolled, backs itself up with restic, and is captured",
-            || {
-                errand.run(|said| {
-                    eprintln!("    | {}", printable(said));
-                    match said.strip_prefix("fingerprint ") {
-                        None => Ok(()),
-                        Some(fingerprint) => approve(site, fingerprint.trim()),
-                    }
-                })
-            },
-        )?;
+        let what = format!(
+            "the host: it is enrolled, backs itself up with {}, and is captured",
+            self.args.agent.name()
+        );
+        let results = self.steps.step(&what, || {
+            errand.run(|said| {
+                eprintln!("    | {}", printable(said));
+                match said.strip_prefix("fingerprint ") {
+                    None => Ok(()),
+                    Some(fingerprint) => approve(site, fingerprint.trim()),
+                }
+            })
+        })?;
         inventory(&results)
     }
 
-    /// The repository and its password, as lines for a shell or for the credentials.
-    fn backup_variables(&self) -> String {
-        format!(
-            "RESTIC_REPOSITORY=rest:https://{GUEST_SEES}:{}/\nRESTIC_PASSWORD={PASSWORD}\n",
-            self.backups.port()
-        )
+    /// The firmware is the same before and after: what it keeps is not on the disk.
+    fn efi_variables(&self) -> PathBuf {
+        self.folder.join("efi-variables.fd")
     }
 
     /// The disk is gone; a new one, empty, is there.
@@ -171,20 +192,22 @@ impl Story<'_> {
             })
     }
 
-    /// The operator puts the backup's password where the recovery finds it, and opens the recovery.
+    /// The operator puts what the agent needs where the recovery finds it, and opens the recovery.
     fn open_recovery(&mut self) -> Result<Opened, Failure> {
         let site = self.site.dir();
-        let variables = self.backup_variables();
+        let backups = &self.backups;
         self.steps.step(
             "the operator opens a recovery of the newest session",
             || {
-                let path = site.join("credentials").join(HOST).join("environment");
-                write_secret(&path, variables.as_bytes())
-                    .with_context(|| format!("cannot write {}", path.display()))?;
-                eprintln!(
-                    "    # {} has the repository and its password",
-                    path.display()
-                );
+                let folder = site.join("credentials").join(HOST);
+                let more = backups.credentials.iter();
+                let more = more.map(|(name, content)| (*name, content));
+                for (name, content) in more.chain([("environment", &backups.variables)]) {
+                    let path = folder.join(name);
+                    write_secret(&path, content.as_bytes())
+                        .with_context(|| format!("cannot write {}", path.display()))?;
+                    eprintln!("    # {} is there for the agent", path.display());
+                }
                 let command = arguments([
                     &"recovery",
                     &"open",
@@ -211,6 +234,7 @@ impl Story<'_> {
             &Dead {
                 medium: &medium,
                 disk,
+                efi_variables: &self.efi_variables(),
                 code,
                 log: &self.folder.join("recovery-console.log"),
             },
@@ -220,6 +244,8 @@ impl Story<'_> {
     /// The host starts from its new disk, reports in, and looks at itself.
     fn look(&mut self, disk: &Path) -> Result<Inventory, Failure> {
         let errand = Errand {
+            firmware: self.args.firmware,
+            efi_variables: &self.efi_variables(),
             disk,
             writes: Writes::Kept,
             memory_mib: self.args.memory,
@@ -253,8 +279,9 @@ impl Story<'_> {
             &arguments([&"--quiet", &"recovery", &"watch", &recovery]),
         )?;
         let port = self.server.port();
-        drop((self.server, self.backups));
-        let differences = before.differences(after);
+        drop(self.server);
+        self.backups.stop();
+        let differences = before.differences(after, self.args.firmware);
         self.steps.summary();
         if differences.is_empty() {
             if !self.args.keep {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, anyhow};
 use towline_machine::{Disk, Machine, Start, Writes};
 
+use crate::commands::demo::Firmware;
 use crate::exit::{Exit, Failure};
 
 /// What the host's script begins each line with that is for us.
@@ -20,6 +21,10 @@ const ERRAND_MAX: Duration = Duration::from_secs(1500);
 
 /// One start of the host.
 pub(in crate::commands::demo) struct Errand<'a> {
+    /// Its firmware.
+    pub(in crate::commands::demo) firmware: Firmware,
+    /// Where that keeps its variables.
+    pub(in crate::commands::demo) efi_variables: &'a Path,
     /// Its own disk.
     pub(in crate::commands::demo) disk: &'a Path,
     /// What happens to what it writes there.
@@ -53,6 +58,8 @@ impl Errand<'_> {
             writes,
         };
         let machine = Machine {
+            firmware: self.firmware.into(),
+            efi_variables: Some(self.efi_variables.to_owned()),
             disk_gib: None,
             memory_mib: self.memory_mib,
             disks: vec![

@@ -3,6 +3,8 @@
 # second disk (a newc archive), boot loader, and data worth protecting. PID 1 of Towline's own base layer in QEMU.
 set -eu -o pipefail
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8
+# firmware=bios or firmware=uefi
+. /install.conf
 disk=/dev/vda files=/dev/vdb root=/mnt/local
 
 say() { echo "install: $*"; }
@@ -23,11 +25,15 @@ mountpoint -q /sys || mount -t sysfs sys /sys
 mountpoint -q /dev || mount -t devtmpfs dev /dev
 mountpoint -q /run || mount -t tmpfs run /run
 for link in fd:/proc/self/fd stdin:fd/0 stdout:fd/1 stderr:fd/2; do ln -sfn "${link#*:}" "/dev/${link%%:*}"; done
-modprobe -a virtio_pci virtio_blk ext4 xfs dm_mod
+modprobe -a virtio_pci virtio_blk ext4 xfs vfat dm_mod
 for _ in {1..100}; do [[ -b $disk && -b $files ]] && break; read -rt 0.1 <> <(:) || :; done
 
 say partitions
-sgdisk --zap-all --new=1:0:+2M --typecode=1:ef02 --new=2:0:+256M --typecode=2:8300 --new=3:0:0 --typecode=3:8e00 $disk >/dev/null
+case $firmware in
+  bios) first=(--new=1:0:+2M --typecode=1:ef02) ;;
+  uefi) first=(--new=1:0:+128M --typecode=1:ef00) ;;
+esac
+sgdisk --zap-all "${first[@]}" --new=2:0:+256M --typecode=2:8300 --new=3:0:0 --typecode=3:8e00 $disk >/dev/null
 blockdev --rereadpt $disk
 pvcreate -q -y ${disk}3
 vgcreate -q vg0 ${disk}3
@@ -46,6 +52,11 @@ mount /dev/vg0/root $root
 mkdir -p $root/boot $root/srv
 mount ${disk}2 $root/boot
 mount /dev/vg0/srv $root/srv
+if [[ $firmware == uefi ]]; then
+  mkfs.vfat -n ESP ${disk}1 >/dev/null
+  mkdir -p $root/boot/efi
+  mount -o umask=0077 ${disk}1 $root/boot/efi
+fi
 
 say files
 (cd $root && cpio --extract --make-directories --preserve-modification-time --quiet <$files)
@@ -63,7 +74,13 @@ chroot $root depmod "$release"
 say initramfs
 chroot $root update-initramfs -c -k "$release"
 say grub
-chroot $root grub-install --target=i386-pc $disk
+if [[ $firmware == uefi ]]; then
+  echo "UUID=$(blkid -s UUID -o value ${disk}1) /boot/efi vfat umask=0077 0 1" >>$root/etc/fstab
+  # Shim and GRUB as Debian signs them, and where a firmware looks that knows of no boot entry.
+  chroot $root grub-install --target=x86_64-efi --efi-directory=/boot/efi --uefi-secure-boot --no-nvram --force-extra-removable
+else
+  chroot $root grub-install --target=i386-pc $disk
+fi
 chroot $root update-grub
 
 say data

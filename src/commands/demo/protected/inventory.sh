@@ -4,8 +4,10 @@ set -e
 out=$(cd "$1" && pwd)
 cd /
 # Logs, caches and states of running programs differ from one second to the next.
+efi=
+if mountpoint -q ./boot/efi; then efi=./boot/efi; fi
 everything() {
-  for top in . ./boot ./srv; do
+  for top in . ./boot ./srv $efi; do
     find $top -xdev \( -path ./mnt -o -path ./tmp -o -path ./var/tmp -o -path ./var/log -o -path ./var/cache -o -path ./root/.cache \
       -o -path ./var/lib/systemd -o -path ./var/lib/towline -o -path ./lost+found -o -path ./boot/lost+found \) -prune -o "$@"
   done

@@ -4,6 +4,7 @@
 //! QEMU, by `install.sh` in Towline's own base layer.
 
 pub(super) mod errand;
+pub(super) mod variant;
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
@@ -20,6 +21,7 @@ use towline_initramfs::tree::{Meta, Tree};
 use towline_initramfs::{initrd, stored, write};
 use towline_machine::{Disk, Machine, Start, Writes};
 
+use self::variant::Variant;
 use super::cache::{finish, is_current, package_lists, start_afresh, the_layer};
 use super::steps::{self, Steps, arguments};
 use crate::exit::{Exit, Failure};
@@ -47,27 +49,29 @@ const INSTALL_MAX: Duration = Duration::from_secs(1800);
 pub(super) fn disk(
     steps: &mut Steps,
     dir: &Path,
+    variant: Variant,
     kernel: &Path,
     base: &Path,
 ) -> Result<PathBuf, Failure> {
-    let what = "build the protected host: Debian 12 on LVM";
-    let out = dir.join("protected");
+    let what = format!("build the protected host: {}", variant.described());
+    let out = dir.join(variant.folder());
     let disk = out.join("disk.raw");
-    let inputs = inputs();
+    let inputs = inputs(variant);
     if is_current(&out, inputs) {
-        steps.reused(what);
+        steps.reused(&what);
         return Ok(disk);
     }
-    steps.step(what, || {
+    steps.step(&what, || {
         start_afresh(&out)?;
         let recipe = dir.join("recipes/protected-host.toml");
-        fs::write(&recipe, RECIPE).with_context(|| format!("cannot write {}", recipe.display()))?;
+        fs::write(&recipe, variant.recipe())
+            .with_context(|| format!("cannot write {}", recipe.display()))?;
         steps::run(
             &out,
             &arguments([&"layer", &"build", &recipe, &"-o", &"files"]),
         )?;
         let files = the_layer(&out.join("files"))?;
-        let start = installer(&out, kernel, base, &files)?;
+        let start = installer(&out, kernel, base, &script(&files, variant)?)?;
         install(&out, &disk, start, files)?;
         for work in ["files", "vmlinuz", "initrd"] {
             let work = out.join(work);
@@ -84,16 +88,17 @@ pub(super) fn disk(
 }
 
 /// Digest of everything that decides what is on the disk. Not of the layers it is installed with.
-fn inputs() -> Digest {
+fn inputs(variant: Variant) -> Digest {
     let mut hasher = Hasher::default();
-    for part in [RECIPE, INSTALL, DATA, &package_lists()] {
+    let (recipe, settings) = (variant.recipe(), variant.settings());
+    for part in [&recipe, &settings, INSTALL, DATA, &package_lists()] {
         hasher.update(Digest::of(part.as_bytes()).as_bytes());
     }
     hasher.finish()
 }
 
 /// Kernel and initramfs of the machine that installs: the layers and, as their init, the script.
-fn installer(out: &Path, kernel: &Path, base: &Path, files: &Path) -> Result<Start, Failure> {
+fn installer(out: &Path, kernel: &Path, base: &Path, script: &Tree) -> Result<Start, Failure> {
     let image = out.join("vmlinuz");
     fs::write(&image, kernel_of(kernel)?).context("cannot write the kernel")?;
     let initrd = out.join("initrd");
@@ -103,9 +108,8 @@ fn installer(out: &Path, kernel: &Path, base: &Path, files: &Path) -> Result<Sta
             File::open(layer).with_context(|| format!("cannot open {}", layer.display()))?;
         std::io::copy(&mut layer, &mut joined).context("cannot write the initramfs")?;
     }
-    let script = script(files)?;
     let part = tempfile::tempfile().context("cannot make a temporary file")?;
-    let written = write::write(&script, 0, Compression::None, 0, &part)
+    let written = write::write(script, 0, Compression::None, 0, &part)
         .map_err(|error| Failure::new(Exit::Internal, error))?;
     let mut bytes = vec![0; usize::try_from(written.stored_bytes).unwrap_or_default()];
     part.read_exact_at(&mut bytes, 0)
@@ -135,12 +139,13 @@ fn kernel_of(layer: &Path) -> Result<Vec<u8>, Failure> {
 }
 
 /// The script, and what it adds to the host's files.
-fn script(files: &Path) -> Result<Tree, Failure> {
+fn script(files: &Path, variant: Variant) -> Result<Tree, Failure> {
     let manifest =
         stored::read_manifest(&stored::manifest_path(files)).context("cannot read the manifest")?;
     let mut tree = Tree::new();
     for (path, mode, text) in [
         ("usr/sbin/init", 0o755, INSTALL.to_owned()),
+        ("install.conf", 0o644, variant.settings()),
         ("protected-data.sh", 0o644, DATA.to_owned()),
         (
             "protected/var/lib/dpkg/status",
