@@ -7,6 +7,7 @@ mod drill;
 mod flipped_bit;
 mod foreign_files;
 mod kexec;
+mod nightly;
 mod recovery;
 mod refused_plans;
 mod resume;

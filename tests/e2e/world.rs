@@ -31,9 +31,14 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
+/// Where cargo and the demonstration build.
+pub(crate) fn target() -> PathBuf {
+    root().join("target")
+}
+
 /// Where they are built.
 pub(crate) fn built_in() -> PathBuf {
-    root().join("target/demo")
+    target().join("demo")
 }
 
 /// The released program.

@@ -9,6 +9,7 @@ mod layers;
 mod measure;
 mod payload;
 mod prepare;
+mod recovery;
 mod site;
 
 use anyhow::{Result, bail};
@@ -18,9 +19,9 @@ fn main() -> Result<()> {
     let wanted: Vec<String> = std::env::args().skip(1).collect();
     if let Some(unknown) = wanted
         .iter()
-        .find(|name| !["layers", "boot"].contains(&name.as_str()))
+        .find(|name| !["layers", "boot", "recovery"].contains(&name.as_str()))
     {
-        bail!("there is no benchmark {unknown:?}: layers, boot, or none for both");
+        bail!("there is no benchmark {unknown:?}: layers, boot, recovery, or none for all");
     }
     let runs = |name: &str| wanted.is_empty() || wanted.iter().any(|wanted| wanted == name);
     let workshop = Workshop::open()?;
@@ -30,6 +31,9 @@ fn main() -> Result<()> {
     }
     if runs("boot") {
         boot::bench(&workshop)?;
+    }
+    if runs("recovery") {
+        recovery::bench(&workshop)?;
     }
     Ok(())
 }

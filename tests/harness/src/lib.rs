@@ -1,10 +1,13 @@
 //! What the tests share: a small signed site served in this process ([`site`]), a proxy in front of any server that
 //! stalls, lies and cuts off as it is told ([`proxy`]), by TLS with any certificate ([`certificate`]), a slow line ([`relay`]),
-//! in this process or in a network namespace ([`netns`]). Panics say what a test lacks.
+//! in this process or in a network namespace ([`netns`]); and a host that was backed up, to be recovered in QEMU ([`protected`])
+//! with its servers ([`service`]). Panics say what a test lacks.
 
 pub mod certificate;
 pub mod layer;
 pub mod netns;
+pub mod protected;
 pub mod proxy;
 pub mod relay;
+pub mod service;
 pub mod site;

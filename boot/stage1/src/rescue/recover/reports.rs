@@ -1,21 +1,50 @@
 //! Tells the servers how the recovery goes. A recovery never waits long for them, and never fails by them.
+//!
+//! What nobody hears is kept, in memory, and told in its order as soon as a server is back, so the report of a recovery is
+//! whole. The runner and the restore helper share the file; they tell in turns, never at once.
 
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::sync::Mutex;
 use towline_contract::event::What;
 use towline_contract::handover::HandOverNote;
 
+use super::state::DIRECTORY;
 use crate::clock;
-use crate::fetch::{Client, Server, TlsTime};
+use crate::fetch::{Client, FetchError, Server, TlsTime};
 use crate::report::Reporter;
 
 /// Tries of an event that the recovery's report needs, and the pause between them: as long as a server takes to restart.
 const TRIES: u32 = 4;
 const PAUSE: Duration = Duration::from_secs(5);
 
+/// File of what nobody has heard, in the recovery's own folder: a line of JSON each.
+const UNHEARD: &str = "unheard";
+
+/// Most events that are kept; the oldest are forgotten first. A recovery that fails five times has about thirty.
+const UNHEARD_MAX: usize = 100;
+
 /// The servers of a recovery.
 #[derive(Clone)]
-pub(super) struct Reports(Vec<Reporter>);
+pub(super) struct Reports {
+    servers: Vec<Reporter>,
+    unheard: PathBuf,
+    /// Held by whoever tells: each event once, and in order.
+    turn: Arc<Mutex<()>>,
+}
+
+/// What became of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Heard {
+    Yes,
+    /// A server understood it and does not want it, now or later.
+    Refused,
+    Nobody,
+}
 
 impl Reports {
     /// The servers of the note; reports bear `token`. Nobody, if the note has none that can be used.
@@ -29,44 +58,158 @@ impl Reports {
             time: clock::now(),
             since: Instant::now(),
         };
-        let Ok(client) = Client::new(ca, time) else {
-            return Self(Vec::new());
+        let client = Client::new(ca, time).ok();
+        let reporter = |server| {
+            let reporter = Reporter::new(client.clone()?, server, recovery);
+            Some(reporter.with_token(token.to_owned()))
         };
         let servers = servers.iter().filter_map(|it| Server::parse(it).ok());
-        let reporter =
-            |server| Reporter::new(client.clone(), server, recovery).with_token(token.to_owned());
-        Self(servers.map(reporter).collect())
+        Self {
+            servers: servers.filter_map(reporter).collect(),
+            unheard: Path::new(DIRECTORY).join(UNHEARD),
+            turn: Arc::default(),
+        }
     }
 
     /// Tells one of the servers, once; true if it listened.
     pub(super) async fn try_once(&self, what: &What) -> bool {
-        for reporter in &self.0 {
-            if reporter.send(what.clone()).await.is_ok() {
-                return true;
-            }
-        }
-        false
+        self.send(what).await == Heard::Yes
     }
 
-    /// Tells one of the servers, more than once if need be.
+    /// Tells one of the servers, more than once if need be, after all that nobody has heard before.
     pub(super) async fn tell(&self, what: What) -> bool {
-        let tries = if self.0.is_empty() { 0 } else { TRIES };
+        let _turn = self.turn.lock().await;
+        let mut waiting = read(&self.unheard);
+        waiting.push(what);
+        let tries = if self.servers.is_empty() { 0 } else { TRIES };
+        let mut last = Heard::Nobody;
         for attempt in 0..tries {
             if attempt > 0 {
                 tokio::time::sleep(PAUSE).await;
             }
-            if self.try_once(&what).await {
-                return true;
+            last = self.send_all(&mut waiting).await;
+            if waiting.is_empty() {
+                break;
             }
         }
-        false
+        write(&self.unheard, &waiting);
+        last == Heard::Yes
     }
 
-    /// Tells one of the servers while the work goes on.
+    /// Tells one of the servers while the work goes on. It is told again soon: nothing is kept.
     pub(super) fn tell_meanwhile(&self, what: What) {
         let reports = self.clone();
         tokio::spawn(async move {
-            let _ = reports.try_once(&what).await;
+            // Whoever has the turn knows better.
+            let Ok(_turn) = reports.turn.try_lock() else {
+                return;
+            };
+            let mut waiting = read(&reports.unheard);
+            if !waiting.is_empty() {
+                reports.send_all(&mut waiting).await;
+                write(&reports.unheard, &waiting);
+            }
+            if waiting.is_empty() {
+                reports.send(&what).await;
+            }
         });
+    }
+
+    /// Sends them in order until nobody hears; takes out those that were answered. What became of the last that was sent.
+    async fn send_all(&self, waiting: &mut Vec<What>) -> Heard {
+        let (mut answered, mut last) = (0, Heard::Nobody);
+        for what in &*waiting {
+            last = self.send(what).await;
+            if last == Heard::Nobody {
+                break;
+            }
+            answered += 1;
+        }
+        waiting.drain(..answered);
+        last
+    }
+
+    async fn send(&self, what: &What) -> Heard {
+        let mut heard = Heard::Nobody;
+        for server in &self.servers {
+            match server.send(what.clone()).await {
+                Ok(()) => return Heard::Yes,
+                Err(error) if is_refusal(&error) => heard = Heard::Refused,
+                Err(_) => {}
+            }
+        }
+        heard
+    }
+}
+
+/// A server said no, and would again.
+fn is_refusal(error: &FetchError) -> bool {
+    matches!(error, FetchError::Status { .. }) && error.is_final()
+}
+
+/// What nobody has heard; nothing, if the file cannot be read.
+fn read(path: &Path) -> Vec<What> {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    let events = text.lines().map(serde_json::from_str);
+    events.filter_map(Result::ok).collect()
+}
+
+/// Keeps it. Without the file a part of the report is lost, and nothing else.
+fn write(path: &Path, waiting: &[What]) {
+    let kept = &waiting[waiting.len().saturating_sub(UNHEARD_MAX)..];
+    let written = lines(kept).and_then(|text| match text.is_empty() {
+        true => fs::remove_file(path),
+        false => fs::write(path, text),
+    });
+    let _ = written;
+}
+
+fn lines(events: &[What]) -> io::Result<String> {
+    let mut text = String::new();
+    for event in events {
+        text.push_str(&serde_json::to_string(event)?);
+        text.push('\n');
+    }
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn nobody(folder: &Path) -> Reports {
+        Reports {
+            servers: Vec::new(),
+            unheard: folder.join(UNHEARD),
+            turn: Arc::default(),
+        }
+    }
+
+    fn recreated(seconds: u64) -> What {
+        What::LayoutRecreated { seconds }
+    }
+
+    #[tokio::test]
+    async fn what_nobody_hears_is_kept_in_order_for_whoever_tells_next() {
+        let dir = tempfile::tempdir().unwrap();
+        for seconds in [1, 2] {
+            assert!(!nobody(dir.path()).tell(recreated(seconds)).await);
+        }
+        let message = "two\nlines".to_owned();
+        let failed = What::Failed { message };
+        nobody(dir.path()).tell(failed.clone()).await;
+        let kept = read(&dir.path().join(UNHEARD));
+        assert_eq!(kept, [recreated(1), recreated(2), failed]);
+    }
+
+    #[test]
+    fn the_oldest_are_forgotten_when_nobody_ever_hears() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(UNHEARD);
+        let events: Vec<_> = (0..=UNHEARD_MAX as u64).map(recreated).collect();
+        write(&path, &events);
+        assert_eq!(read(&path), events[1..]);
+        write(&path, &[]);
+        assert!(!path.exists());
     }
 }

@@ -1,0 +1,130 @@
+//! The protected host: made once for all these tests, and looked at when it is back.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use serde_json::Value;
+use towline_harness::protected::{Opened, Protected, Scene};
+use towline_machine::{Disk, Machine, Start, Writes};
+
+use crate::world::target;
+
+/// Longest from power-on to the end of an errand.
+const ERRAND: Duration = Duration::from_secs(1500);
+
+/// What a recovery does not write again by itself: below these, everything must be as it was.
+const SAME: &[&[u8]] = &[b"./srv/", b"./usr/", b"./boot/vmlinuz", b"./etc/passwd"];
+
+/// Room for what an errand brings back.
+const RESULTS_BYTES: u64 = 64 << 20;
+
+/// What the host does when it is back: waits until its first start is reported, then looks at every file.
+const LOOK: &str = include_str!("../../../src/commands/demo/protected/look.sh");
+const INVENTORY: &str = include_str!("../../../src/commands/demo/protected/inventory.sh");
+
+/// The host, backed up and captured.
+pub(super) fn protected() -> &'static Protected {
+    static PROTECTED: OnceLock<Protected> = OnceLock::new();
+    PROTECTED.get_or_init(|| Protected::in_target(&target()))
+}
+
+/// Starts the host from `disk`: it reports in, all its files are what they were, and the recovery is closed with success.
+/// The report of the recovery.
+pub(super) fn is_back(scene: &Scene, disk: &Path, opened: &Opened) -> Value {
+    let files = [("run", 0o755, LOOK), ("inventory.sh", 0o755, INVENTORY)];
+    let after = facts(&errand(scene, disk, &files)).expect("an inventory");
+    let before = protected().story().join("before-results.tar");
+    let before = facts(&before).expect("the inventory before the backup");
+    assert!(before.len() > 10_000, "{} facts", before.len());
+    let different: Vec<_> = before.symmetric_difference(&after).take(20).collect();
+    assert!(different.is_empty(), "{different:#?}");
+    let shown = scene.shown(&opened.id);
+    assert_eq!(shown["state"]["is"], "closed", "{shown}");
+    assert_eq!(shown["state"]["recovered"], true, "{shown}");
+    shown
+}
+
+/// What `inventory.sh` wrote of the files below [`SAME`]: kind, mode, owner, links, size, time; and SHA-256.
+fn facts(archive: &Path) -> std::io::Result<BTreeSet<String>> {
+    let mut facts = BTreeSet::new();
+    let is_same = |path: &[u8]| SAME.iter().any(|start| path.starts_with(start));
+    for entry in tar::Archive::new(File::open(archive)?).entries()? {
+        let (mut entry, mut bytes) = (entry?, Vec::new());
+        entry.read_to_end(&mut bytes)?;
+        let records: Vec<_> = bytes.split(|byte| *byte == 0).collect();
+        let found: Vec<_> = match entry.path()?.file_name().and_then(|it| it.to_str()) {
+            Some("entries") => records.chunks(2).map(|it| (it[0], it.concat())).collect(),
+            // 64 digits and two blanks before the name.
+            Some("contents") => records
+                .iter()
+                .filter_map(|it| Some((it.get(66..)?, it.to_vec())))
+                .collect(),
+            _ => Vec::new(),
+        };
+        let found = found.into_iter().filter(|(path, _)| is_same(path));
+        facts.extend(found.map(|(_, fact)| String::from_utf8_lossy(&fact).into_owned()));
+    }
+    Ok(facts)
+}
+
+/// Starts the host with an archive of `files` (name, mode, text), of which it runs `run`; the archive that comes back.
+pub(super) fn errand(scene: &Scene, disk: &Path, files: &[(&str, u32, &str)]) -> PathBuf {
+    let (archive, results) = (
+        scene.folder().join("errand.tar"),
+        scene.folder().join("results.tar"),
+    );
+    pack(&archive, files).expect("an archive");
+    File::create(&results)
+        .and_then(|file| file.set_len(RESULTS_BYTES))
+        .expect("a disk for results");
+    let mut machine = scene.machine(disk);
+    let more = |file: &Path, writes| Disk {
+        file: file.to_owned(),
+        writes,
+    };
+    machine.start = Start::Disk;
+    machine.disks.push(more(&archive, Writes::Refused));
+    machine.disks.push(more(&results, Writes::Kept));
+    run(&machine);
+    results
+}
+
+/// Whether the file is still one hole.
+pub(super) fn is_untouched(disk: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    std::fs::metadata(disk).expect("the disk").blocks() == 0
+}
+
+fn run(machine: &Machine) {
+    let mut running = machine.start().expect("QEMU");
+    let ended = running.wait_for("errand: ended with status", ERRAND);
+    let ended = ended.expect("the host starts from its disk and does its errand");
+    assert!(ended.contains("with status 0"), "{ended}");
+    let off = running.wait_until_off(Duration::from_secs(300));
+    off.expect("the host switches itself off");
+}
+
+fn pack(archive: &Path, files: &[(&str, u32, &str)]) -> std::io::Result<()> {
+    let mut tar = tar::Builder::new(File::create(archive)?);
+    for (name, mode, text) in files {
+        let mut header = tar::Header::new_gnu();
+        header.set_mode(*mode);
+        header.set_size(text.len() as u64);
+        header.set_cksum();
+        tar.append_data(&mut header, name, text.as_bytes())?;
+    }
+    let file = tar.into_inner()?;
+    // A disk has whole sectors.
+    file.set_len(file.metadata()?.len().next_multiple_of(4096))
+}
+
+/// What the report's steps say, in order.
+pub(super) fn steps(shown: &Value) -> Vec<String> {
+    let steps = shown["report"]["steps"].as_array().expect("steps");
+    let words = steps.iter().map(|it| it["what"].as_str().expect("words"));
+    words.map(str::to_owned).collect()
+}
