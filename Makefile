@@ -36,6 +36,7 @@ root-or-sudo:
 
 # One machine at a time: recoveries take minutes, and have deadlines.
 test-all: test
+	@tests/install-tools nightly
 	cargo test --test e2e nightly -- --ignored --test-threads=1
 	cargo test -p towline-media --test boots -- --ignored
 	tests/interop/run

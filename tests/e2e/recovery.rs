@@ -2,7 +2,7 @@
 //! medium and one code: the booted host has every file as it was, with modes, owners, times, attributes and links.
 //!
 //! `towline demo` does it, with 1 GiB of memory; what it says is what a person would see. At night it does it also for a host
-//! that starts by UEFI with Secure Boot.
+//! that starts by UEFI with Secure Boot, and with the other agents.
 
 use std::process::Command;
 
@@ -39,6 +39,24 @@ fn a_host_whose_disk_was_lost_comes_back_by_one_code() {
 fn nightly_a_uefi_host_with_secure_boot_comes_back() {
     let talk = comes_back(&["--firmware", "secure-boot"]);
     for line in ["Secure Boot is enforced", "\\EFI\\debian\\shimx64.efi"] {
+        assert!(talk.contains(line), "no {line:?} in {talk}");
+    }
+}
+
+#[test]
+#[ignore = "boots QEMU for minutes: make test-all"]
+fn nightly_a_host_comes_back_by_borg_over_ssh() {
+    comes_back(&["--agent", "borg"]);
+}
+
+#[test]
+#[ignore = "boots QEMU for minutes: make test-all"]
+fn nightly_a_host_comes_back_by_an_agent_that_is_installed_on_its_new_disk() {
+    let talk = comes_back(&["--agent", "run"]);
+    for line in [
+        "fetching the agent's installer",
+        "installing the agent in /mnt/local/opt/",
+    ] {
         assert!(talk.contains(line), "no {line:?} in {talk}");
     }
 }

@@ -78,6 +78,9 @@ enum Firmware {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Agent {
     Restic,
+    Borg,
+    /// One that comes as a `.run` installer, made for this.
+    Run,
 }
 
 impl Agent {
@@ -85,6 +88,8 @@ impl Agent {
     fn name(self) -> &'static str {
         match self {
             Self::Restic => "restic",
+            Self::Borg => "borg",
+            Self::Run => "example-run",
         }
     }
 
@@ -92,6 +97,8 @@ impl Agent {
     fn recipe(self) -> Option<&'static str> {
         match self {
             Self::Restic => Some("agent-restic"),
+            Self::Borg => Some("agent-borg"),
+            Self::Run => None,
         }
     }
 }
@@ -135,7 +142,7 @@ pub(crate) fn run(args: &DemoArgs) -> Outcome {
         false => Some(protected::disk(
             &mut steps,
             &dir,
-            Variant::of(args.firmware),
+            Variant::of(args.firmware, args.agent),
             &built.kernel,
             &built.base,
         )?),

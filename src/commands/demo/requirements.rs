@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::anyhow;
 
-use super::{DemoArgs, Firmware};
+use super::{Agent, DemoArgs, Firmware};
 use crate::exit::{Exit, Failure, Outcome};
 
 /// Programs and the Debian packages that bring them.
@@ -19,6 +19,19 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("rclone", "rclone"),
 ];
 
+/// The same for one agent.
+fn programs_of(agent: Agent) -> &'static [(&'static str, &'static str)] {
+    match agent {
+        Agent::Restic => &[],
+        Agent::Borg => &[
+            ("borg", "borgbackup"),
+            ("sshd", "openssh-server"),
+            ("ssh-keygen", "openssh-client"),
+        ],
+        Agent::Run => &[("makeself", "makeself")],
+    }
+}
+
 /// Memory beside the guest's that QEMU and the server need, in MiB.
 const HOST_MEMORY_MIB: u64 = 512;
 
@@ -26,6 +39,7 @@ const HOST_MEMORY_MIB: u64 = 512;
 pub(super) fn check(args: &DemoArgs) -> Outcome {
     let missing: Vec<_> = PROGRAMS
         .iter()
+        .chain(programs_of(args.agent))
         .filter(|(program, _)| !found(program))
         .collect();
     if !missing.is_empty() {

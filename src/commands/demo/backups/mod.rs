@@ -2,7 +2,9 @@
 //!
 //! Whoever keeps a demonstration (`--keep`) finds what the server keeps in `story/backups/repository`.
 
+mod borg;
 mod restic;
+mod run;
 
 use std::path::Path;
 
@@ -40,6 +42,8 @@ impl Backups {
     ) -> Result<Self, Failure> {
         match agent {
             Agent::Restic => restic::start(folder, ca, name),
+            Agent::Borg => borg::start(folder, name),
+            Agent::Run => run::start(folder, ca, name),
         }
     }
 
@@ -47,6 +51,8 @@ impl Backups {
     pub(super) fn described(agent: Agent) -> &'static str {
         match agent {
             Agent::Restic => "rclone serve restic, by TLS, for those with a client certificate",
+            Agent::Borg => "borg serve, by ssh, for two keys",
+            Agent::Run => "sessions for those with a token, and the agent's installer, by TLS",
         }
     }
 
