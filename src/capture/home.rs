@@ -48,6 +48,17 @@ pub(crate) struct HostConfig {
     pub(crate) ca: Option<PathBuf>,
 }
 
+/// No other capture runs until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Lock(File);
+
+impl Drop for Lock {
+    /// Closing alone would not do: a program that another thread is just starting may still have the file open.
+    fn drop(&mut self) {
+        let _ = self.0.unlock();
+    }
+}
+
 impl Home {
     /// The folder of the settings.
     pub(crate) fn config_dir(&self) -> &Path {
@@ -143,12 +154,11 @@ impl Home {
             .map_err(file("make a folder in", &self.state))
     }
 
-    /// Waits until no other capture runs, at most for `patience`. The lock ends when the file is dropped. What captures that
-    /// were killed have left is removed.
+    /// Waits until no other capture runs, at most for `patience`. What captures that were killed have left is removed.
     ///
     /// # Errors
     /// Another one runs for longer.
-    pub(crate) fn lock(&self, patience: Duration) -> Result<File, CaptureError> {
+    pub(crate) fn lock(&self, patience: Duration) -> Result<Lock, CaptureError> {
         make_private(&self.state).map_err(file("make", &self.state))?;
         let path = self.state.join("lock");
         let lock = File::create(&path).map_err(file("make", &path))?;
@@ -170,7 +180,7 @@ impl Home {
                 let _ = fs::remove_dir_all(entry.path());
             }
         }
-        Ok(lock)
+        Ok(Lock(lock))
     }
 
     /// Adds a line to the log. A log that cannot be written is no reason to fail.
