@@ -13,7 +13,7 @@ const RECOVERY_MAX: Duration = Duration::from_secs(900);
 const STEP_MIB: u32 = 16;
 /// It begins between a memory that is too little for the rescue system and one that is enough.
 const FAILS_MIB: u32 = 256;
-const RECOVERS_MIB: u32 = 1024;
+const RECOVERS_MIB: u32 = 640;
 
 /// Measures and prints a table.
 pub(crate) fn bench(workshop: &Workshop) -> Result<()> {

@@ -1,14 +1,14 @@
 //! The protected host: made once for all these tests, and looked at when it is back.
 
 use std::collections::BTreeSet;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::Duration;
 
 use serde_json::Value;
-use towline_harness::protected::{Opened, Protected, Scene};
+use towline_harness::protected::{GUEST_SEES, HOST, Opened, Protected, Scene, copy};
 use towline_machine::{Disk, Machine, Start, Writes};
 
 use crate::world::target;
@@ -35,7 +35,10 @@ pub(super) fn protected() -> &'static Protected {
 /// Starts the host from `disk`: it reports in, all its files are what they were, and the recovery is closed with success.
 /// The report of the recovery.
 pub(super) fn is_back(scene: &Scene, disk: &Path, opened: &Opened) -> Value {
-    let files = [("run", 0o755, LOOK), ("inventory.sh", 0o755, INVENTORY)];
+    let files: [(&str, u32, &[u8]); 2] = [
+        ("run", 0o755, LOOK.as_bytes()),
+        ("inventory.sh", 0o755, INVENTORY.as_bytes()),
+    ];
     let after = facts(&errand(scene, disk, &files)).expect("an inventory");
     let before = protected().story().join("before-results.tar");
     let before = facts(&before).expect("the inventory before the backup");
@@ -72,7 +75,7 @@ fn facts(archive: &Path) -> std::io::Result<BTreeSet<String>> {
 }
 
 /// Starts the host with an archive of `files` (name, mode, text), of which it runs `run`; the archive that comes back.
-pub(super) fn errand(scene: &Scene, disk: &Path, files: &[(&str, u32, &str)]) -> PathBuf {
+pub(super) fn errand(scene: &Scene, disk: &Path, files: &[(&str, u32, &[u8])]) -> PathBuf {
     let (archive, results) = (
         scene.folder().join("errand.tar"),
         scene.folder().join("results.tar"),
@@ -93,6 +96,34 @@ pub(super) fn errand(scene: &Scene, disk: &Path, files: &[(&str, u32, &str)]) ->
     results
 }
 
+/// Starts the host as the demonstration left it, some time later, with a script for `run` that finds in its folder how to
+/// reach the scene's servers, and these files.
+pub(super) fn some_time_later(scene: &Scene, script: &str, more: &[(&str, u32, &[u8])]) {
+    let disk = scene.folder().join("host.raw");
+    copy(&protected().story().join("new-disk.raw"), &disk);
+    let credentials = scene.site().join("credentials").join(HOST);
+    let credentials = fs::read_to_string(credentials.join("environment"));
+    let settings = format!(
+        "SERVER=https://{GUEST_SEES}:{}\n{}",
+        scene.port(),
+        credentials.expect("the host's credentials")
+    );
+    let authority = fs::read(scene.site().join("ca/ca.pem")).expect("the authority");
+    let mut files: Vec<(&str, u32, &[u8])> = vec![
+        ("run", 0o755, script.as_bytes()),
+        ("settings", 0o600, settings.as_bytes()),
+        ("ca.pem", 0o644, &authority),
+    ];
+    files.extend(more);
+    errand(scene, &disk, &files);
+}
+
+/// The host's sessions, the newest first.
+pub(super) fn sessions(scene: &Scene) -> Vec<Value> {
+    let listed = scene.towline(&["session", "list", HOST, "--json"]);
+    serde_json::from_str(&listed).expect("JSON of session list")
+}
+
 /// Whether the file is still one hole.
 pub(super) fn is_untouched(disk: &Path) -> bool {
     use std::os::unix::fs::MetadataExt as _;
@@ -108,14 +139,14 @@ fn run(machine: &Machine) {
     off.expect("the host switches itself off");
 }
 
-fn pack(archive: &Path, files: &[(&str, u32, &str)]) -> std::io::Result<()> {
+fn pack(archive: &Path, files: &[(&str, u32, &[u8])]) -> std::io::Result<()> {
     let mut tar = tar::Builder::new(File::create(archive)?);
-    for (name, mode, text) in files {
+    for (name, mode, bytes) in files {
         let mut header = tar::Header::new_gnu();
         header.set_mode(*mode);
-        header.set_size(text.len() as u64);
+        header.set_size(bytes.len() as u64);
         header.set_cksum();
-        tar.append_data(&mut header, name, text.as_bytes())?;
+        tar.append_data(&mut header, name, *bytes)?;
     }
     let file = tar.into_inner()?;
     // A disk has whole sectors.

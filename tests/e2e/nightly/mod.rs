@@ -4,9 +4,11 @@
 
 mod backups_away;
 mod codes;
+mod drill_restores;
 mod host;
 mod kexec;
 mod little_memory;
+mod newer_rear;
 mod older_session;
 mod other_disks;
 mod power_cut;

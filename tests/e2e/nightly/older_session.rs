@@ -3,10 +3,9 @@
 use std::fs;
 use std::path::Path;
 
-use serde_json::Value;
-use towline_harness::protected::{GUEST_SEES, HOST, Scene, code_typed, copy, recovered};
+use towline_harness::protected::{Scene, code_typed, recovered};
 
-use super::host::{errand, is_back, protected};
+use super::host::{is_back, protected, sessions, some_time_later};
 
 /// What the host does a while later.
 const BACK_UP_AGAIN: &str = include_str!("back-up-again.sh");
@@ -16,7 +15,7 @@ const BACK_UP_AGAIN: &str = include_str!("back-up-again.sh");
 fn an_older_session_is_recovered_with_its_own_files_and_layout_by_the_newest_agent() {
     let scene = protected().scene("older-session");
     let before = sessions(&scene);
-    back_up_again(&scene);
+    some_time_later(&scene, BACK_UP_AGAIN, &[]);
     let after = sessions(&scene);
     assert_eq!((before.len(), after.len()), (1, 2), "{after:?}");
     publish_newer_agent(&scene);
@@ -45,35 +44,6 @@ fn an_older_session_is_recovered_with_its_own_files_and_layout_by_the_newest_age
         layers.iter().any(|it| it == "agent/restic/99/amd64"),
         "{layers:?}"
     );
-}
-
-/// The host of the demonstration's end changes, and is backed up and captured.
-fn back_up_again(scene: &Scene) {
-    let disk = scene.folder().join("host.raw");
-    copy(&protected().story().join("new-disk.raw"), &disk);
-    let credentials = scene
-        .site()
-        .join("credentials")
-        .join(HOST)
-        .join("environment");
-    let credentials = fs::read_to_string(credentials).expect("the host's credentials");
-    let settings = format!(
-        "SERVER=https://{GUEST_SEES}:{}\n{credentials}",
-        scene.port()
-    );
-    let authority = fs::read_to_string(scene.site().join("ca/ca.pem")).expect("the authority");
-    let files = [
-        ("run", 0o755, BACK_UP_AGAIN),
-        ("settings", 0o600, &*settings),
-        ("ca.pem", 0o644, &*authority),
-    ];
-    errand(scene, &disk, &files);
-}
-
-/// The host's sessions, the newest first.
-fn sessions(scene: &Scene) -> Vec<Value> {
-    let listed = scene.towline(&["session", "list", HOST, "--json"]);
-    serde_json::from_str(&listed).expect("JSON of session list")
 }
 
 /// The same agent as a layer of a later version.
