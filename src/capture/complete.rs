@@ -75,10 +75,6 @@ fn files(layout: &Layout, folder: &Path) -> Vec<String> {
         wanted.push(format!("layout/xfs/{name}.xfs"));
     }
     wanted.push("recovery/bootloader".to_owned());
-    let boot_loader = fs::read_to_string(folder.join("recovery/bootloader")).unwrap_or_default();
-    if ["GRUB", "EFI"].iter().any(|it| boot_loader.contains(it)) {
-        wanted.push("recovery/bootdisk".to_owned());
-    }
     let missing = wanted.into_iter().filter(|it| !has_text(&folder.join(it)));
     missing
         .map(|it| format!("{it} is missing or empty"))
@@ -103,7 +99,6 @@ mod tests {
             ("layout/lvm/vg0.cfg", "vg0 {}\n"),
             ("layout/xfs/vg0-data.xfs", "meta-data=\n"),
             ("recovery/bootloader", "GRUB\n"),
-            ("recovery/bootdisk", "/dev/sda2\n"),
             ("../../../etc/rear/os.conf", "OS_VENDOR=Debian\n"),
         ];
         for (name, text) in files {
@@ -136,7 +131,6 @@ mod tests {
             "layout/lvm/vg0.cfg",
             "layout/xfs/vg0-data.xfs",
             "recovery/bootloader",
-            "recovery/bootdisk",
         ] {
             let dir = example(EXAMPLE);
             fs::write(dir.path().join("var/lib/rear").join(name), "\n").unwrap();
