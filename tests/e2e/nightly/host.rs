@@ -35,7 +35,11 @@ pub(super) fn protected() -> &'static Protected {
 /// Starts the host from `disk`: it reports in, all its files are what they were, and the recovery is closed with success.
 /// The report of the recovery.
 pub(super) fn is_back(scene: &Scene, disk: &Path, opened: &Opened) -> Value {
-    let files = [("run", 0o755, LOOK), ("inventory.sh", 0o755, INVENTORY)];
+    let files = [
+        ("run", 0o755, LOOK),
+        ("inventory.sh", 0o755, INVENTORY),
+        ("results", 0o644, "/dev/vdc\n"),
+    ];
     let after = facts(&errand(scene, disk, &files)).expect("an inventory");
     let before = protected().story().join("before-results.tar");
     let before = facts(&before).expect("the inventory before the backup");
