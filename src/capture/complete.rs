@@ -175,6 +175,42 @@ mod tests {
     }
 
     #[test]
+    fn a_host_on_mirrored_disks_is_complete() {
+        let array = |number: u32, parts: &str| {
+            format!(
+                "raidarray /dev/md{number} level=raid1 raid-devices=2 devices={parts} name={number} metadata=1.2 uuid=a:{number}\n\
+                 raiddisk /dev/md{number} 1000 loop\n"
+            )
+        };
+        let second: String = EXAMPLE
+            .lines()
+            .filter(|it| it.starts_with("disk ") || it.starts_with("part "))
+            .map(|it| it.replace("/dev/sda", "/dev/sdb") + "\n")
+            .collect();
+        let on_arrays = EXAMPLE
+            .replace("fs /dev/sda2 ", "fs /dev/md2 ")
+            .replace("lvmdev /dev/vg0 /dev/sda3 ", "lvmdev /dev/vg0 /dev/md3 ");
+        assert!(on_arrays.contains("fs /dev/md2 ") && on_arrays.contains("vg0 /dev/md3 "));
+        let arrays = array(2, "/dev/sda2,/dev/sdb2") + &array(3, "/dev/sda3,/dev/sdb3");
+        let layout = check(example(&format!("{on_arrays}{second}{arrays}")).path()).unwrap();
+        assert_eq!(layout.disks.len(), 2);
+        assert_eq!(layout.arrays.into_iter().collect::<Vec<_>>(), ["raid1"]);
+        // Of which the second disk is left out.
+        let found = missing(example(&format!("{on_arrays}{arrays}")).path());
+        assert!(
+            found.contains("array /dev/md2 lies on /dev/sdb2"),
+            "{found}"
+        );
+        // Of which the arrays are.
+        let found = missing(example(&format!("{on_arrays}{second}")).path());
+        assert!(found.contains("/boot lies on /dev/md2"), "{found}");
+        assert!(
+            found.contains("volume group vg0 lies on /dev/md3"),
+            "{found}"
+        );
+    }
+
+    #[test]
     fn an_array_misses_its_members() {
         let text = format!(
             "{EXAMPLE}raidarray /dev/md127 level=raid1 raid-devices=2 devices=/dev/sdx1,/dev/sdy1 uuid=a\n"

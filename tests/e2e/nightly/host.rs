@@ -35,9 +35,10 @@ pub(super) fn protected() -> &'static Protected {
 /// Starts the host from `disk`: it reports in, all its files are what they were, and the recovery is closed with success.
 /// The report of the recovery.
 pub(super) fn is_back(scene: &Scene, disk: &Path, opened: &Opened) -> Value {
-    let files: [(&str, u32, &[u8]); 2] = [
+    let files: [(&str, u32, &[u8]); 3] = [
         ("run", 0o755, LOOK.as_bytes()),
         ("inventory.sh", 0o755, INVENTORY.as_bytes()),
+        ("results", 0o644, b"/dev/vdc\n"),
     ];
     let after = facts(&errand(scene, disk, &files)).expect("an inventory");
     let before = protected().story().join("before-results.tar");
