@@ -24,6 +24,7 @@ demo: build
 # What needs no kernel of its own first, then the boots of what `make build` made, at most two machines at a time.
 test: root-or-sudo lint build
 	cargo test --workspace --quiet
+	tests/interop/run
 	$(AS_ROOT) cargo test -p towline-stage1 --test network --test fetching --quiet -- --ignored
 	$(AS_ROOT) cargo test -p towline-server --lib --quiet -- --ignored
 	cargo test --test e2e -- --ignored --skip nightly --test-threads=2
@@ -39,7 +40,6 @@ test-all: test
 	@tests/install-tools nightly
 	cargo test --test e2e nightly -- --ignored --test-threads=1
 	cargo test -p towline-media --test boots -- --ignored
-	tests/interop/run
 
 bench: build
 	cargo run --quiet --release -p towline-bench | tee target/benchmarks.md

@@ -3,8 +3,10 @@
 
   python_tuf.py check DIR   reads the files that Towline wrote (boot/contract/tests/golden/v1)
   python_tuf.py write DIR   writes the files that Towline's tests read (boot/contract/tests/golden/python-tuf)
+  python_tuf.py live CLIENT TOWLINE
+                            both as clients of one another (repository.py): CLIENT is towline-conformance
 
-Without an argument it does both and says whether what it writes is what is committed. Nothing here is random: the keys
+Without an argument it does both and says whether what it writes is what is committed. Nothing in those files is random: the keys
 come from fixed seeds, and Ed25519 signatures are deterministic.
 """
 
@@ -30,6 +32,8 @@ from tuf.api.metadata import (
     Timestamp,
 )
 from tuf.api.serialization.json import JSONSerializer
+
+import repository
 
 GOLDEN = pathlib.Path(__file__).parents[2] / "boot/contract/tests/golden"
 EXPIRES = datetime(2027, 1, 1, tzinfo=timezone.utc)
@@ -108,6 +112,11 @@ def main() -> None:
             check(pathlib.Path(folder))
         case ["write", folder]:
             write(pathlib.Path(folder))
+        case ["live", client, towline]:
+            client, towline = (str(pathlib.Path(it).resolve()) for it in (client, towline))
+            repository.towline_reads(client)
+            repository.python_tuf_reads(towline)
+            print("python-tuf's client reads Towline's site, and Towline's client reads python-tuf's repository")
         case []:
             check(GOLDEN / "v1")
             with tempfile.TemporaryDirectory() as folder:

@@ -7,10 +7,12 @@ use std::collections::BTreeMap;
 
 use super::envelope::{Envelope, Signers};
 use super::error::TrustError;
+use super::file::check_file;
 use super::keys::PublicKey;
-use super::metadata::{FileRef, RoleName, TargetFile, Targets, check_file};
+use super::metadata::{FileRef, TargetFile, Targets};
+use super::search::signed_targets;
 use super::target::{TargetName, is_part};
-use super::view::{SignedView, check_header, file_ref, max_bytes, require_version};
+use super::view::{SignedView, file_ref, max_bytes, require_version};
 use crate::Timestamp;
 use crate::limits::METADATA_BYTES_MAX;
 use crate::manifest::Kind;
@@ -190,10 +192,7 @@ fn read(
     host: &str,
     signers: &Signers<'_>,
 ) -> Result<Targets, TrustError> {
-    envelope.verify(what, signers)?;
-    envelope.require_type(what, RoleName::Targets.as_str())?;
-    let sessions: Targets = envelope.read(what)?;
-    check_header(&sessions.header, what)?;
+    let sessions = signed_targets(envelope, what, signers)?;
     let malformed = |why| TrustError::Malformed {
         what: what.into(),
         why,

@@ -4,9 +4,11 @@
 
 mod catalogue;
 mod credentials;
-mod ecdsa;
+mod delegations;
 mod golden;
 mod hosts;
 mod layers;
+mod openssl;
 mod plans;
 mod site;
+mod stored;
