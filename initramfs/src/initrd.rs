@@ -167,7 +167,7 @@ struct Unpacker<'a> {
     newest: u32,
     current: Option<Current>,
     /// Files of the archive with several names, by inode: the names so far, and the content once it came.
-    inodes: HashMap<u32, Linked>,
+    inodes: HashMap<[u32; 3], Linked>,
 }
 
 #[derive(Default)]
@@ -279,7 +279,8 @@ impl Unpacker<'_> {
             self.tree.insert(&entry.name, Entry { meta, node })?;
             return Ok(());
         }
-        let linked = self.inodes.entry(entry.inode).or_default();
+        let inode = [entry.device_major, entry.device_minor, entry.inode];
+        let linked = self.inodes.entry(inode).or_default();
         linked.names.push((entry.name.clone(), meta));
         if has_content || linked.content.is_none() {
             linked.content = Some(content);

@@ -79,5 +79,12 @@ pub const NEWC_FILE_BYTES_MAX: u64 = 0xFFFF_FFFF;
 /// Largest zstd window accepted, as a power of two: the Linux kernel's own limit for an initramfs (lib/decompress_unzstd.c).
 pub const ZSTD_WINDOW_LOG_MAX: u32 = 27;
 
+/// Flags of a gzip header (RFC 1952, 2.3.1) that a layer may have: text, and a name. What other flags announce Linux takes for
+/// compressed data (lib/decompress_inflate.c), so that by kexec such a layer would be another one than was judged.
+pub const GZIP_FLAGS: u8 = 0b0000_1001;
+
+/// Where a gzip header has its flags.
+pub const GZIP_FLAGS_AT: usize = 3;
+
 /// Longest a plan may live, in seconds. It crosses the network once.
 pub const PLAN_SECONDS_MAX: i64 = 15 * 60;
