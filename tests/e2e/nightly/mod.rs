@@ -9,5 +9,6 @@ mod kexec;
 mod little_memory;
 mod older_session;
 mod other_disks;
+mod personal_image;
 mod power_cut;
 mod server_restarts;
