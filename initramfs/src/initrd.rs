@@ -261,8 +261,11 @@ impl Unpacker<'_> {
                 minor: entry.rdev_minor,
             },
         };
-        // The archive's own root, "."; its owner and mode are the layer's business.
-        if entry.name != b"." {
+        // The archive's own root, "."; its owner and mode are the layer's business. And a link from one of two folders that
+        // the layer has as one to the same name in the other: what lies there is the file itself.
+        let is_itself = |target: &Vec<u8>| self.tree.leads_to_itself(&entry.name, target);
+        let circle = matches!(&node, Node::Symlink(target) if is_itself(target));
+        if entry.name != b"." && !circle {
             self.tree.insert(&entry.name, Entry { meta, node })?;
         }
         Ok(())

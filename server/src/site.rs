@@ -343,7 +343,7 @@ fn config_text(config: &Config) -> String {
     let body = toml::to_string_pretty(config).unwrap_or_default();
     format!(
         "# What `towline serve` does at this site. docs/guide/site.md explains every line.\n\
-         # hand_over: auto, in-place or kexec. More: http_listen, mirrors, plan.{{kernel,base,agents}}.\n\n{body}"
+         # hand_over: auto, in-place or kexec. More: http_listen, mirrors, plan.{{kernel,base,agents,hosts}}.\n\n{body}"
     )
 }
 

@@ -80,7 +80,8 @@ pub fn publish(site: &Site, new: &[NewLayer], missing: Missing, now: Timestamp) 
         .map(|layer| layer.manifest)
         .collect();
     let manifests: Vec<_> = added.values().map(|(_, l)| l.manifest.clone()).collect();
-    let review = review(&published, &manifests, site.config.plan.base.as_deref());
+    let is_wanted = |base: &str| site.config.plan.wants(Kind::Base, None, base);
+    let review = review(&published, &manifests, &is_wanted);
     match &review {
         Review::Checked(unmet) if missing == Missing::Refuse && !unmet.is_empty() => {
             return Err(CatalogueError::Unmet(unmet.clone()));

@@ -11,5 +11,6 @@ mod little_memory;
 mod newer_rear;
 mod older_session;
 mod other_disks;
+mod personal_image;
 mod power_cut;
 mod server_restarts;
