@@ -11,7 +11,7 @@ mod publish;
 use towline_contract::Digest;
 use towline_contract::limits::{MANIFEST_BYTES_MAX, METADATA_BYTES_MAX, ROOT_BYTES_MAX};
 use towline_contract::manifest::{Manifest, ManifestError};
-use towline_contract::trust::metadata::{RoleName, TargetFile};
+use towline_contract::trust::metadata::TargetFile;
 use towline_contract::trust::{
     KeyId, SignedView, TIMESTAMP_FILE, TargetName, TrustError, TrustedRoot,
 };
@@ -108,13 +108,13 @@ pub enum CatalogueError {
     )]
     TooLarge {
         /// The role.
-        role: RoleName,
+        role: String,
         /// Size in bytes.
         found: u64,
     },
     /// No number is free.
     #[error("{LEFT_OVER_MAX} numbers of {0} are taken by interrupted changes")]
-    NoNumber(RoleName),
+    NoNumber(String),
 }
 
 fn unmet_list(rows: &[Unmet]) -> String {
@@ -149,7 +149,12 @@ pub fn view(store: &Store) -> Result<SignedView> {
     let bytes = metadata(store, &timestamp.next_file(), timestamp.max_bytes())?;
     let snapshot = timestamp.snapshot(&bytes)?;
     let bytes = metadata(store, &snapshot.next_file(), snapshot.max_bytes())?;
-    Ok(snapshot.targets(&bytes)?)
+    let mut view = snapshot.targets(&bytes)?;
+    for file in view.role_files() {
+        let bytes = metadata(store, &file.file(), file.max_bytes)?;
+        view = view.with_role(&file.role, &bytes)?;
+    }
+    Ok(view)
 }
 
 /// A layer of the catalogue with its manifest.

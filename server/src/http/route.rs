@@ -2,7 +2,7 @@
 
 use towline_contract::Digest;
 use towline_contract::api::{EVENTS_PATH, HOSTS_PATH, PLAN_PATH, RECOVERY_PATH};
-use towline_contract::trust::{TIMESTAMP_FILE, is_host_id};
+use towline_contract::trust::{TIMESTAMP_FILE, is_host_id, role_paths};
 
 /// What can be asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,7 +91,11 @@ fn is_numbered(name: &str) -> bool {
     };
     (1..=18).contains(&number.len())
         && number.bytes().all(|b| b.is_ascii_digit())
-        && (["root.json", "targets.json", "snapshot.json"].contains(&role) || is_hosts(role))
+        && (["root.json", "targets.json", "snapshot.json"].contains(&role)
+            || role
+                .strip_suffix(".json")
+                .is_some_and(|it| role_paths(it).is_some())
+            || is_hosts(role))
 }
 
 /// `host-ID.json`.
@@ -136,6 +140,9 @@ mod tests {
             "12.targets.json",
             "3.snapshot.json",
             "7.host-web1.example.json",
+            "2.base.json",
+            "3.hosts.json",
+            "4.agent-restic.json",
         ] {
             assert_eq!(
                 Route::of(&metadata_path(name)),

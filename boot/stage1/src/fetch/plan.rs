@@ -8,8 +8,8 @@ use towline_contract::limits::{CREDENTIALS_BYTES_MAX, PLAN_BYTES_MAX};
 use towline_contract::recovery::Code;
 use towline_contract::stamp::Settings;
 use towline_contract::trust::{
-    Asked, Chain, Credentials, ExpiryPolicy, FreshNonce, SignedView, TIMESTAMP_FILE, TrustedRoot,
-    Verified,
+    Asked, Chain, Credentials, ExpiryPolicy, FreshNonce, HOSTS_ROLE, SignedView, TIMESTAMP_FILE,
+    TrustedRoot, Verified,
 };
 
 use zeroize::Zeroizing;
@@ -185,7 +185,7 @@ async fn from(
     let since = Instant::now();
     // A machine that named a host recovers that one or none.
     let host = ask.request.host.as_deref().or(answer.host.as_deref());
-    let view = view(&mut connection, root, host).await?;
+    let view = view(&mut connection, root, &answer.plan, host).await?;
     let wanted = Asked {
         host,
         ..ask.asked()
@@ -278,10 +278,12 @@ fn fresh(request: &PlanRequest) -> Result<(PlanRequest, FreshNonce), FetchError>
     Ok((request, nonce))
 }
 
-/// The catalogue's metadata, from the stamped root on, with the sessions of `host`.
+/// The catalogue's metadata, from the stamped root on, with the roles that sign what `plan` asks for, and the sessions of
+/// `host`.
 async fn view(
     connection: &mut Connection,
     root: &str,
+    plan: &[u8],
     host: Option<&str>,
 ) -> Result<SignedView, FetchError> {
     let server = connection.server().clone();
@@ -302,7 +304,13 @@ async fn view(
     let snapshot = timestamp.snapshot(&bytes).map_err(trust)?;
     let path = api::metadata_path(&snapshot.next_file());
     let bytes = connection.get(&path, snapshot.max_bytes()).await?;
-    let view = snapshot.targets(&bytes).map_err(trust)?;
+    let mut view = snapshot.targets(&bytes).map_err(trust)?;
+    let registrar = host.and_then(|_| view.role_file(HOSTS_ROLE));
+    for file in view.files_for(plan).into_iter().chain(registrar) {
+        let path = api::metadata_path(&file.file());
+        let bytes = connection.get(&path, file.max_bytes).await?;
+        view = view.with_role(&file.role, &bytes).map_err(trust)?;
+    }
     let Some((host, (file, max))) = host.and_then(|host| Some((host, view.host_file(host)?)))
     else {
         return Ok(view);
