@@ -4,6 +4,7 @@
 //! over from an interrupted change is skipped, never written over.
 
 mod change;
+mod host_view;
 mod hosts;
 mod placing;
 mod publish;
@@ -23,6 +24,7 @@ use crate::review::Unmet;
 use crate::store::{Store, StoreError};
 
 pub use change::{FirstKeys, create, refresh};
+pub use host_view::{HostView, host_view, view_of};
 pub use hosts::{HostFile, add_session, approve, host_file, host_layers};
 pub use publish::{Missing, NewLayer, Outcome, publish, retire};
 
@@ -140,18 +142,23 @@ type Result<T> = std::result::Result<T, CatalogueError>;
 /// # Errors
 /// See [`CatalogueError`].
 pub fn view(store: &Store) -> Result<SignedView> {
+    verified(store, |file, max| metadata(store, file, max))
+}
+
+/// The catalogue whose files, but for roots, `get` gives.
+fn verified(store: &Store, get: impl Fn(&str, u64) -> Result<Vec<u8>>) -> Result<SignedView> {
     let mut root = TrustedRoot::from_stamp(&metadata(store, "1.root.json", ROOT_BYTES_MAX)?)?;
     while let Some(bytes) = store.read(&store.metadata_path(&root.next_file()), root.max_bytes())? {
         root = root.rotate(&bytes)?;
     }
     let max = root.timestamp_max_bytes();
-    let timestamp = root.timestamp(&metadata(store, TIMESTAMP_FILE, max)?)?;
-    let bytes = metadata(store, &timestamp.next_file(), timestamp.max_bytes())?;
+    let timestamp = root.timestamp(&get(TIMESTAMP_FILE, max)?)?;
+    let bytes = get(&timestamp.next_file(), timestamp.max_bytes())?;
     let snapshot = timestamp.snapshot(&bytes)?;
-    let bytes = metadata(store, &snapshot.next_file(), snapshot.max_bytes())?;
+    let bytes = get(&snapshot.next_file(), snapshot.max_bytes())?;
     let mut view = snapshot.targets(&bytes)?;
     for file in view.role_files() {
-        let bytes = metadata(store, &file.file(), file.max_bytes)?;
+        let bytes = get(&file.file(), file.max_bytes)?;
         view = view.with_role(&file.role, &bytes)?;
     }
     Ok(view)

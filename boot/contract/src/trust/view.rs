@@ -270,6 +270,12 @@ impl SignedView {
         self.snapshot.header.version
     }
 
+    /// The snapshot document.
+    #[must_use]
+    pub fn snapshot(&self) -> &Snapshot {
+        &self.snapshot
+    }
+
     /// When timestamp and snapshot expire: what a server signs again in time.
     #[must_use]
     pub fn online_expiry(&self) -> (Time, Time) {

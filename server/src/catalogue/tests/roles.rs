@@ -180,3 +180,75 @@ fn a_site_of_before_roles_by_kind_goes_on_as_it_was() {
     assert_eq!(world.targets(), ["base/debian/1/amd64"]);
     assert!(!world.view().delegates_to(BASE_ROLE));
 }
+
+/// What a machine that is `host`, or none, reads of the catalogue, and how many bytes that is, but for layers' roles.
+fn read(world: &World, host: Option<&str>) -> (SignedView, usize) {
+    let composed = host_view(&world.site, &world.view(), host).unwrap();
+    let view = view_of(&world.site, host).unwrap();
+    assert_eq!(*view.timestamp_digest(), composed.timestamp.digest);
+    (view, composed.files.values().map(Vec::len).sum())
+}
+
+/// Approves hosts, and has the snapshot name sessions of each.
+fn fleet(world: &World, numbers: std::ops::Range<u32>) {
+    let mut files = world.view().files().clone();
+    for number in numbers {
+        let host = format!("web{number}");
+        approve(&world.site, &host, &host_key(number).public(), now()).unwrap();
+        let sessions = FileRef::of(1, host.as_bytes());
+        files.insert(format!("host-{host}.json"), sessions);
+    }
+    let current = world.view();
+    files.extend(
+        current
+            .files()
+            .iter()
+            .map(|(name, file)| (name.clone(), file.clone())),
+    );
+    crate::catalogue::change::put_online(&world.site, &current, files, now()).unwrap();
+}
+
+fn host_key(number: u32) -> SigningKey {
+    let mut seed = [9; 32];
+    seed[..4].copy_from_slice(&number.to_le_bytes());
+    SigningKey::generate(seed)
+}
+
+#[test]
+fn the_view_of_one_host_is_as_large_in_a_fleet_of_a_hundred_as_alone() {
+    let world = World::new();
+    fleet(&world, 0..1);
+    let (_, alone) = read(&world, Some("web0"));
+    let (_, nobody) = read(&world, None);
+    fleet(&world, 1..100);
+    let (view, among_many) = read(&world, Some("web0"));
+    // Versions have more digits by now.
+    assert!(among_many <= alone + 24, "{alone} {among_many}");
+    assert!(read(&world, None).1 <= nobody + 24);
+    assert!(among_many < 16 << 10, "{among_many} bytes");
+    let whole = world.view().hosts().count();
+    assert_eq!((view.hosts().count(), whole), (1, 100));
+}
+
+#[test]
+fn the_view_of_one_host_has_its_key_and_sessions_and_nothing_of_others() {
+    let world = World::new();
+    fleet(&world, 0..3);
+    let (view, _) = read(&world, Some("web1"));
+    assert_eq!(view.host_key("web1"), Some(&host_key(1).public()));
+    assert_eq!(view.host_file("web1").unwrap().0, "1.host-web1.json");
+    for other in ["web0", "web2"] {
+        assert_eq!(view.host_key(other), None);
+        assert!(!view.files().contains_key(&format!("host-{other}.json")));
+    }
+    let (view, _) = read(&world, None);
+    assert_eq!(view.hosts().count(), 0);
+}
+
+#[test]
+fn a_view_composed_twice_is_the_same_to_the_byte() {
+    let world = World::new();
+    fleet(&world, 0..2);
+    let compose = || host_view(&world.site, &world.view(), Some("web1")).unwrap();
+    assert_eq!(compose().files, compose().files);
+}
