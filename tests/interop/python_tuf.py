@@ -67,6 +67,40 @@ def check(folder: pathlib.Path) -> None:
     targets.signed.verify_delegate("plan", signed, signatures)
 
 
+def check_by_kind(folder: pathlib.Path) -> None:
+    """A site whose layers are signed by kind: each role's file by the delegation's key, and each target of its paths."""
+    root = Metadata[Root].from_file(str(folder / "1.root.json"))
+    timestamp = Metadata[Timestamp].from_file(str(folder / "timestamp.json"))
+    root.signed.verify_delegate("timestamp", timestamp.signed_bytes, timestamp.signatures)
+    snapshot_bytes = (folder / "5.snapshot.json").read_bytes()
+    timestamp.signed.snapshot_meta.verify_length_and_hashes(snapshot_bytes)
+    snapshot = Metadata[Snapshot].from_bytes(snapshot_bytes)
+    root.signed.verify_delegate("snapshot", snapshot.signed_bytes, snapshot.signatures)
+    found = {}
+
+    def descend(role: str, delegator: Root | Targets) -> None:
+        meta = snapshot.signed.meta[f"{role}.json"]
+        data = (folder / f"{meta.version}.{role}.json").read_bytes()
+        meta.verify_length_and_hashes(data)
+        document = Metadata[Targets].from_bytes(data)
+        delegator.verify_delegate(role, document.signed_bytes, document.signatures)
+        for name in document.signed.targets:
+            assert role == "targets" or delegator.delegations.roles[role].is_delegated_path(name), name
+            found[name] = role
+        if document.signed.delegations is not None:
+            for name in document.signed.delegations.roles:
+                if name != "plan":
+                    descend(name, document.signed)
+
+    descend("targets", root.signed)
+    assert found == {
+        "base/debian/1/amd64": "base",
+        "kernel/linux/1/amd64": "base",
+        "agent/restic/1/amd64": "agent-restic",
+        "host/web1/1/amd64": "host-web1",
+    }, found
+
+
 def write(folder: pathlib.Path) -> None:
     """A site as python-tuf writes it, with what is allowed and unusual: a rotation, a key of another type, extra
     fields, names that are not ASCII, and a string that is not normalised."""
@@ -119,6 +153,7 @@ def main() -> None:
             print("python-tuf's client reads Towline's site, and Towline's client reads python-tuf's repository")
         case []:
             check(GOLDEN / "v1")
+            check_by_kind(GOLDEN / "by-kind")
             with tempfile.TemporaryDirectory() as folder:
                 write(pathlib.Path(folder))
                 for made in sorted(pathlib.Path(folder).iterdir()):

@@ -5,7 +5,7 @@
 use std::fmt;
 
 use super::error::TrustError;
-use super::metadata::{Header, RoleName};
+use super::metadata::Header;
 use super::view::{SignedView, TrustedRoot, TrustedSnapshot, TrustedTimestamp};
 use crate::Timestamp as Time;
 
@@ -13,7 +13,7 @@ use crate::Timestamp as Time;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExpiredRole {
     /// The role.
-    pub role: RoleName,
+    pub role: String,
     /// Version of the document.
     pub version: u64,
     /// When it expired.
@@ -38,10 +38,10 @@ impl fmt::Display for ExpiredRole {
 }
 
 impl Header {
-    /// The document as one past its date, if it is at `now`.
-    pub(super) fn expired(&self, now: Time) -> Option<ExpiredRole> {
-        (self.expires <= now).then_some(ExpiredRole {
-            role: self.role,
+    /// The document of this role as one past its date, if it is at `now`.
+    pub(super) fn expired(&self, role: &str, now: Time) -> Option<ExpiredRole> {
+        (self.expires <= now).then(|| ExpiredRole {
+            role: role.into(),
             version: self.version,
             expires: self.expires,
             now,
@@ -50,7 +50,7 @@ impl Header {
 
     /// Refuses the document if it is past its date at `now`.
     pub(super) fn require_date(&self, now: Time) -> Result<(), TrustError> {
-        match self.expired(now) {
+        match self.expired(self.role.as_str(), now) {
             None => Ok(()),
             Some(expired) => Err(TrustError::Expired(vec![expired])),
         }
@@ -92,8 +92,10 @@ impl SignedView {
     /// The documents that have expired at `now`; for operators' tools, which have a clock.
     #[must_use]
     pub fn check_expiry(&self, now: Time) -> Vec<ExpiredRole> {
-        let headers = self.headers().into_iter();
-        headers.filter_map(|it| it.expired(now)).collect()
+        let documents = self.documents().into_iter();
+        documents
+            .filter_map(|(role, header)| header.expired(role, now))
+            .collect()
     }
 
     /// Refuses targets that are past their date at `now`.

@@ -11,7 +11,8 @@ use super::error::TrustError;
 use super::file::check_file;
 use super::keys::{KeyId, PublicKey};
 use super::metadata::{
-    FileRef, Header, Role, RoleName, Root, Snapshot, TargetFile, Targets, Timestamp, check_count,
+    Delegations, FileRef, Header, Role, RoleName, Root, Snapshot, TargetFile, Targets, Timestamp,
+    check_count,
 };
 use super::search::signed_targets;
 use crate::limits::{
@@ -224,6 +225,7 @@ impl TrustedSnapshot {
             snapshot: self.snapshot,
             layers: targets.targets.clone(),
             targets,
+            roles: BTreeMap::new(),
         })
     }
 }
@@ -237,7 +239,9 @@ pub struct SignedView {
     timestamp_digest: Digest,
     pub(super) snapshot: Snapshot,
     pub(super) targets: Targets,
-    /// The targets role's own layers, and those of hosts that were added.
+    /// The documents of roles by kind that were added.
+    pub(super) roles: BTreeMap<String, Targets>,
+    /// The targets role's own layers, and those of roles and hosts that were added.
     pub(super) layers: BTreeMap<String, TargetFile>,
 }
 
@@ -266,6 +270,12 @@ impl SignedView {
         self.snapshot.header.version
     }
 
+    /// The snapshot document.
+    #[must_use]
+    pub fn snapshot(&self) -> &Snapshot {
+        &self.snapshot
+    }
+
     /// When timestamp and snapshot expire: what a server signs again in time.
     #[must_use]
     pub fn online_expiry(&self) -> (Time, Time) {
@@ -278,7 +288,7 @@ impl SignedView {
         &self.timestamp_digest
     }
 
-    /// Role, version and expiry of each document.
+    /// Role, version and expiry of each top role's document.
     #[must_use]
     pub fn headers(&self) -> [&Header; 4] {
         [
@@ -289,19 +299,27 @@ impl SignedView {
         ]
     }
 
-    /// Keys and threshold of the delegated role `name`.
+    /// Keys and threshold of the role `name` that the targets delegate to.
     pub(super) fn delegated_signers(&self, name: &str) -> Result<Signers<'_>, TrustError> {
-        let what = "targets.json";
-        let none = || TrustError::Malformed {
-            what: what.into(),
-            why: format!("it delegates to no role, or more than one, named {name:?}"),
-        };
-        let delegations = self.targets.delegations.as_ref().ok_or_else(none)?;
-        let mut roles = delegations.roles.iter().filter(|role| role.name == name);
-        match (roles.next(), roles.next()) {
-            (Some(role), None) => signers(&role.role, &delegations.keys, name, what),
-            _ => Err(none()),
-        }
+        one_role(self.targets.delegations.as_ref(), name)
+    }
+}
+
+/// Keys and threshold of the one role of this name.
+pub(super) fn one_role<'a>(
+    delegations: Option<&'a Delegations>,
+    name: &str,
+) -> Result<Signers<'a>, TrustError> {
+    let what = "targets.json";
+    let none = || TrustError::Malformed {
+        what: what.into(),
+        why: format!("it delegates to no role, or more than one, named {name:?}"),
+    };
+    let delegations = delegations.ok_or_else(none)?;
+    let mut roles = delegations.roles.iter().filter(|role| role.name == name);
+    match (roles.next(), roles.next()) {
+        (Some(role), None) => signers(&role.role, &delegations.keys, name, what),
+        _ => Err(none()),
     }
 }
 

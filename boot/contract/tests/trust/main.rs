@@ -10,5 +10,6 @@ mod hosts;
 mod layers;
 mod openssl;
 mod plans;
+mod roles;
 mod site;
 mod stored;
