@@ -86,6 +86,7 @@ fn a_second_frame_is_refused_even_if_the_manifest_knows_it() {
 #[test]
 fn a_gzip_header_that_linux_would_read_otherwise_is_refused_before_publishing() {
     let workshop = Workshop::new();
+    workshop.write("tree/etc/hostname", "example\n");
     let recipe = directory_recipe("compression = \"gzip\"").replace("level = 3", "level = 6");
     let built = workshop.build(&recipe).unwrap();
     stored::verify(&built.layer, &built.manifest, &[]).unwrap();
