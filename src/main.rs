@@ -29,6 +29,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Init(commands::init::InitArgs),
+    Key(commands::key::KeyArgs),
     Publish(commands::publish::PublishArgs),
     Catalogue(commands::catalogue::CatalogueArgs),
     Serve(commands::serve::ServeArgs),
@@ -53,6 +54,7 @@ impl Command {
     fn has_peers(&self) -> bool {
         match self {
             Self::Init(_)
+            | Self::Key(_)
             | Self::Publish(_)
             | Self::Catalogue(_)
             | Self::Media(_)
@@ -89,6 +91,7 @@ fn main() -> ExitCode {
 fn run(command: Command, quiet: bool) -> Outcome {
     match command {
         Command::Init(args) => commands::init::run(&args, quiet),
+        Command::Key(args) => commands::key::run(&args, quiet),
         Command::Publish(args) => commands::publish::run(&args, quiet),
         Command::Catalogue(args) => commands::catalogue::run(&args, quiet),
         Command::Serve(args) => commands::serve::run(&args, quiet),

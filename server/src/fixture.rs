@@ -122,6 +122,7 @@ pub(crate) fn site(dir: &Path, now: Timestamp) -> Site {
         name: "test".into(),
         config: toml::from_str(config).unwrap(),
         root_keys: 3,
+        root_passphrases: Vec::new(),
         root_threshold: 2,
         recipes: vec![("host.toml".into(), b"# a recipe\n".to_vec())],
     };

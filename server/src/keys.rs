@@ -1,12 +1,24 @@
-//! A site's signing keys as files: 64 hex digits of an Ed25519 seed, mode 0600, in a folder of mode 0700.
+//! A site's signing keys as files of mode 0600, in a folder of mode 0700: 64 hex digits of an Ed25519 seed; or, encrypted with a
+//! passphrase, what OpenSSL reads as well ([`encrypted`]).
 
-use std::fs;
-use std::io::{self, Write};
+mod encrypted;
+mod root;
+
+use std::fs::{self, File};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use towline_contract::trust::SigningKey;
 use zeroize::Zeroizing;
+
+use crate::owner;
+
+pub use encrypted::{create_encrypted, unlock};
+pub use root::{Passphrase, RootKey, create_root, public_path, root_keys};
+
+/// Largest key file that is read, in bytes. An encrypted one has 400.
+const KEY_BYTES_MAX: u64 = 8 << 10;
 
 /// Why a key file cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -23,8 +35,16 @@ pub enum KeyError {
         cause: io::Error,
     },
     /// Not a key.
-    #[error("{0} is no signing key: it should hold 64 hex digits")]
+    #[error(
+        "{0} is no signing key: it should hold 64 hex digits, or a PKCS#8 key of Ed25519 in PEM"
+    )]
     Format(PathBuf),
+    /// It needs a passphrase.
+    #[error("the key {0} is encrypted with a passphrase")]
+    Encrypted(PathBuf),
+    /// Another passphrase than it was encrypted with, or a damaged file.
+    #[error("the passphrase does not open the key {0}")]
+    Passphrase(PathBuf),
     /// Others may read it.
     #[error("the key {path} has mode {mode:04o}; others may read it")]
     Readable {
@@ -38,6 +58,18 @@ pub enum KeyError {
     Random(#[source] getrandom::Error),
 }
 
+impl KeyError {
+    /// Whether the key is not here, or not to be had without its passphrase.
+    #[must_use]
+    pub fn is_elsewhere(&self) -> bool {
+        match self {
+            Self::File { cause, .. } => cause.kind() == io::ErrorKind::NotFound,
+            Self::Encrypted(_) => true,
+            _ => false,
+        }
+    }
+}
+
 /// Makes a new key and writes it to `path`, which must not exist.
 ///
 /// # Errors
@@ -46,11 +78,7 @@ pub fn create(path: &Path) -> Result<SigningKey, KeyError> {
     let mut seed = Zeroizing::new([0; 32]);
     getrandom::fill(seed.as_mut()).map_err(KeyError::Random)?;
     let text = Zeroizing::new(hex::encode(seed.as_ref()) + "\n");
-    write_private(path, text.as_bytes()).map_err(|cause| KeyError::File {
-        what: "write",
-        path: path.into(),
-        cause,
-    })?;
+    write_private(path, text.as_bytes()).map_err(failed("write", path))?;
     Ok(SigningKey::generate(*seed))
 }
 
@@ -72,26 +100,42 @@ pub fn read_or_create(path: &Path) -> Result<SigningKey, KeyError> {
 /// # Errors
 /// See [`KeyError`].
 pub fn read(path: &Path) -> Result<SigningKey, KeyError> {
-    let failed = |cause| KeyError::File {
-        what: "read",
-        path: path.into(),
-        cause,
-    };
-    let mode = fs::metadata(path).map_err(failed)?.mode() & 0o777;
-    if mode & 0o077 != 0 {
-        return Err(KeyError::Readable {
-            path: path.into(),
-            mode,
-        });
+    let text = text(path)?;
+    if encrypted::is(&text) {
+        return Err(KeyError::Encrypted(path.into()));
     }
-    let text = Zeroizing::new(fs::read_to_string(path).map_err(failed)?);
     let mut seed = Zeroizing::new([0; 32]);
     hex::decode_to_slice(text.trim_end(), seed.as_mut_slice())
         .map_err(|_| KeyError::Format(path.into()))?;
     Ok(SigningKey::generate(*seed))
 }
 
-/// Writes a new file of mode 0600 and syncs it.
+/// What is in a file that only its owner can read.
+fn text(path: &Path) -> Result<Zeroizing<String>, KeyError> {
+    let file = File::open(path).map_err(failed("read", path))?;
+    let mode = file.metadata().map_err(failed("read", path))?.mode() & 0o777;
+    if mode & 0o077 != 0 {
+        return Err(KeyError::Readable {
+            path: path.into(),
+            mode,
+        });
+    }
+    let mut text = Zeroizing::new(String::new());
+    file.take(KEY_BYTES_MAX)
+        .read_to_string(&mut text)
+        .map_err(failed("read", path))?;
+    Ok(text)
+}
+
+fn failed(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> KeyError {
+    move |cause| KeyError::File {
+        what,
+        path: path.into(),
+        cause,
+    }
+}
+
+/// Writes a new file of mode 0600 and syncs it. What root writes belongs to whom the folder belongs.
 ///
 /// # Errors
 /// It exists, or cannot be written.
@@ -101,6 +145,9 @@ pub fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
         .create_new(true)
         .mode(0o600)
         .open(path)?;
+    if let Some(folder) = path.parent().filter(|it| !it.as_os_str().is_empty()) {
+        owner::as_folder(&file, &File::open(folder)?)?;
+    }
     file.write_all(bytes)?;
     file.sync_all()
 }

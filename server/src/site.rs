@@ -10,6 +10,7 @@
 //! ca/client-ca.{pem,key}    authority of the client certificates that recoveries are given
 //! credentials/HOST/         what recoveries of a host are given; credentials/_all/ for every host
 //! recipes/                  ready recipes, to be changed
+//! to-sign/                  documents that wait for keys which are elsewhere
 //! store/                    layers, manifests, metadata
 //! state/events.jsonl        what machines reported
 //! state/hosts/              hosts that asked to be known
@@ -27,11 +28,12 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FlockOperation, flock};
 use time::OffsetDateTime;
 use towline_contract::Timestamp;
+use towline_contract::trust::SigningKey;
 
 use crate::catalogue::{self, CatalogueError};
 use crate::config::{CONFIG_FILE, Config, ConfigError};
 use crate::credentials::client_ca;
-use crate::keys::{self, KeyError};
+use crate::keys::{self, KeyError, Passphrase};
 use crate::recoveries::Recoveries;
 use crate::store::{Store, StoreError};
 use crate::tls::{self, TlsError};
@@ -93,6 +95,8 @@ pub struct NewSite {
     pub root_keys: u8,
     /// How many of them must sign a root.
     pub root_threshold: u8,
+    /// What encrypts each root key, in their order; a key without one is not encrypted.
+    pub root_passphrases: Vec<Passphrase>,
     /// Recipes to write, by file name.
     pub recipes: Vec<(String, Vec<u8>)>,
 }
@@ -110,8 +114,9 @@ pub struct Site {
 const KEYS_README: &str = "\
 The keys of this site. Whoever holds them decides what machines boot.
 
-root-N.key     sign the root of trust, so many of them together as towline.toml's first root says. Not needed in
-               daily work: move each to a place of its own, off this machine, and keep a copy.
+root-N.key     sign the root of trust, so many of them together as `towline key show` says, each encrypted with a passphrase
+               of its own. Not needed in daily work: move each to a place of its own, off this machine, and keep a copy.
+               root-N.pub, the public half, stays.
 targets.key    names the keys below. Needed by `towline publish` when it publishes an agent for the first time, and for host
                layers of your own; otherwise it can be elsewhere.
 base.key       signs rescue systems and kernels, agent-NAME.key the agent NAME. Needed by `towline publish` and
@@ -120,6 +125,8 @@ hosts.key      names the keys of hosts. Needed by `towline host approve`, and by
 plan.key, snapshot.key, timestamp.key
                needed by `towline serve`. With these and hosts.key a thief can serve older signed layers, and host layers
                of their own, but no base, kernel or agent.
+
+A key that was stolen, lost, or is old is replaced by one command: `towline key rotate ROLE`. The media go on as they are.
 ";
 
 impl Site {
@@ -166,10 +173,44 @@ impl Site {
         Ok(Self { dir, config, store })
     }
 
+    /// Folder of the signing keys.
+    #[must_use]
+    pub fn keys(&self) -> PathBuf {
+        self.dir.join("keys")
+    }
+
     /// Where the signing key `name` is kept.
     #[must_use]
     pub fn key_path(&self, name: &str) -> PathBuf {
-        self.dir.join("keys").join(format!("{name}.key"))
+        self.keys().join(format!("{name}.key"))
+    }
+
+    /// Where the key that follows `name` is kept while it is being rotated.
+    #[must_use]
+    pub fn next_key_path(&self, name: &str) -> PathBuf {
+        self.keys().join(format!("{name}.key.next"))
+    }
+
+    /// The keys that sign for `role` on this machine: its own, and the one that follows while it is being rotated, so that what
+    /// is signed meanwhile is right before and after.
+    ///
+    /// # Errors
+    /// See [`KeyError`].
+    pub fn signing_keys(&self, role: &str) -> Result<Vec<SigningKey>, KeyError> {
+        let next = match keys::read(&self.next_key_path(role)) {
+            Err(error) if error.is_elsewhere() => None,
+            next => Some(next?),
+        };
+        match (keys::read(&self.key_path(role)), next) {
+            (Err(error), Some(next)) if error.is_elsewhere() => Ok(vec![next]),
+            (own, next) => Ok(std::iter::once(own?).chain(next).collect()),
+        }
+    }
+
+    /// Folder of documents that wait for a key which is elsewhere.
+    #[must_use]
+    pub fn to_sign(&self) -> PathBuf {
+        self.dir.join("to-sign")
     }
 
     /// Folder of the certificate authority.
@@ -327,9 +368,12 @@ fn fill(dir: &Path, new: &NewSite, now: Timestamp) -> Result<(), SiteError> {
     client_ca::create(&dir.join("ca"), offset(now))?;
 
     let key = |name: &str| keys::create(&dir.join("keys").join(format!("{name}.key")));
-    let root = (1..=new.root_keys)
-        .map(|n| key(&format!("root-{n}")))
-        .collect::<Result<Vec<_>, _>>()?;
+    let root_key = |number: usize| {
+        let path = dir.join(format!("keys/root-{number}.key"));
+        keys::create_root(&path, new.root_passphrases.get(number - 1))
+    };
+    let root = (1..=usize::from(new.root_keys)).map(root_key);
+    let root = root.collect::<Result<Vec<_>, _>>()?;
     let all = catalogue::FirstKeys {
         root,
         root_threshold: new.root_threshold.into(),

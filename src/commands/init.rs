@@ -10,8 +10,11 @@ use towline_server::config::{
     Config, CredentialsConfig, DoctorConfig, DrillConfig, PlanConfig, SessionsConfig, ValidDays,
 };
 use towline_server::hosts::retention::Retention;
+use towline_server::keys::Passphrase;
 use towline_server::site::{NewSite, Site, SiteError};
+use zeroize::Zeroizing;
 
+use super::key::unlock;
 use crate::exit::{Exit, Failure, Outcome};
 
 /// Make a site: keys, certificate authority, configuration, store
@@ -35,6 +38,13 @@ pub(crate) struct InitArgs {
     /// How many root keys must sign
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=16))]
     root_threshold: u8,
+    /// File with a passphrase for each root key, one a line; one line is for
+    /// all [default: made and shown once]
+    #[arg(long, value_name = "FILE", conflicts_with = "plain_root_keys")]
+    passphrase_file: Option<PathBuf>,
+    /// Do not encrypt the root keys
+    #[arg(long)]
+    plain_root_keys: bool,
 }
 
 /// Makes the site; `quiet` leaves out what to do next.
@@ -50,6 +60,7 @@ pub(crate) fn run(args: &InitArgs, quiet: bool) -> Outcome {
         )
         .next("give the name alone, without https:// and port"));
     }
+    let root_passphrases = passphrases(args)?;
     let named = args
         .dir
         .file_name()
@@ -77,6 +88,7 @@ pub(crate) fn run(args: &InitArgs, quiet: bool) -> Outcome {
         },
         root_keys: args.root_keys,
         root_threshold: args.root_threshold,
+        root_passphrases: root_passphrases.clone(),
         recipes: towline_initramfs::ready_recipes()
             .map(|(name, bytes)| (name.into(), bytes.into()))
             .collect(),
@@ -93,6 +105,11 @@ pub(crate) fn run(args: &InitArgs, quiet: bool) -> Outcome {
     })?;
     let dir = args.dir.display();
     println!("site made in {dir}");
+    if args.passphrase_file.is_none() {
+        for (number, passphrase) in (1..).zip(&root_passphrases) {
+            println!("  keys/root-{number}.key: passphrase {}", passphrase.text());
+        }
+    }
     if quiet {
         return Ok(());
     }
@@ -104,8 +121,40 @@ pub(crate) fn run(args: &InitArgs, quiet: bool) -> Outcome {
         "  {} of {} root keys must sign: take keys/root-*.key off this machine (keys/README)",
         args.root_threshold, args.root_keys
     );
+    if args.passphrase_file.is_none() && !args.plain_root_keys {
+        println!(
+            "  write down their passphrases above: they are shown this once, and kept nowhere"
+        );
+    }
     println!("next: cd {dir}, build layers from recipes/, towline publish LAYER…, towline serve");
     Ok(())
+}
+
+/// A passphrase for each root key.
+fn passphrases(args: &InitArgs) -> Result<Vec<Passphrase>, Failure> {
+    if args.plain_root_keys {
+        return Ok(Vec::new());
+    }
+    let keys = usize::from(args.root_keys);
+    let Some(file) = &args.passphrase_file else {
+        let new = (0..keys).map(|_| Passphrase::generate());
+        return new
+            .collect::<Result<_, _>>()
+            .map_err(|error| Failure::new(Exit::Internal, error));
+    };
+    let text = unlock::read(file)?;
+    let lines: Vec<_> = text.lines().filter(|line| !line.is_empty()).collect();
+    let lines = match lines.as_slice() {
+        [one] => vec![*one; keys],
+        _ if lines.len() == keys => lines,
+        _ => {
+            let (file, found) = (file.display(), lines.len());
+            let error = anyhow!("{file} has {found} passphrases for {keys} root keys");
+            return Err(Failure::new(Exit::Usage, error).next("write one a line, or one for all"));
+        }
+    };
+    let own = |line: &str| Passphrase::new(Zeroizing::new(line.to_owned()));
+    Ok(lines.into_iter().map(own).collect())
 }
 
 /// This machine's name, for a site whose machines know the server by it.

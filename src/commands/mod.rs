@@ -11,6 +11,7 @@ pub(crate) mod doctor;
 pub(crate) mod drill;
 pub(crate) mod host;
 pub(crate) mod init;
+pub(crate) mod key;
 pub(crate) mod layer;
 pub(crate) mod media;
 pub(crate) mod publish;

@@ -77,6 +77,14 @@ pub(crate) fn catalogue_failure(error: CatalogueError) -> Failure {
         }
         CatalogueError::OtherKey { .. } => Failure::new(Exit::NotTrusted, error)
             .next("a host that lost its key enrols under another name (towline host enrol --host)"),
+        CatalogueError::ToSign(_) => Failure::new(Exit::No, error).next(
+            "where the keys are: towline key sign FILE --key KEY; bring the file back, and run this command again",
+        ),
+        CatalogueError::Waits(_) => Failure::new(Exit::Usage, error)
+            .next("finish that change first by its own command, or remove the file to give it up"),
+        CatalogueError::Role(_) => {
+            Failure::new(Exit::Usage, error).next("towline key show names roles and keys")
+        }
         CatalogueError::Key(_) => Failure::new(Exit::Usage, error)
             .next("keys belong in keys/ of the site, readable by their owner alone (chmod 600)"),
         _ => Failure::new(Exit::Internal, error),

@@ -1,8 +1,10 @@
 //! Signing: the first catalogue, its changes, and keeping it fresh.
 
 use std::collections::BTreeMap;
+use std::slice::from_ref;
 
 use jiff::SignedDuration;
+use serde::Serialize;
 use towline_contract::Timestamp;
 use towline_contract::limits::METADATA_BYTES_MAX;
 use towline_contract::plan::PLAN_ROLE;
@@ -12,9 +14,9 @@ use towline_contract::trust::{
     BASE_ROLE, HOSTS_ROLE, SignedView, SigningKey, TIMESTAMP_FILE, role_paths, sign,
 };
 
+use super::to_sign::{self, Waiting};
 use super::{CatalogueError, LEFT_OVER_MAX, Result, view};
 use crate::config::ValidDays;
-use crate::keys;
 use crate::site::Site;
 use crate::store::{Put, Store};
 
@@ -46,8 +48,8 @@ pub(super) const TARGETS: &str = "targets";
 
 /// The keys that keep a catalogue fresh.
 struct Online<'a> {
-    snapshot: &'a SigningKey,
-    timestamp: &'a SigningKey,
+    snapshot: &'a [SigningKey],
+    timestamp: &'a [SigningKey],
 }
 
 /// Writes the first, empty catalogue of a site.
@@ -68,12 +70,13 @@ pub fn create(store: &Store, keys: &FirstKeys, valid: ValidDays, now: Timestamp)
     )?;
 
     let mut targets = Targets::new(1, after_days(now, valid.targets));
-    targets.set_delegation(PLAN_ROLE, &[keys.plan.public()], 1, &["plan/*"]);
+    delegate(&mut targets, PLAN_ROLE, &keys.plan);
     delegate(&mut targets, BASE_ROLE, &keys.base);
     delegate(&mut targets, HOSTS_ROLE, &keys.hosts);
     let mut files = Files::new();
     let mut put = |role: &str, targets: Targets, key| -> Result<()> {
-        files.insert(file_of(role), put_targets(store, role, targets, key)?);
+        let keys = from_ref(key);
+        files.insert(file_of(role), put_targets(store, role, targets, keys)?);
         Ok(())
     };
     put(TARGETS, targets, &keys.targets)?;
@@ -82,8 +85,8 @@ pub fn create(store: &Store, keys: &FirstKeys, valid: ValidDays, now: Timestamp)
         put(role, Targets::new(1, expires), key)?;
     }
     let online = Online {
-        snapshot: &keys.snapshot,
-        timestamp: &keys.timestamp,
+        snapshot: from_ref(&keys.snapshot),
+        timestamp: from_ref(&keys.timestamp),
     };
     put_snapshot(store, 1, 1, files, &online, valid, now)
 }
@@ -121,23 +124,65 @@ pub(super) fn change(
     roles: &[&str],
     edit: impl Fn(&str, &mut Targets),
 ) -> Result<()> {
-    // All the keys before anything is written.
-    let keys = roles.iter().map(|role| keys::read(&site.key_path(role)));
-    let keys: Vec<_> = keys.collect::<std::result::Result<_, _>>()?;
-    let mut files = current.files().clone();
-    for (role, key) in roles.iter().zip(&keys) {
-        let mut document = match (*role, current.role(role)) {
-            (TARGETS, _) => current.targets().clone(),
-            (_, Some(document)) => document.clone(),
-            _ => Targets::new(0, now),
-        };
-        document.header.version += 1;
-        document.header.expires = after_days(now, days_of(role, site.config.valid_days));
+    // All the signatures before anything is written.
+    let (mut signed, mut lacking) = (Vec::new(), Vec::new());
+    for role in roles {
+        let mut document = next_document(site, current, role, now);
         edit(role, &mut document);
-        let reference = put_targets(&site.store, role, document, key)?;
+        match site.signing_keys(role) {
+            Err(error) if error.is_elsewhere() && *role != HOSTS_ROLE => {
+                let waiting = Waiting::open(site)?;
+                match waiting.targets(site, current, role, &document, now)? {
+                    Ok(bytes) => signed.push((*role, document, Signed::Elsewhere(bytes))),
+                    Err(to_sign) => lacking.push(to_sign),
+                }
+            }
+            keys => signed.push((*role, document, Signed::Here(keys?))),
+        }
+    }
+    if !lacking.is_empty() {
+        return Err(CatalogueError::ToSign(lacking));
+    }
+    let mut files = current.files().clone();
+    for (role, document, by) in &signed {
+        let reference = match by {
+            Signed::Here(keys) => put_targets(&site.store, role, document.clone(), keys)?,
+            Signed::Elsewhere(bytes) => put_signed(&site.store, role, document, bytes)?,
+        };
         files.insert(file_of(role), reference);
     }
-    put_online(site, current, files, now)
+    put_online(site, current, files, now)?;
+    for (role, document, _) in &signed {
+        to_sign::forget(site, &numbered(role, document.header.version))?;
+    }
+    Ok(())
+}
+
+/// Who signs a document.
+enum Signed {
+    /// Keys of this machine.
+    Here(Vec<SigningKey>),
+    /// Others did: its bytes.
+    Elsewhere(Vec<u8>),
+}
+
+/// The document that follows the role's current one, not changed yet.
+fn next_document(site: &Site, current: &SignedView, role: &str, now: Timestamp) -> Targets {
+    let mut document = match (role, current.role(role)) {
+        (TARGETS, _) => current.targets().clone(),
+        (_, Some(document)) => document.clone(),
+        _ => Targets::new(0, now),
+    };
+    document.header.version += 1;
+    document.header.expires = after_days(now, days_of(role, site.config.valid_days));
+    document
+}
+
+/// `document` signed by the keys of `role` on this machine.
+pub(super) fn signed(site: &Site, role: &str, document: &impl Serialize) -> Result<Vec<u8>> {
+    let keys = site.signing_keys(role)?;
+    let keys: Vec<_> = keys.iter().collect();
+    Ok(sign(document, &keys)?)
 }
 
 /// Signs a snapshot that names `files`, and the timestamp. The caller holds the store's lock.
@@ -147,13 +192,9 @@ pub(super) fn put_online(
     files: Files,
     now: Timestamp,
 ) -> Result<()> {
-    let (snapshot, timestamp) = (
-        keys::read(&site.key_path("snapshot"))?,
-        keys::read(&site.key_path("timestamp"))?,
-    );
     let online = Online {
-        snapshot: &snapshot,
-        timestamp: &timestamp,
+        snapshot: &site.signing_keys("snapshot")?,
+        timestamp: &site.signing_keys("timestamp")?,
     };
     let (snapshot, timestamp) = (
         current.snapshot_version() + 1,
@@ -172,7 +213,10 @@ pub(super) fn put_online(
 
 /// Has the targets delegate to this role by kind.
 pub(super) fn delegate(targets: &mut Targets, role: &str, key: &SigningKey) {
-    let paths = role_paths(role).unwrap_or_default();
+    let paths = match role {
+        PLAN_ROLE => vec!["plan/*".into()],
+        _ => role_paths(role).unwrap_or_default(),
+    };
     let paths: Vec<_> = paths.iter().map(String::as_str).collect();
     targets.set_delegation(role, &[key.public()], 1, &paths);
 }
@@ -195,18 +239,31 @@ fn put_targets(
     store: &Store,
     role: &str,
     mut targets: Targets,
-    key: &SigningKey,
+    keys: &[SigningKey],
 ) -> Result<FileRef> {
+    let keys: Vec<_> = keys.iter().collect();
     let first = targets.header.version;
     for version in first..first + LEFT_OVER_MAX {
         targets.header.version = version;
-        let bytes = small_enough(sign(&targets, &[key])?, role)?;
-        let path = store.metadata_path(&format!("{version}.{role}.json"));
+        let bytes = small_enough(sign(&targets, &keys)?, role)?;
+        let path = store.metadata_path(&numbered(role, version));
         if store.create(&path, &mut bytes.as_slice())? == Put::Created {
             return Ok(FileRef::of(version, &bytes));
         }
     }
     Err(CatalogueError::NoNumber(role.into()))
+}
+
+/// Writes targets that were signed elsewhere under their own number. What an interrupted change left there, no snapshot names.
+fn put_signed(store: &Store, role: &str, targets: &Targets, bytes: &[u8]) -> Result<FileRef> {
+    let version = targets.header.version;
+    store.replace(&store.metadata_path(&numbered(role, version)), bytes)?;
+    Ok(FileRef::of(version, bytes))
+}
+
+/// Name of a version of a role's file.
+fn numbered(role: &str, version: u64) -> String {
+    format!("{version}.{role}.json")
 }
 
 /// Writes a snapshot under the first free number, then moves the timestamp to it.
@@ -226,13 +283,15 @@ fn put_snapshot(
     snapshot.meta = files;
     for version in first..first + LEFT_OVER_MAX {
         snapshot.header.version = version;
-        let bytes = small_enough(sign(&snapshot, &[keys.snapshot])?, "snapshot")?;
-        let path = store.metadata_path(&format!("{version}.snapshot.json"));
+        let by: Vec<_> = keys.snapshot.iter().collect();
+        let bytes = small_enough(sign(&snapshot, &by)?, "snapshot")?;
+        let path = store.metadata_path(&numbered("snapshot", version));
         if store.create(&path, &mut bytes.as_slice())? == Put::Created {
             let reference = FileRef::of(version, &bytes);
             let expires = after_days(now, valid.timestamp);
             let timestamp = TimestampFile::new(timestamp_version, expires, reference);
-            let bytes = sign(&timestamp, &[keys.timestamp])?;
+            let by: Vec<_> = keys.timestamp.iter().collect();
+            let bytes = sign(&timestamp, &by)?;
             return Ok(store.replace(&store.metadata_path(TIMESTAMP_FILE), &bytes)?);
         }
     }
@@ -252,7 +311,7 @@ fn small_enough(bytes: Vec<u8>, role: &str) -> Result<Vec<u8>> {
 }
 
 /// `days` after `now`; the end of time when there are too many.
-fn after_days(now: Timestamp, days: u32) -> Timestamp {
+pub(super) fn after_days(now: Timestamp, days: u32) -> Timestamp {
     now.saturating_add(SignedDuration::from_hours(i64::from(days) * 24))
         .unwrap_or(Timestamp::MAX)
 }

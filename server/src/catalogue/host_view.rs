@@ -9,10 +9,10 @@ use std::collections::BTreeMap;
 use towline_contract::Digest;
 use towline_contract::plan::TimestampRef;
 use towline_contract::trust::metadata::{FileRef, Snapshot, Targets, Timestamp as TimestampFile};
-use towline_contract::trust::{HOSTS_ROLE, SignedView, TIMESTAMP_FILE, host_role, sign};
+use towline_contract::trust::{HOSTS_ROLE, SignedView, TIMESTAMP_FILE, host_role};
 
 use super::Result;
-use crate::keys;
+use super::change::signed;
 use crate::site::Site;
 
 /// What is composed of a view; its other files are the catalogue's own.
@@ -29,7 +29,6 @@ pub struct HostView {
 /// # Errors
 /// A key of the server cannot be read.
 pub fn host_view(site: &Site, current: &SignedView, host: Option<&str>) -> Result<HostView> {
-    let key = |name: &str| keys::read(&site.key_path(name));
     let role = host.map(host_role);
     let mut files = BTreeMap::new();
     let mut snapshot: Snapshot = current.snapshot().clone();
@@ -39,9 +38,8 @@ pub fn host_view(site: &Site, current: &SignedView, host: Option<&str>) -> Resul
     };
     snapshot.meta.retain(|file, _| !is_other(file));
     if let Some(hosts) = current.role(HOSTS_ROLE) {
-        let (version, bytes) = (hosts.header.version, {
-            sign(&only(hosts, role.as_deref()), &[&key(HOSTS_ROLE)?])?
-        });
+        let version = hosts.header.version;
+        let bytes = signed(site, HOSTS_ROLE, &only(hosts, role.as_deref()))?;
         let reference = FileRef::of(version, &bytes);
         snapshot
             .meta
@@ -49,12 +47,12 @@ pub fn host_view(site: &Site, current: &SignedView, host: Option<&str>) -> Resul
         files.insert(format!("{version}.{HOSTS_ROLE}.json"), bytes);
     }
     let version = snapshot.header.version;
-    let bytes = sign(&snapshot, &[&key("snapshot")?])?;
+    let bytes = signed(site, "snapshot", &snapshot)?;
     let reference = FileRef::of(version, &bytes);
     files.insert(format!("{version}.snapshot.json"), bytes);
     let (version, expires) = (current.timestamp_version(), current.online_expiry().0);
     let timestamp = TimestampFile::new(version, expires, reference);
-    let bytes = sign(&timestamp, &[&key("timestamp")?])?;
+    let bytes = signed(site, "timestamp", &timestamp)?;
     let timestamp = TimestampRef {
         version,
         digest: Digest::of(&bytes),
@@ -69,7 +67,8 @@ pub fn host_view(site: &Site, current: &SignedView, host: Option<&str>) -> Resul
 /// See [`super::CatalogueError`].
 pub fn view_of(site: &Site, host: Option<&str>) -> Result<SignedView> {
     let files = host_view(site, &super::view(&site.store)?, host)?.files;
-    super::verified(&site.store, |file, max| match files.get(file) {
+    let root = super::newest_root(&site.store)?;
+    super::verified(root, |file, max| match files.get(file) {
         Some(bytes) => Ok(bytes.clone()),
         None => super::metadata(&site.store, file, max),
     })

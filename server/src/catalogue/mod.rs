@@ -8,6 +8,10 @@ mod host_view;
 mod hosts;
 mod placing;
 mod publish;
+mod rotate;
+mod to_sign;
+
+use std::path::PathBuf;
 
 use towline_contract::Digest;
 use towline_contract::limits::{MANIFEST_BYTES_MAX, METADATA_BYTES_MAX, ROOT_BYTES_MAX};
@@ -20,6 +24,7 @@ use towline_initramfs::stored::StoredError;
 
 use crate::collisions::Collision;
 use crate::keys::KeyError;
+use crate::private::PrivateError;
 use crate::review::Unmet;
 use crate::store::{Store, StoreError};
 
@@ -27,6 +32,8 @@ pub use change::{FirstKeys, create, refresh};
 pub use host_view::{HostView, host_view, view_of};
 pub use hosts::{HostFile, add_session, approve, host_file, host_layers};
 pub use publish::{Missing, NewLayer, Outcome, publish, retire};
+pub use rotate::{Change, Rotated, Rotation, rotate};
+pub use to_sign::ToSign;
 
 /// Numbers that an interrupted change may have left over before one is free.
 const LEFT_OVER_MAX: u64 = 1000;
@@ -114,6 +121,18 @@ pub enum CatalogueError {
         /// Size in bytes.
         found: u64,
     },
+    /// Keys that are elsewhere must sign first.
+    #[error("nothing has changed yet, for signatures are missing: {}", rows_list(.0.iter().map(ToString::to_string)))]
+    ToSign(Vec<ToSign>),
+    /// There is no such role, or it cannot be changed in this way.
+    #[error("{0}")]
+    Role(String),
+    /// Another change waits for signatures.
+    #[error("another change waits for signatures in {0}")]
+    Waits(PathBuf),
+    /// See the cause.
+    #[error(transparent)]
+    Private(#[from] PrivateError),
     /// No number is free.
     #[error("{LEFT_OVER_MAX} numbers of {0} are taken by interrupted changes")]
     NoNumber(String),
@@ -142,15 +161,20 @@ type Result<T> = std::result::Result<T, CatalogueError>;
 /// # Errors
 /// See [`CatalogueError`].
 pub fn view(store: &Store) -> Result<SignedView> {
-    verified(store, |file, max| metadata(store, file, max))
+    verified(newest_root(store)?, |file, max| metadata(store, file, max))
 }
 
-/// The catalogue whose files, but for roots, `get` gives.
-fn verified(store: &Store, get: impl Fn(&str, u64) -> Result<Vec<u8>>) -> Result<SignedView> {
+/// The newest root: the store's first one, and those that follow it.
+fn newest_root(store: &Store) -> Result<TrustedRoot> {
     let mut root = TrustedRoot::from_stamp(&metadata(store, "1.root.json", ROOT_BYTES_MAX)?)?;
     while let Some(bytes) = store.read(&store.metadata_path(&root.next_file()), root.max_bytes())? {
         root = root.rotate(&bytes)?;
     }
+    Ok(root)
+}
+
+/// The catalogue under this root, whose other files `get` gives.
+fn verified(root: TrustedRoot, get: impl Fn(&str, u64) -> Result<Vec<u8>>) -> Result<SignedView> {
     let max = root.timestamp_max_bytes();
     let timestamp = root.timestamp(&get(TIMESTAMP_FILE, max)?)?;
     let bytes = get(&timestamp.next_file(), timestamp.max_bytes())?;

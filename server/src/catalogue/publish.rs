@@ -125,8 +125,6 @@ fn sign_in(site: &Site, current: &SignedView, added: &Added<'_>, now: Timestamp)
     let is_new = |role: &&str| *role != TARGETS && !current.delegates_to(role);
     let mut new = Vec::new();
     for role in roles.iter().copied().filter(is_new) {
-        // Before a key is made that nobody would sign for.
-        keys::read(&site.key_path(TARGETS))?;
         new.push((role, keys::read_or_create(&site.key_path(role))?));
     }
     if !new.is_empty() {

@@ -25,9 +25,6 @@ use crate::site::{Site, offset};
 use crate::store::Store;
 use crate::{keys, tls};
 
-/// Most root keys that are looked for.
-const ROOT_KEYS_MAX: u8 = 32;
-
 /// All that was found.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
@@ -205,6 +202,16 @@ fn absent(store: &Store, layers: &[Published]) -> BTreeSet<Digest> {
 fn facts(site: &Site, view: Option<&SignedView>, now: Timestamp) -> SiteFacts {
     let authority = site.authority();
     let certificate = tls::server_config(&authority, &site.config.server_names, offset(now));
+    SiteFacts {
+        certificate: certificate.err().map(|it| joined(&it)),
+        keys: all_keys(site, view),
+        ..dates(site, view)
+    }
+}
+
+/// What of a site has a date to keep: signed documents and certificates.
+#[must_use]
+pub fn dates(site: &Site, view: Option<&SignedView>) -> SiteFacts {
     // A site of older date gets its authority for clients on first use.
     let is_due = |it: &dates::GoodUntil| it.until.is_some() || it.file.exists();
     SiteFacts {
@@ -214,13 +221,14 @@ fn facts(site: &Site, view: Option<&SignedView>, now: Timestamp) -> SiteFacts {
                 .collect()
         }),
         certificates: dates::of(site).into_iter().filter(is_due).collect(),
-        certificate: certificate.err().map(|it| joined(&it)),
-        keys: all_keys(site, view),
+        certificate: None,
+        keys: Vec::new(),
     }
 }
 
 fn all_keys(site: &Site, view: Option<&SignedView>) -> Vec<KeyFacts> {
-    let roots = (1..=ROOT_KEYS_MAX).map(|n| (format!("root-{n}"), KeyUse::Root));
+    let roots = keys::root_keys(&site.keys()).into_iter();
+    let roots = roots.map(|it| (it.name, KeyUse::Root));
     let others = [
         ("targets", KeyUse::Targets),
         ("plan", KeyUse::Online),
@@ -241,6 +249,7 @@ fn all_keys(site: &Site, view: Option<&SignedView>) -> Vec<KeyFacts> {
             what,
             there: match keys::read(&site.key_path(&name)) {
                 Ok(_) => Ok(true),
+                Err(keys::KeyError::Encrypted(_)) if what != KeyUse::Online => Ok(true),
                 Err(keys::KeyError::File { cause, .. }) if is_not_found(&cause) => Ok(false),
                 Err(error) => Err(joined(&error)),
             },

@@ -75,18 +75,10 @@ fn document(role: &str, header: &Header, valid: ValidDays, now: Timestamp) -> Op
     match role {
         "timestamp" => online(valid.timestamp),
         "snapshot" | HOSTS_ROLE => online(valid.snapshot),
-        "root" => expiry(
-            &what,
-            header.expires,
-            now,
-            "sign the next root with the root keys, before media refuse this one",
-        ),
-        _ => expiry(
-            &what,
-            header.expires,
-            now,
-            "sign the catalogue again: towline publish LAYER",
-        ),
+        _ => {
+            let next = format!("sign it again: towline key rotate {role} --renew");
+            expiry(&what, header.expires, now, &next)
+        }
     }
 }
 

@@ -3,22 +3,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::SignedDuration;
 use tokio::sync::watch;
 use tokio::time::Instant;
-use towline_contract::trust::HOSTS_ROLE;
 
 use super::connection::Certificate;
 use super::handlers::State;
 use crate::catalogue::{self, CatalogueError};
+use crate::doctor::{self, look};
 use crate::log;
 use crate::site::{SiteError, offset};
 use crate::tls::{self, TlsError};
 
 /// How often the freshness of the catalogue is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(600);
-/// From how long before the catalogue's own expiry the log says so, in days.
-const WARN_DAYS: i64 = 30;
 
 /// Brings everything up to date, which must work for the server to start; returns the certificate.
 pub(super) fn start(state: &State) -> Result<Certificate, SiteError> {
@@ -81,18 +78,14 @@ fn refresh(state: &State, warn: bool) {
     }
 }
 
-/// Root, targets and the roles of layers are signed by keys that are elsewhere: people must do it.
+/// What expires within 90 days, told at the start and every day: root, targets, the roles of layers and the authorities are for
+/// people to make anew.
 fn warn_of_expiry(state: &State) -> Result<(), CatalogueError> {
-    let view = catalogue::view(&state.site.store)?;
-    let ahead = SignedDuration::from_hours(WARN_DAYS * 24);
-    let soon = (state.clock)().saturating_add(ahead);
-    for document in view.check_expiry(soon.unwrap_or((state.clock)())) {
-        if !["timestamp", "snapshot", HOSTS_ROLE].contains(&document.role.as_str()) {
-            log::say(format_args!(
-                "the {} of the catalogue expires at {}: sign it again before",
-                document.role, document.expires
-            ));
-        }
+    let site = &state.site;
+    let view = catalogue::view(&site.store)?;
+    let facts = look::dates(site, Some(&view));
+    for finding in doctor::site::site(&facts, site.config.valid_days, (state.clock)()) {
+        log::say(format_args!("{}; next: {}", finding.what, finding.next));
     }
     Ok(())
 }

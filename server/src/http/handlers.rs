@@ -10,9 +10,9 @@ use hyper::{Request, Response, StatusCode};
 use towline_contract::api::{ErrorBody, Machine, PlanRequest, REQUEST_BYTES_MAX};
 use towline_contract::event::{EVENT_BYTES_MAX, Event};
 use towline_contract::limits::TIMESTAMP_BYTES_MAX;
-use towline_contract::plan::TimestampRef;
+use towline_contract::plan::{BootPlan, PLAN_ROLE, TimestampRef};
 use towline_contract::recovery::Order;
-use towline_contract::trust::{SignedView, SigningKey, TIMESTAMP_FILE, is_host_id, sign};
+use towline_contract::trust::{SignedView, TIMESTAMP_FILE, is_host_id, sign};
 use towline_contract::{Digest, Timestamp};
 use zeroize::Zeroizing;
 
@@ -23,6 +23,7 @@ use super::connection::Peer;
 use super::files::{Asked, file};
 use super::hosts::{self, Uploads};
 use super::makings::Makings;
+use super::metrics;
 use super::pool::Pool;
 use super::recovery;
 use super::route::Route;
@@ -32,7 +33,7 @@ use crate::compose::{self, Moment};
 use crate::events::{Line, Log};
 use crate::recoveries::{Happened, Recoveries, RecoveriesError, Tries};
 use crate::site::{Site, SiteError};
-use crate::{events, keys, log};
+use crate::{events, log};
 
 /// What the handlers share.
 pub(super) struct State {
@@ -42,7 +43,6 @@ pub(super) struct State {
     /// The wrong codes of late.
     pub(super) tries: Mutex<Tries>,
     pub(super) makings: Makings,
-    plan_key: SigningKey,
     pub(super) uploads: Uploads,
     events: Log,
     pool: Arc<Pool>,
@@ -65,7 +65,7 @@ impl State {
     /// # Errors
     /// The plan's key cannot be read.
     pub(super) fn open(site: Site, clock: Clock) -> Result<Self, SiteError> {
-        let plan_key = keys::read(&site.key_path("plan"))?;
+        site.signing_keys(PLAN_ROLE)?;
         let trial = site.config.trial.as_ref();
         let events = Log::new(trial.map_or_else(|| site.events(), |it| it.events.clone()));
         // A drill's server is beside the site's own, which may be looking at a session just now.
@@ -78,7 +78,6 @@ impl State {
             makings: Makings::default(),
             site,
             clock,
-            plan_key,
             uploads: Uploads::default(),
             events,
             pool: Arc::default(),
@@ -87,9 +86,12 @@ impl State {
         })
     }
 
-    /// The key that signs plans.
-    pub(super) fn plan_key(&self) -> &SigningKey {
-        &self.plan_key
+    /// The plan, signed by the key that is for plans now.
+    pub(super) fn signed(&self, plan: &BootPlan) -> Result<Vec<u8>, Fault> {
+        let keys = self.site.signing_keys(PLAN_ROLE);
+        let keys = keys.map_err(|error| Fault::ours(&error))?;
+        let keys: Vec<_> = keys.iter().collect();
+        sign(plan, &keys).map_err(|error| Fault::ours(&error))
     }
 
     /// The catalogue, and what else surrounds the making of one plan for `host`.
@@ -206,6 +208,7 @@ async fn reply(
         Route::Hosts => hosts::enrol(state, peer.address.ip(), request).await,
         Route::Host(host) => hosts::show(state, host).await,
         Route::NewSession(host) => hosts::add(state, peer.address.ip(), host, request).await,
+        Route::Metrics => beside(move || metrics::metrics(&state)).await,
         Route::View(host, name) if is_composed(&name) => {
             beside(move || composed(&state, host.as_deref(), &name)).await
         }
@@ -235,7 +238,7 @@ fn plan(state: &State, peer: IpAddr, body: &[u8]) -> Result<Response<Body>, Faul
     if wants_code(state, &request, moment.now)? {
         plan.order = Some(Order::AskCode);
     }
-    let signed = sign(&plan, &[&state.plan_key]).map_err(|error| Fault::ours(&error))?;
+    let signed = state.signed(&plan)?;
     log::say(format_args!(
         "{peer}: plan {} of {} layers for {}",
         plan.recovery,
@@ -346,6 +349,7 @@ fn stored(
         | Route::Events
         | Route::Hosts
         | Route::Host(_)
+        | Route::Metrics
         | Route::NewSession(_)
         | Route::View(..) => return Err(Fault::not_found()),
     };

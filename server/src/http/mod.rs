@@ -8,6 +8,7 @@ mod fresh;
 mod handlers;
 mod hosts;
 mod makings;
+mod metrics;
 mod pool;
 mod recovery;
 mod route;

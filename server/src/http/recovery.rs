@@ -8,7 +8,6 @@ use hyper::{Response, StatusCode};
 use towline_contract::api::{ErrorBody, PlanRequest, RecoveryAnswer, RecoveryRequest};
 use towline_contract::plan::BootPlan;
 use towline_contract::recovery::Code;
-use towline_contract::trust::sign;
 use towline_contract::{Digest, Timestamp};
 use zeroize::{Zeroize as _, Zeroizing};
 
@@ -39,7 +38,7 @@ pub(super) fn recovery(state: &State, peer: IpAddr, body: &[u8]) -> Result<Respo
     let recovery = bound(state, peer, &code, &request)?;
     let made = made(state, &recovery)?;
     let plan = composed(state, &request, &recovery, &made)?;
-    let signed = sign(&plan, &[state.plan_key()]).map_err(|error| Fault::ours(&error))?;
+    let signed = state.signed(&plan)?;
     let recovery = used(state, peer, &code, &request, &made, &plan)?;
     log::say(format_args!(
         "{peer}: recovery {} of {} is started: plan of {} layers, credentials of {} bytes",

@@ -4,6 +4,9 @@ use towline_contract::Digest;
 use towline_contract::api::{EVENTS_PATH, HOSTS_PATH, PLAN_PATH, RECOVERY_PATH, VIEW_PATH};
 use towline_contract::trust::{TIMESTAMP_FILE, is_host_id, role_paths};
 
+/// Where monitoring systems look.
+const METRICS_PATH: &str = "/metrics";
+
 /// What can be asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Route {
@@ -19,6 +22,8 @@ pub(super) enum Route {
     Host(String),
     /// New sessions of one host.
     NewSession(String),
+    /// What a monitoring system reads.
+    Metrics,
     /// A stored layer.
     Layer(Digest),
     /// A manifest.
@@ -41,6 +46,8 @@ impl Route {
             Some(Self::Recovery)
         } else if path == EVENTS_PATH {
             Some(Self::Events)
+        } else if path == METRICS_PATH {
+            Some(Self::Metrics)
         } else if let Some(below) = rest(HOSTS_PATH) {
             host(below)
         } else if let Some(below) = rest(VIEW_PATH) {
@@ -64,7 +71,7 @@ impl Route {
             Self::Plan | Self::Recovery | Self::Events | Self::Hosts | Self::NewSession(_) => {
                 "POST"
             }
-            Self::Host(_) => "GET",
+            Self::Host(_) | Self::Metrics => "GET",
             _ => "GET, HEAD",
         }
     }

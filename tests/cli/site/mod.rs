@@ -2,6 +2,7 @@
 
 mod doctor;
 mod hosts;
+mod keys;
 mod publishing;
 mod recoveries;
 mod serving;

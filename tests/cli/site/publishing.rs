@@ -48,7 +48,7 @@ fn a_site_is_made_once_with_its_secrets_for_the_owner_alone() {
 #[test]
 fn quiet_commands_print_results_alone() {
     let folder = tempfile::tempdir().unwrap();
-    let made = towline(folder.path(), &["-q", "init", "site"]);
+    let made = towline(folder.path(), &["-q", "init", "site", "--plain-root-keys"]);
     let text = String::from_utf8_lossy(&made.stdout);
     assert_eq!((&*text, &*made.stderr), ("site made in site\n", &b""[..]));
     let listed = towline(&folder.path().join("site"), &["catalogue", "list", "-q"]);

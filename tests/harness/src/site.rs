@@ -73,6 +73,7 @@ impl TestSite {
             name: "test".into(),
             config,
             root_keys: 3,
+            root_passphrases: Vec::new(),
             root_threshold: 2,
             recipes: Vec::new(),
         };

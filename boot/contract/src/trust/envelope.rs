@@ -44,14 +44,7 @@ pub(super) struct Signers<'a> {
 /// # Errors
 /// A document that has no canonical form, such as one with a fraction in it.
 pub fn sign(signed: &impl Serialize, keys: &[&SigningKey]) -> Result<Vec<u8>, TrustError> {
-    let signed = serde_json::to_value(signed).map_err(|source| TrustError::Json {
-        what: TO_SIGN.into(),
-        source,
-    })?;
-    let mut envelope = Envelope {
-        signatures: Vec::new(),
-        signed,
-    };
+    let mut envelope = Envelope::unsigned(signed)?;
     for key in keys {
         envelope.add_signature(key)?;
     }
@@ -59,6 +52,21 @@ pub fn sign(signed: &impl Serialize, keys: &[&SigningKey]) -> Result<Vec<u8>, Tr
 }
 
 impl Envelope {
+    /// The document without a signature.
+    ///
+    /// # Errors
+    /// It has no JSON form.
+    pub fn unsigned(document: &impl Serialize) -> Result<Self, TrustError> {
+        let signed = serde_json::to_value(document).map_err(|source| TrustError::Json {
+            what: TO_SIGN.into(),
+            source,
+        })?;
+        Ok(Self {
+            signatures: Vec::new(),
+            signed,
+        })
+    }
+
     /// Reads an envelope of at most `max` bytes. Nothing in it is verified yet.
     ///
     /// # Errors

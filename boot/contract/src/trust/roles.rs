@@ -13,10 +13,10 @@ use std::collections::BTreeSet;
 use super::envelope::Envelope;
 use super::error::TrustError;
 use super::metadata::{DelegatedRole, Delegations, Header, Targets};
-use super::search::{DelegatedFile, delegated_targets};
+use super::search::{DelegatedFile, delegated_targets, signed_targets};
 use super::target::{TargetName, is_part};
 use super::view::{SignedView, file_ref, max_bytes};
-use crate::limits::{CHAIN_LAYERS_MAX, PLAN_BYTES_MAX};
+use crate::limits::{CHAIN_LAYERS_MAX, METADATA_BYTES_MAX, PLAN_BYTES_MAX};
 use crate::manifest::Kind;
 use crate::plan::BootPlan;
 
@@ -129,6 +129,19 @@ impl SignedView {
         }
         self.roles.insert(role.into(), signed);
         Ok(self)
+    }
+
+    /// A document of a role by kind that is signed by the role's keys, whatever snapshot it belongs to: for those who make the
+    /// snapshot.
+    ///
+    /// # Errors
+    /// Not signed by the role's keys, malformed, or going beyond its role.
+    pub fn role_to_publish(&self, role: &str, bytes: &[u8]) -> Result<Targets, TrustError> {
+        let what = format!("{role}.json");
+        let envelope = Envelope::parse(bytes, &what, METADATA_BYTES_MAX)?;
+        let signed = signed_targets(envelope, &what, &self.delegated_signers(role)?)?;
+        check_lane(role, &signed, &what)?;
+        Ok(signed)
     }
 
     /// Name and header of each document that has a date to keep.

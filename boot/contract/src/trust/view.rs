@@ -252,6 +252,12 @@ impl SignedView {
         &self.layers
     }
 
+    /// The root document.
+    #[must_use]
+    pub fn root(&self) -> &Root {
+        &self.root
+    }
+
     /// The targets document, without what hosts sign.
     #[must_use]
     pub fn targets(&self) -> &Targets {

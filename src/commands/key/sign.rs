@@ -1,0 +1,137 @@
+//! `towline key sign`: a signature on a small file, where the key is; says what is signed.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{Read as _, Write as _};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, anyhow};
+use clap::Args;
+use towline_contract::limits::METADATA_BYTES_MAX;
+use towline_contract::trust::metadata::{Delegations, Root, Targets};
+use towline_contract::trust::{Envelope, KeyId, PublicKey};
+
+use super::unlock::Passphrases;
+use crate::exit::{Exit, Failure, Outcome};
+use crate::one_line;
+
+/// What `key sign` is told.
+#[derive(Args)]
+pub(super) struct SignArgs {
+    /// The document, as it was left in to-sign/
+    file: PathBuf,
+    /// The key to sign with (repeat for more)
+    #[arg(long = "key", value_name = "FILE", required = true)]
+    keys: Vec<PathBuf>,
+    #[command(flatten)]
+    passphrases: Passphrases,
+}
+
+/// Signs the file in place; `quiet` leaves out what it says.
+pub(super) fn run(args: &SignArgs, quiet: bool) -> Outcome {
+    let mut envelope = read(&args.file)?;
+    let about = about(&envelope).map_err(|why| {
+        let file = args.file.display();
+        Failure::new(Exit::Usage, anyhow!("{file} is nothing to sign: {why}"))
+            .next("name a file that was left in to-sign/ of a site")
+    })?;
+    if !quiet {
+        for line in about {
+            eprintln!("towline: {}", one_line(&line));
+        }
+    }
+    for path in &args.keys {
+        let Some(key) = args.passphrases.open(path)? else {
+            let path = path.display();
+            return Err(
+                Failure::new(Exit::Usage, anyhow!("the key {path} is encrypted"))
+                    .next("give its passphrase in a file: --passphrase-file FILE"),
+            );
+        };
+        envelope
+            .add_signature(&key)
+            .context("cannot sign the document")?;
+        let fingerprint = key.public().id().fingerprint();
+        println!("signed {} with key {fingerprint}", args.file.display());
+    }
+    replace(&args.file, &envelope.to_bytes())
+        .with_context(|| format!("cannot write {}", args.file.display()))?;
+    Ok(())
+}
+
+fn read(path: &Path) -> Result<Envelope, Failure> {
+    let what = path.display().to_string();
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(METADATA_BYTES_MAX + 1).read_to_end(&mut bytes))
+        .with_context(|| format!("cannot read {what}"))
+        .map_err(|error| Failure::new(Exit::Usage, error))?;
+    Envelope::parse(&bytes, &what, METADATA_BYTES_MAX)
+        .map_err(|error| Failure::new(Exit::Usage, error))
+}
+
+/// What the document would have machines believe, a fact a line.
+fn about(envelope: &Envelope) -> Result<Vec<String>, String> {
+    let signed = &envelope.signed;
+    let kind = signed.get("_type").and_then(|it| it.as_str());
+    let bad = |error: serde_json::Error| error.to_string();
+    match kind {
+        Some("root") => {
+            let root: Root = serde_json::from_value(signed.clone()).map_err(bad)?;
+            let mut lines = vec![format!(
+                "this is version {} of the root, good until {}",
+                root.header.version, root.header.expires
+            )];
+            for (name, role) in &root.roles {
+                let keys = role.keyids.iter().map(|id| fingerprint(&root.keys, id));
+                let keys: Vec<_> = keys.collect();
+                let threshold = role.threshold;
+                lines.push(format!("{name}: {threshold} of {}", keys.join(", ")));
+            }
+            Ok(lines)
+        }
+        Some("targets") => {
+            let targets: Targets = serde_json::from_value(signed.clone()).map_err(bad)?;
+            let mut lines = vec![format!(
+                "these are {} layers in version {}, good until {}",
+                targets.targets.len(),
+                targets.header.version,
+                targets.header.expires
+            )];
+            lines.extend(targets.targets.keys().map(|name| format!("layer {name}")));
+            let delegations = targets.delegations.unwrap_or_default();
+            lines.extend(delegated(&delegations));
+            Ok(lines)
+        }
+        other => Err(format!("its type is {other:?}")),
+    }
+}
+
+fn delegated(delegations: &Delegations) -> impl Iterator<Item = String> + '_ {
+    delegations.roles.iter().map(|it| {
+        let keys = it.role.keyids.iter();
+        let keys: Vec<_> = keys.map(|id| fingerprint(&delegations.keys, id)).collect();
+        format!("{}: {} of {}", it.name, it.role.threshold, keys.join(", "))
+    })
+}
+
+/// Of the key itself, whatever the document calls it.
+fn fingerprint(keys: &BTreeMap<KeyId, PublicKey>, id: &KeyId) -> String {
+    match keys.get(id) {
+        Some(key) => key.id().fingerprint(),
+        None => format!("{} (no key)", id.fingerprint()),
+    }
+}
+
+/// The file whole, or as it was.
+fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let folder = path.parent().filter(|it| !it.as_os_str().is_empty());
+    let folder = folder.unwrap_or(Path::new("."));
+    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    file.write_all(bytes)?;
+    file.as_file()
+        .set_permissions(fs::metadata(path)?.permissions())?;
+    file.as_file().sync_all()?;
+    file.persist(path).map_err(|error| error.error)?;
+    File::open(folder)?.sync_all()
+}
