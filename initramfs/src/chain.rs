@@ -4,14 +4,15 @@
 
 use std::collections::BTreeSet;
 
-use towline_contract::manifest::{Kind, Manifest};
+use towline_contract::manifest::{Kind, Manifest, Placement};
 
 /// What the check found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
     /// Needs that no layer meets: target name of the layer, and what it needs.
     pub unresolved: Vec<(String, String)>,
-    /// Bytes of memory that the layers take in the rescue system: images as stored, other entries unpacked.
+    /// Bytes of memory that the layers take in the rescue system: images as stored, other entries unpacked, and
+    /// nothing for those that go onto the target.
     pub memory_bytes: u64,
     /// Bytes that are downloaded.
     pub stored_bytes: u64,
@@ -80,7 +81,9 @@ pub fn check(chain: &[Manifest]) -> Report {
             report.unresolved.push((layer.target_name(), need.clone()));
         }
         report.stored_bytes += layer.stored_bytes;
-        report.memory_bytes += layer.unpacked_bytes;
+        if layer.placement == Placement::Ram {
+            report.memory_bytes += layer.unpacked_bytes;
+        }
     }
     report
 }

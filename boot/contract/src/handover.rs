@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::Timestamp;
-use crate::manifest::Check;
+use crate::manifest::{Check, Manifest};
 use crate::stamp::Network;
 
 /// Where the document lies in the rescue system, without the leading slash.
@@ -27,6 +27,9 @@ pub struct HandOverNote {
     pub servers: Vec<String>,
     /// PEM certificates of the authorities that the servers' certificates are checked against.
     pub ca: Vec<String>,
+    /// Where layers for the target are fetched, in order of preference; empty if the chain has none.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub mirrors: Vec<String>,
     /// The network settings that worked.
     pub network: Network,
     /// Whether the console may offer a shell.
@@ -38,7 +41,7 @@ pub struct HandOverNote {
     pub order: Option<crate::recovery::Order>,
 }
 
-/// One layer of the chain that was placed.
+/// One layer of the chain.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HandOverLayer {
@@ -55,4 +58,7 @@ pub struct HandOverLayer {
     /// The session it describes.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub session: Option<crate::session::Session>,
+    /// The manifest of a layer that is still to be fetched and placed on the target; none of one that is in memory.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub on_target: Option<Manifest>,
 }

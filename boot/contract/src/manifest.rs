@@ -70,15 +70,29 @@ pub enum Compression {
     Zstd,
 }
 
-/// Where a layer goes. Every layer goes into memory: an agent that is too large for that is installed on the recreated file
-/// systems ([`crate::agent::Agent::install`]).
+/// Where a layer goes. An agent that is too large for memory goes onto the recreated file systems, as a layer or by an
+/// installer of its own ([`crate::agent::Agent::install`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Placement {
     /// Into the rescue system, in memory.
     Ram,
-    /// Onto the recreated file systems of the target. Reserved, and refused: nothing places such layers.
+    /// Into a folder of its own on the recreated file systems, from before the restore until after it. The rescue system
+    /// fetches it then; agent and extra layers only.
     Target,
+}
+
+impl Placement {
+    /// Why a layer of this kind may not go there; `None` when it may.
+    #[must_use]
+    pub fn refusal(self, kind: Kind) -> Option<String> {
+        if self == Self::Ram || matches!(kind, Kind::Agent | Kind::Extra) {
+            return None;
+        }
+        let why =
+            "its placement is \"target\", which only layers of these kinds may have: agent, extra";
+        Some(why.into())
+    }
 }
 
 /// The squashfs inside a layer of the `image` form.
@@ -279,12 +293,8 @@ impl Manifest {
         if let Some(misplaced) = parts::misplaced(self) {
             return Some(misplaced);
         }
-        if self.placement == Placement::Target {
-            return Some(
-                "its placement is \"target\", and nothing places layers there; use \"ram\", or \
-                 [agent.install] for what is too large for memory"
-                    .into(),
-            );
+        if let Some(misplaced) = self.placement.refusal(self.kind) {
+            return Some(misplaced);
         }
         let chunks = self.stored_bytes.div_ceil(limits::CHUNK_BYTES);
         if !is_word(&self.name, "")
@@ -407,7 +417,6 @@ mod tests {
             |m: &mut Manifest| m.name = "../restic".into(),
             |m: &mut Manifest| m.unpacked_bytes = u64::MAX,
             |m: &mut Manifest| m.kind = Kind::Kernel,
-            |m: &mut Manifest| m.placement = Placement::Target,
         ] {
             let mut manifest = example();
             break_it(&mut manifest);
@@ -415,6 +424,22 @@ mod tests {
                 Manifest::parse(&manifest.to_bytes()),
                 Err(ManifestError::Inconsistent { .. })
             ));
+        }
+    }
+
+    #[test]
+    fn only_agent_and_extra_layers_go_onto_the_target() {
+        for (kind, may) in [
+            (Kind::Agent, true),
+            (Kind::Extra, true),
+            (Kind::Base, false),
+            (Kind::Host, false),
+            (Kind::Credentials, false),
+        ] {
+            let mut manifest = example();
+            (manifest.kind, manifest.placement) = (kind, Placement::Target);
+            let parsed = Manifest::parse(&manifest.to_bytes());
+            assert_eq!(parsed.is_ok(), may, "{kind}: {parsed:?}");
         }
     }
 

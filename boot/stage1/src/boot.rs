@@ -11,7 +11,7 @@ use towline_contract::Timestamp;
 use towline_contract::api::PlanRequest;
 use towline_contract::event::What;
 use towline_contract::handover::{HandOverLayer, HandOverNote};
-use towline_contract::manifest::Manifest;
+use towline_contract::manifest::{Manifest, Placement};
 use towline_contract::plan::HandOver;
 use towline_contract::stamp::Expired;
 use towline_contract::trust::{ExpiryPolicy, Verified};
@@ -91,7 +91,7 @@ impl Boot {
             prepare_for_images(&self.console, &mut loader)?;
         }
         let ready = place(&self.console, &mirrors, planned, &manifests, credentials).await?;
-        let note = note(&settings, planned, &manifests);
+        let note = note(&settings, planned, &mirrors, &manifests);
         let how = planned.chain.plan.hand_over;
         self.console.step(format_args!(
             "starting the rescue system ({})",
@@ -315,14 +315,22 @@ fn correct_clock(console: &Console, planned: &Planned) {
     }
 }
 
-fn note(settings: &Settings, planned: &Planned, manifests: &[Verified<Manifest>]) -> HandOverNote {
+fn note(
+    settings: &Settings,
+    planned: &Planned,
+    mirrors: &Mirrors,
+    manifests: &[Verified<Manifest>],
+) -> HandOverNote {
     let plan = &planned.chain.plan;
+    let on_target = |it: &Manifest| it.placement == Placement::Target;
+    let fetches = manifests.iter().any(|it| on_target(it));
     let layer = |manifest: &Verified<Manifest>| HandOverLayer {
         target: manifest.target_name(),
         image: manifest.image.as_ref().map(|image| image.path.clone()),
         checks: manifest.checks.clone(),
         agent: manifest.agent.clone(),
         session: manifest.session.clone(),
+        on_target: on_target(manifest).then(|| Manifest::clone(manifest)),
     };
     HandOverNote {
         recovery: plan.recovery.clone(),
@@ -330,6 +338,7 @@ fn note(settings: &Settings, planned: &Planned, manifests: &[Verified<Manifest>]
         time: proven_now(planned),
         servers: vec![planned.server.to_string()],
         ca: settings.site.ca.clone(),
+        mirrors: if fetches { mirrors.urls() } else { vec![] },
         network: settings.site.network.clone(),
         shell: settings.site.shell,
         layers: manifests.iter().map(layer).collect(),

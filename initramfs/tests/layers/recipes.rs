@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use towline_contract::manifest::Placement;
 use towline_initramfs::filter::Filter;
 use towline_initramfs::ready_recipes;
 use towline_initramfs::recipe::{Recipe, Source};
@@ -72,14 +73,21 @@ fn a_recipe_with_a_part_of_another_kind_is_refused() {
 }
 
 #[test]
-fn a_layer_for_the_target_is_refused_because_nothing_would_place_it() {
-    let text = refusal(&format!("{HEAD}placement = \"target\"\n"));
-    assert!(
-        text.contains("line 4: placement \"target\" is not there yet"),
-        "{text}"
-    );
-    let ram = format!("{HEAD}placement = \"ram\"\n");
-    Workshop::new().parse(&ram).unwrap();
+fn only_agent_and_extra_layers_may_go_onto_the_target() {
+    let recipe = |kind: &str| {
+        format!("kind = \"{kind}\"\nname = \"test\"\nversion = \"1\"\nplacement = \"target\"\n")
+    };
+    for kind in ["agent", "extra"] {
+        let read = Workshop::new().parse(&recipe(kind)).unwrap();
+        assert_eq!(read.placement, Placement::Target);
+    }
+    for kind in ["kernel", "base", "host"] {
+        let text = refusal(&recipe(kind));
+        assert!(
+            text.contains("line 4") && text.contains(&format!("a {kind} layer is refused")),
+            "{text}"
+        );
+    }
 }
 
 #[test]

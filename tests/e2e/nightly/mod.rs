@@ -13,3 +13,4 @@ mod older_session;
 mod other_disks;
 mod power_cut;
 mod server_restarts;
+mod target_layer;

@@ -15,6 +15,7 @@ mod command_line;
 mod credentials;
 mod envelope;
 mod error;
+mod handed_over;
 mod hosts;
 mod keys;
 pub mod metadata;

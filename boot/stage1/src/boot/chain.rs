@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use towline_contract::event::What;
-use towline_contract::manifest::{Manifest, memory_bytes};
+use towline_contract::manifest::{Manifest, Placement, memory_bytes};
 use towline_contract::plan::HandOver;
 use towline_contract::trust::{Credentials, Verified};
 
@@ -76,6 +76,15 @@ pub(super) async fn place(
     credentials: Option<Credentials>,
 ) -> Result<Ready, BootError> {
     let plan = &planned.chain.plan;
+    for manifest in manifests
+        .iter()
+        .filter(|it| it.placement == Placement::Target)
+    {
+        console.note(format_args!(
+            "{} is fetched later, onto the recreated file systems",
+            manifest.target_name()
+        ));
+    }
     let work = Work {
         console,
         mirrors,
@@ -84,7 +93,7 @@ pub(super) async fn place(
     match plan.hand_over {
         HandOver::InPlace => {
             let mut root = Root::create(Path::new(PLACE), Mounting::Real)?;
-            for manifest in manifests {
+            for manifest in in_memory(manifests) {
                 work.layer(manifest, root.layer(manifest)?).await?;
             }
             if let Some(Credentials { manifest, chunk }) = credentials {
@@ -94,7 +103,7 @@ pub(super) async fn place(
         }
         HandOver::Kexec => {
             let mut placing = KexecPlacing::create(Path::new(PLACE), Mounting::Real)?;
-            for manifest in manifests {
+            for manifest in in_memory(manifests) {
                 work.layer(manifest, placing.layer(manifest)?).await?;
             }
             if let Some(Credentials { manifest, chunk }) = credentials {
@@ -108,6 +117,11 @@ pub(super) async fn place(
             })
         }
     }
+}
+
+/// The layers that are placed now; the rescue system places the others when there are disks for them.
+fn in_memory(manifests: &[Verified<Manifest>]) -> impl Iterator<Item = &Verified<Manifest>> {
+    manifests.iter().filter(|it| it.placement == Placement::Ram)
 }
 
 /// Places a layer that is here already.

@@ -6,6 +6,7 @@
 
 mod decompress;
 mod error;
+mod folder;
 pub mod kexec;
 mod layer;
 mod loop_device;
@@ -14,6 +15,7 @@ mod stack;
 mod unpack;
 
 pub use error::PlaceError;
+pub use folder::layer_in;
 pub use kexec::{KexecChain, KexecPlacing};
 pub use layer::LayerSink;
 pub use root::{Mounting, PlacedRoot, Root};

@@ -146,7 +146,9 @@ async fn run_checks(console: &Console, note: Option<&HandOverNote>) -> Vec<Check
             found.iter().for_each(|result| show(console, result));
             results.extend(found);
         }
-        for check in &layer.checks {
+        // What is not in memory cannot be run yet.
+        let checks = layer.checks.iter().filter(|_| layer.on_target.is_none());
+        for check in checks {
             let result = checks::run(&layer.target, check).await;
             show(console, &result);
             results.push(result);

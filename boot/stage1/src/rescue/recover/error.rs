@@ -74,6 +74,15 @@ pub(crate) enum RecoverError {
         #[source]
         cause: Box<FetchError>,
     },
+    /// A layer cannot be put onto the recreated file systems.
+    #[error("layer {layer} cannot be put onto the recreated file systems")]
+    Layer {
+        /// Target name.
+        layer: String,
+        /// Why.
+        #[source]
+        cause: Box<FetchError>,
+    },
     /// The recovered system lacks something without which it does not start.
     #[error("the files are back, and the host would not start: {0}")]
     Incomplete(String),
@@ -100,6 +109,9 @@ impl RecoverError {
             }
             Self::Restore { .. } => "read /var/log/towline-agent.log in the shell, then try again",
             Self::Fetch { .. } => "check the installer's address and the network, then try again",
+            Self::Layer { .. } => {
+                "check that the mirrors have the layer, and the network, then try again"
+            }
             Self::Incomplete(_) => "put it right in the shell (the host is mounted at /mnt/local)",
         }
     }

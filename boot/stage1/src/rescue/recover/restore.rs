@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::process::Child;
 use towline_contract::agent::{CREDENTIALS_DIR, Progress as How};
 use towline_contract::event::What;
+use towline_contract::handover::HandOverNote;
 
 use super::agent::{Recovering, TARGET};
 use super::credentials::Credentials;
@@ -18,7 +19,7 @@ use super::output::{EachLine, Output};
 use super::reports::Reports;
 use super::settings::Rear;
 use super::state::{Phase, State};
-use super::{commands, install, mounted, preflight};
+use super::{commands, install, mounted, on_target, preflight};
 use crate::console::Console;
 use crate::handover;
 use crate::progress::Progress as _;
@@ -64,15 +65,40 @@ async fn restore(console: &Arc<Console>, state: &State) -> Result<(), RecoverErr
     console.step(format_args!("the disks are recreated, after {seconds} s"));
     reports.tell(What::LayoutRecreated { seconds }).await;
     let swaps = Swaps::on(console, &layout).await;
+    let bytes = async {
+        on_target::place(console, &it, &note, &reports).await?;
+        if it.is_on_target() {
+            preflight::session(console, &it, &credentials).await?;
+        }
+        with_agent(console, &it, &credentials, &note, &reports, &points).await
+    }
+    .await;
+    on_target::remove(console, &it);
+    let (bytes, seconds) = bytes?;
+    swaps.off().await;
+    console.step(format_args!("restored {} MiB in {seconds} s", bytes >> 20));
+    reports.tell(What::Restored { bytes, seconds }).await;
+    state.enter(Phase::Finalize)
+}
+
+/// Makes the agent's folders, restores, and removes them; bytes and seconds of the restore.
+async fn with_agent(
+    console: &Arc<Console>,
+    it: &Recovering<'_>,
+    credentials: &Credentials,
+    note: &HandOverNote,
+    reports: &Reports,
+    points: &[PathBuf],
+) -> Result<(u64, u64), RecoverError> {
     let mut temporary = Temporary::default();
     if let Some(wanted) = &it.agent.install {
-        let folder = install::install(console, &it, wanted, &credentials, &note.ca).await?;
+        let folder = install::install(console, it, wanted, credentials, &note.ca).await?;
         if !wanted.keep {
             temporary.0.push(folder);
         }
     }
     if let Some(database) = &it.agent.database {
-        let folder = it.folder(database, &credentials)?;
+        let folder = it.folder(database, credentials)?;
         fs::create_dir_all(&folder).map_err(file("make", &folder))?;
         if !it.agent.keep_database {
             temporary.0.push(folder);
@@ -80,20 +106,16 @@ async fn restore(console: &Arc<Console>, state: &State) -> Result<(), RecoverErr
     }
     let follow = Follow {
         console,
-        it: &it,
-        credentials: &credentials,
-        reports: &reports,
-        points: &points,
-        empty: mounted::bytes_used(&points),
+        it,
+        credentials,
+        reports,
+        points,
+        empty: mounted::bytes_used(points),
         started: Instant::now(),
     };
     let bytes = follow.restore().await?;
     temporary.remove(console);
-    swaps.off().await;
-    let seconds = follow.started.elapsed().as_secs();
-    console.step(format_args!("restored {} MiB in {seconds} s", bytes >> 20));
-    reports.tell(What::Restored { bytes, seconds }).await;
-    state.enter(Phase::Finalize)
+    Ok((bytes, follow.started.elapsed().as_secs()))
 }
 
 fn mount_points(layout: &Layout) -> Result<Vec<PathBuf>, RecoverError> {
