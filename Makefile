@@ -1,11 +1,11 @@
 # Two commands do everything on a fresh Debian 12 machine with a Rust toolchain:
 #   make demo   runs the whole story in QEMU
 #   make test   runs all the tests
-# The others: test-all (longer boots), bench (measurements), lint, stage1, tools, clean.
+# The others: test-all (longer boots), fuzz (looks for inputs that break a property), bench (measurements), lint, stage1, tools, clean.
 
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: demo test test-all bench lint build stage1 tools clean root-or-sudo
+.PHONY: demo test test-all fuzz bench lint build stage1 tools clean root-or-sudo
 
 STATIC_TARGET := x86_64-unknown-linux-gnu
 STATIC := -C target-feature=+crt-static
@@ -24,6 +24,7 @@ demo: build
 # What needs no kernel of its own first, then the boots of what `make build` made, at most two machines at a time.
 test: root-or-sudo lint build
 	cargo test --workspace --quiet
+	tests/interop/run
 	$(AS_ROOT) cargo test -p towline-stage1 --test network --test fetching --quiet -- --ignored
 	$(AS_ROOT) cargo test -p towline-server --lib --quiet -- --ignored
 	cargo test --test e2e -- --ignored --skip nightly --test-threads=2
@@ -39,7 +40,10 @@ test-all: test
 	@tests/install-tools nightly
 	cargo test --test e2e nightly -- --ignored --test-threads=1
 	cargo test -p towline-media --test boots -- --ignored
-	tests/interop/run
+
+# Each format for 20 minutes or ten million executions, one after the other: FUZZ_SECONDS, FUZZ_RUNS, FUZZ_TARGETS.
+fuzz:
+	@tests/fuzz/run
 
 bench: build
 	cargo run --quiet --release -p towline-bench | tee target/benchmarks.md

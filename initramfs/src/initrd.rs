@@ -167,7 +167,7 @@ struct Unpacker<'a> {
     newest: u32,
     current: Option<Current>,
     /// Files of the archive with several names, by inode: the names so far, and the content once it came.
-    inodes: HashMap<u32, Linked>,
+    inodes: HashMap<[u32; 3], Linked>,
 }
 
 #[derive(Default)]
@@ -261,8 +261,11 @@ impl Unpacker<'_> {
                 minor: entry.rdev_minor,
             },
         };
-        // The archive's own root, "."; its owner and mode are the layer's business.
-        if entry.name != b"." {
+        // The archive's own root, "."; its owner and mode are the layer's business. And a link from one of two folders that
+        // the layer has as one to the same name in the other: what lies there is the file itself.
+        let is_itself = |target: &Vec<u8>| self.tree.leads_to_itself(&entry.name, target);
+        let circle = matches!(&node, Node::Symlink(target) if is_itself(target));
+        if entry.name != b"." && !circle {
             self.tree.insert(&entry.name, Entry { meta, node })?;
         }
         Ok(())
@@ -279,7 +282,8 @@ impl Unpacker<'_> {
             self.tree.insert(&entry.name, Entry { meta, node })?;
             return Ok(());
         }
-        let linked = self.inodes.entry(entry.inode).or_default();
+        let inode = [entry.device_major, entry.device_minor, entry.inode];
+        let linked = self.inodes.entry(inode).or_default();
         linked.names.push((entry.name.clone(), meta));
         if has_content || linked.content.is_none() {
             linked.content = Some(content);

@@ -23,6 +23,14 @@ const RECIPES: &[(&str, &[u8])] = &[
         include_bytes!("../recipes/agent-run.toml"),
     ),
     (
+        "personal-kernel.toml",
+        include_bytes!("../recipes/personal-kernel.toml"),
+    ),
+    (
+        "personal-base.toml",
+        include_bytes!("../recipes/personal-base.toml"),
+    ),
+    (
         "host-example.toml",
         include_bytes!("../recipes/host-example.toml"),
     ),

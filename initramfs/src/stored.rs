@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use towline_contract::Digest;
 use towline_contract::digest::Hasher;
 use towline_contract::lanes::{LaneError, LayerReader};
-use towline_contract::limits::{CHUNK_BYTES, MANIFEST_BYTES_MAX, ZSTD_WINDOW_LOG_MAX};
+use towline_contract::limits::{
+    CHUNK_BYTES, GZIP_FLAGS, GZIP_FLAGS_AT, MANIFEST_BYTES_MAX, ZSTD_WINDOW_LOG_MAX,
+};
 use towline_contract::manifest::{Compression, Manifest, ManifestError};
 use towline_contract::newc::{Decoder, Entry, Item, NewcError};
 
@@ -86,6 +88,14 @@ pub enum StoredError {
         /// Why.
         #[source]
         cause: io::Error,
+    },
+    /// A gzip header with fields that Linux takes for compressed data.
+    #[error(
+        "{path} has a gzip header with other fields than a name, which Linux takes for data; compress it with `gzip -n`"
+    )]
+    GzipHeader {
+        /// The layer.
+        path: PathBuf,
     },
     /// Bytes other than zero padding after the compressed frame.
     #[error("{path} goes on after its compressed frame; a layer is one frame and zero padding")]
@@ -251,7 +261,15 @@ pub(crate) fn unpack(
     };
     match compression {
         Compression::None => return pump(&mut stored), // the padding is the archive's own
-        Compression::Gzip => pump(&mut flate2::bufread::GzDecoder::new(&mut stored))?,
+        Compression::Gzip => {
+            let flags = stored.fill_buf().map_err(failed)?.get(GZIP_FLAGS_AT);
+            if flags.is_some_and(|flags| flags & !GZIP_FLAGS != 0) {
+                return Err(StoredError::GzipHeader {
+                    path: path.to_owned(),
+                });
+            }
+            pump(&mut flate2::bufread::GzDecoder::new(&mut stored))?;
+        }
         Compression::Zstd => {
             let mut decoder = zstd::Decoder::with_buffer(&mut stored)
                 .map_err(failed)?

@@ -46,6 +46,7 @@ pub fn plan(
         request,
         layers,
         config,
+        host: request.host.clone(),
     };
     let kernel = boot.kernel()?;
     let mut chain = vec![kernel, boot.base()?];
@@ -70,6 +71,8 @@ struct Boot<'a> {
     request: &'a PlanRequest,
     layers: &'a [Published],
     config: &'a Config,
+    /// The host whose kernel and base are wanted; a recovery's, where the machine itself names none.
+    host: Option<String>,
 }
 
 impl<'a> Boot<'a> {
@@ -82,13 +85,53 @@ impl<'a> Boot<'a> {
             .filter(move |it| it.target.kind == kind)
     }
 
+    /// The kernel that the machine runs when it is published, else the newest.
     fn kernel(&self) -> Result<&'a Published, Refusal> {
-        kernel(self.of_kind(Kind::Kernel), self.request, self.config)
+        let running = |layer: &&Published| {
+            layer.manifest.kernel_release.as_deref() == Some(&*self.request.kernel_release)
+        };
+        match newest(self.wanted(Kind::Kernel).into_iter().filter(running)) {
+            Some(layer) => Ok(layer),
+            None => self.only_name(Kind::Kernel),
+        }
     }
 
     fn base(&self) -> Result<&'a Published, Refusal> {
-        let wanted = self.config.plan.base.as_deref();
-        only_name("base", "plan.base", self.of_kind(Kind::Base), wanted)
+        self.only_name(Kind::Base)
+    }
+
+    /// The kernels or bases that the configuration does not keep from this host.
+    fn wanted(&self, kind: Kind) -> Vec<&'a Published> {
+        let (plan, host) = (&self.config.plan, self.host.as_deref());
+        let wants = |layer: &&Published| plan.wants(kind, host, &layer.target.name);
+        self.of_kind(kind).filter(wants).collect()
+    }
+
+    /// The newest kernel or base of the wanted name; where none is set, of the only name there is.
+    fn only_name(&self, kind: Kind) -> Result<&'a Published, Refusal> {
+        let layers = self.wanted(kind);
+        let mut names: Vec<_> = layers.iter().map(|it| it.target.name.as_str()).collect();
+        names.sort_unstable();
+        names.dedup();
+        if names.len() > 1 {
+            return Err(refusal(
+                format!(
+                    "{kind} layers of several names are published: {}",
+                    names.join(", ")
+                ),
+                &format!("say which to boot: plan.{kind} in towline.toml"),
+            ));
+        }
+        newest(layers.into_iter()).ok_or_else(|| {
+            let name = self.config.plan.named(kind, self.host.as_deref());
+            let name = name
+                .map(|name| format!(" called {name:?}"))
+                .unwrap_or_default();
+            refusal(
+                format!("no {kind} layer{name} is published here"),
+                "build one and publish it: towline layer build, towline publish",
+            )
+        })
     }
 
     /// The plan of this chain, without an order.
@@ -124,25 +167,6 @@ impl<'a> Boot<'a> {
             host: request.host.clone(),
             order: None,
         })
-    }
-}
-
-/// The kernel that the machine runs when it is published, else the newest.
-fn kernel<'a>(
-    kernels: impl Iterator<Item = &'a Published> + Clone,
-    request: &PlanRequest,
-    config: &Config,
-) -> Result<&'a Published, Refusal> {
-    let running = |layer: &&Published| {
-        layer.manifest.kernel_release.as_deref() == Some(&*request.kernel_release)
-    };
-    let wanted = config.plan.kernel.as_deref();
-    let named = kernels
-        .clone()
-        .filter(|layer| wanted.is_none_or(|name| layer.target.name == name));
-    match newest(named.filter(running)) {
-        Some(layer) => Ok(layer),
-        None => only_name("kernel", "plan.kernel", kernels, wanted),
     }
 }
 
@@ -196,41 +220,6 @@ fn hand_over(
             "publish a kernel layer for the medium's kernel, or allow kexec",
         )),
     }
-}
-
-/// The newest layer of the wanted name; without one, of the only name there is.
-fn only_name<'a>(
-    what: &str,
-    setting: &str,
-    layers: impl Iterator<Item = &'a Published> + Clone,
-    wanted: Option<&str>,
-) -> Result<&'a Published, Refusal> {
-    let mut names: Vec<_> = layers
-        .clone()
-        .map(|layer| layer.target.name.as_str())
-        .collect();
-    names.sort_unstable();
-    names.dedup();
-    if wanted.is_none() && names.len() > 1 {
-        return Err(refusal(
-            format!(
-                "{what} layers of several names are published: {}",
-                names.join(", ")
-            ),
-            &format!("say which to boot: {setting} in towline.toml"),
-        ));
-    }
-    newest(layers.filter(|layer| wanted.is_none_or(|name| layer.target.name == name))).ok_or_else(
-        || {
-            let name = wanted
-                .map(|name| format!(" called {name:?}"))
-                .unwrap_or_default();
-            refusal(
-                format!("no {what} layer{name} is published here"),
-                "build one and publish it: towline layer build, towline publish",
-            )
-        },
-    )
 }
 
 /// The layer whose sources are newest; of two alike, the one with the greater version.

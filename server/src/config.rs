@@ -1,11 +1,13 @@
 //! `towline.toml`: what an operator decides about a site.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use towline_contract::base_url;
 use towline_contract::limits::{MIRRORS_MAX, PLAN_SECONDS_MAX};
+use towline_contract::manifest::Kind;
 use towline_contract::plan::HandOver;
 use towline_contract::trust::check_command_line;
 
@@ -81,6 +83,53 @@ pub struct PlanConfig {
     pub command_line: String,
     /// Minutes that a plan is valid for.
     pub minutes: u8,
+    /// Hosts that boot a kernel or a base of their own, by name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub hosts: BTreeMap<String, HostPlan>,
+}
+
+/// What one host boots instead of what the others do.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct HostPlan {
+    /// Name of its kernel layer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kernel: Option<String>,
+    /// Name of its base layer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub base: Option<String>,
+}
+
+impl PlanConfig {
+    /// The name that is set for the kernel or base of `host`, or else of every host.
+    #[must_use]
+    pub fn named(&self, kind: Kind, host: Option<&str>) -> Option<&str> {
+        let own = host.and_then(|host| self.hosts.get(host));
+        let of_all = match kind {
+            Kind::Kernel => &self.kernel,
+            _ => &self.base,
+        };
+        own.and_then(|own| own.named(kind)).or(of_all.as_deref())
+    }
+
+    /// Whether the kernel or base called `name` is one for `host`; without a host, for those that have none of their own.
+    /// Where nothing is set, any is but those that are set for single hosts.
+    #[must_use]
+    pub fn wants(&self, kind: Kind, host: Option<&str>, name: &str) -> bool {
+        match self.named(kind, host) {
+            Some(wanted) => wanted == name,
+            None => !self.hosts.values().any(|own| own.named(kind) == Some(name)),
+        }
+    }
+}
+
+impl HostPlan {
+    fn named(&self, kind: Kind) -> Option<&str> {
+        match kind {
+            Kind::Kernel => self.kernel.as_deref(),
+            _ => self.base.as_deref(),
+        }
+    }
 }
 
 /// How to start the rescue system.
@@ -113,6 +162,7 @@ impl Default for PlanConfig {
             hand_over: HandOverChoice::Auto,
             command_line: "console=tty0 console=ttyS0,115200".into(),
             minutes: 5,
+            hosts: BTreeMap::new(),
         }
     }
 }

@@ -54,6 +54,19 @@ pub fn create(path: &Path) -> Result<SigningKey, KeyError> {
     Ok(SigningKey::generate(*seed))
 }
 
+/// The key in `path`; a new one if there is none.
+///
+/// # Errors
+/// See [`KeyError`].
+pub fn read_or_create(path: &Path) -> Result<SigningKey, KeyError> {
+    match read(path) {
+        Err(KeyError::File { cause, .. }) if cause.kind() == io::ErrorKind::NotFound => {
+            create(path)
+        }
+        found => found,
+    }
+}
+
 /// Reads a key that only its owner can read.
 ///
 /// # Errors

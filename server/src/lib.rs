@@ -2,7 +2,7 @@
 //!
 //! [`site`] makes and opens a site's folder, [`catalogue`] signs what is published, [`compose`] decides what one machine
 //! boots (a pure function), [`hosts`] who may add sessions, [`sessions`] which session of a host that is, [`http`] serves it. The server holds online keys only for what must be fresh: plans, snapshot
-//! and timestamp. What a machine runs is decided by the targets key, which can stay elsewhere.
+//! and timestamp. What a machine runs is decided by the targets key and those of kinds, which can stay elsewhere.
 
 pub mod catalogue;
 pub mod collisions;

@@ -47,7 +47,18 @@ pub struct Folder {
 #[derive(Debug)]
 pub struct Locked {
     folder: Folder,
-    _lock: File,
+    _lock: Lock,
+}
+
+/// Nobody else has the lock's file locked until this is dropped.
+#[derive(Debug)]
+pub struct Lock(File);
+
+impl Drop for Lock {
+    /// Closing alone would not do: a program that another thread is just starting may still have the file open.
+    fn drop(&mut self) {
+        let _ = flock(&self.0, FlockOperation::Unlock);
+    }
 }
 
 /// Makes the folder if need be, and waits until nobody else writes in it.
@@ -199,11 +210,11 @@ impl Locked {
     }
 }
 
-/// The lock of this name in an open folder; it is held until it is closed.
-pub(crate) fn lock_file(folder: &File, name: &str, how: FlockOperation) -> io::Result<File> {
+/// The lock of this name in an open folder.
+pub(crate) fn lock_file(folder: &File, name: &str, how: FlockOperation) -> io::Result<Lock> {
     let file = plain(folder, name, OFlags::RDWR | OFlags::CREATE)?;
     flock(&file, how)?;
-    Ok(file)
+    Ok(Lock(file))
 }
 
 /// Opens a regular file of a folder, by no link and without another name: what is written to it, and whom it is given to,

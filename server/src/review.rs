@@ -26,21 +26,25 @@ pub enum Review {
 }
 
 /// Checks the chains that `published` and `new` make together. Of each name the newest layer counts, and a new one before
-/// any that is published. `base` is the name of the base that machines boot; every base is checked without it.
+/// any that is published. The chains of those bases are checked whose names `is_wanted` accepts.
 #[must_use]
-pub fn review(published: &[Manifest], new: &[Manifest], base: Option<&str>) -> Review {
+pub fn review(
+    published: &[Manifest],
+    new: &[Manifest],
+    is_wanted: &dyn Fn(&str) -> bool,
+) -> Review {
     let before = newest(published.iter());
     let after = together(published, new);
     if !after.keys().any(|(kind, ..)| *kind == Kind::Base) {
         return Review::NoBase;
     }
-    let known = unmet(&before, base);
+    let known = unmet(&before, is_wanted);
     let fresh: BTreeSet<_> = new.iter().map(Manifest::target_name).collect();
     let is_known = |row: &Unmet| {
         let same = |other: &Unmet| other.layer == row.layer && other.need == row.need;
         !fresh.contains(&row.layer) && known.iter().any(same)
     };
-    let rows = unmet(&after, base);
+    let rows = unmet(&after, is_wanted);
     Review::Checked(rows.into_iter().filter(|row| !is_known(row)).collect())
 }
 
@@ -66,11 +70,11 @@ fn newest<'a>(layers: impl Iterator<Item = &'a Manifest>) -> Newest<'a> {
     newest
 }
 
-fn unmet(layers: &Newest<'_>, base: Option<&str>) -> Vec<Unmet> {
+fn unmet(layers: &Newest<'_>, is_wanted: &dyn Fn(&str) -> bool) -> Vec<Unmet> {
     let is_base = |layer: &&Manifest| layer.kind == Kind::Base;
     let mut rows = BTreeSet::new();
     for bottom in layers.values().copied().filter(is_base) {
-        if base.is_some_and(|name| name != bottom.name) {
+        if !is_wanted(&bottom.name) {
             continue;
         }
         let fits = |layer: &&Manifest| {
@@ -110,7 +114,7 @@ mod tests {
     fn an_agent_whose_library_no_layer_has_is_named() {
         let base = offering("1", "libc.so.6");
         let agent = needing(Kind::Agent, "restic", "libfuse.so.3");
-        let Review::Checked(rows) = review(&[base], &[agent], None) else {
+        let Review::Checked(rows) = review(&[base], &[agent], &|_| true) else {
             panic!("there is a base");
         };
         assert_eq!(rows.len(), 1);
@@ -126,7 +130,7 @@ mod tests {
         ];
         let mut newer = offering("2", "libc.so.6");
         newer.created = "2030-01-01T00:00:00Z".parse().unwrap();
-        let found = review(&published, &[newer], None);
+        let found = review(&published, &[newer], &|_| true);
         assert!(matches!(found, Review::Checked(rows) if rows[0].layer == "agent/restic/1/amd64"));
     }
 
@@ -137,12 +141,15 @@ mod tests {
             needing(Kind::Agent, "old", "libgone.so.1"),
         ];
         let host = manifest(Kind::Host, "example", "1");
-        assert_eq!(review(&published, &[host], None), Review::Checked(vec![]));
+        assert_eq!(
+            review(&published, &[host], &|_| true),
+            Review::Checked(vec![])
+        );
     }
 
     #[test]
     fn without_a_base_there_is_nothing_to_check() {
         let agent = needing(Kind::Agent, "restic", "libfuse.so.3");
-        assert_eq!(review(&[], &[agent], None), Review::NoBase);
+        assert_eq!(review(&[], &[agent], &|_| true), Review::NoBase);
     }
 }

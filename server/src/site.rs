@@ -3,8 +3,9 @@
 //! ```text
 //! towline.toml              what the operator decides
 //! keys/root-1.key …         offline: take them away after `init` (keys/README)
-//! keys/targets.key          signs the catalogue; needed to publish layers and approve hosts only
-//! keys/{plan,snapshot,timestamp}.key   online: the server needs them
+//! keys/targets.key          names the other keys; needed when an agent is published for the first time
+//! keys/{base,agent-NAME}.key   sign layers; needed to publish them
+//! keys/{hosts,plan,snapshot,timestamp}.key   online: the server needs them
 //! ca/{ca.pem,ca.key}        authority of the server's TLS certificate
 //! ca/client-ca.{pem,key}    authority of the client certificates that recoveries are given
 //! credentials/HOST/         what recoveries of a host are given; credentials/_all/ for every host
@@ -111,10 +112,14 @@ The keys of this site. Whoever holds them decides what machines boot.
 
 root-N.key     sign the root of trust, so many of them together as towline.toml's first root says. Not needed in
                daily work: move each to a place of its own, off this machine, and keep a copy.
-targets.key    signs the catalogue. Needed by `towline publish`, `towline catalogue retire` and `towline host approve` only;
-               it can live on another machine that has the store.
+targets.key    names the keys below. Needed by `towline publish` when it publishes an agent for the first time, and for host
+               layers of your own; otherwise it can be elsewhere.
+base.key       signs rescue systems and kernels, agent-NAME.key the agent NAME. Needed by `towline publish` and
+               `towline catalogue retire` only; they can live on another machine that has the store.
+hosts.key      names the keys of hosts. Needed by `towline host approve`, and by `towline serve` to keep that fresh.
 plan.key, snapshot.key, timestamp.key
-               needed by `towline serve`. With them a thief can serve older signed layers, but none of their own.
+               needed by `towline serve`. With these and hosts.key a thief can serve older signed layers, and host layers
+               of their own, but no base, kernel or agent.
 ";
 
 impl Site {
@@ -329,6 +334,8 @@ fn fill(dir: &Path, new: &NewSite, now: Timestamp) -> Result<(), SiteError> {
         root,
         root_threshold: new.root_threshold.into(),
         targets: key("targets")?,
+        base: key("base")?,
+        hosts: key("hosts")?,
         snapshot: key("snapshot")?,
         timestamp: key("timestamp")?,
         plan: key("plan")?,
@@ -343,7 +350,7 @@ fn config_text(config: &Config) -> String {
     let body = toml::to_string_pretty(config).unwrap_or_default();
     format!(
         "# What `towline serve` does at this site. docs/guide/site.md explains every line.\n\
-         # hand_over: auto, in-place or kexec. More: http_listen, mirrors, plan.{{kernel,base,agents}}.\n\n{body}"
+         # hand_over: auto, in-place or kexec. More: http_listen, mirrors, plan.{{kernel,base,agents,hosts}}.\n\n{body}"
     )
 }
 

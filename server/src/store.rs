@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::FlockOperation;
 use towline_contract::Digest;
 
-use crate::private;
+use crate::private::{self, Lock};
 
 /// A store in a directory.
 #[derive(Clone, Debug)]
@@ -38,9 +38,6 @@ pub enum Put {
     Exists,
 }
 
-/// Excludes other writers of metadata until dropped.
-pub struct Lock(#[expect(dead_code, reason = "the lock ends when the file is closed")] File);
-
 impl Store {
     /// The store in `dir`, whose folders are made if need be.
     ///
@@ -60,7 +57,7 @@ impl Store {
         })
     }
 
-    /// Waits until no other process writes metadata.
+    /// Waits until no other process writes metadata, and keeps others from it until the lock is dropped.
     ///
     /// # Errors
     /// The lock's file cannot be opened.
@@ -73,7 +70,7 @@ impl Store {
         };
         let lock = File::open(&self.dir)
             .and_then(|folder| private::lock_file(&folder, "lock", FlockOperation::LockExclusive));
-        lock.map(Lock).map_err(failed)
+        lock.map_err(failed)
     }
 
     /// Where a layer is or would be.

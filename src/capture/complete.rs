@@ -75,10 +75,6 @@ fn files(layout: &Layout, folder: &Path) -> Vec<String> {
         wanted.push(format!("layout/xfs/{name}.xfs"));
     }
     wanted.push("recovery/bootloader".to_owned());
-    let boot_loader = fs::read_to_string(folder.join("recovery/bootloader")).unwrap_or_default();
-    if ["GRUB", "EFI"].iter().any(|it| boot_loader.contains(it)) {
-        wanted.push("recovery/bootdisk".to_owned());
-    }
     let missing = wanted.into_iter().filter(|it| !has_text(&folder.join(it)));
     missing
         .map(|it| format!("{it} is missing or empty"))
@@ -103,7 +99,6 @@ mod tests {
             ("layout/lvm/vg0.cfg", "vg0 {}\n"),
             ("layout/xfs/vg0-data.xfs", "meta-data=\n"),
             ("recovery/bootloader", "GRUB\n"),
-            ("recovery/bootdisk", "/dev/sda2\n"),
             ("../../../etc/rear/os.conf", "OS_VENDOR=Debian\n"),
         ];
         for (name, text) in files {
@@ -136,7 +131,6 @@ mod tests {
             "layout/lvm/vg0.cfg",
             "layout/xfs/vg0-data.xfs",
             "recovery/bootloader",
-            "recovery/bootdisk",
         ] {
             let dir = example(EXAMPLE);
             fs::write(dir.path().join("var/lib/rear").join(name), "\n").unwrap();
@@ -178,6 +172,42 @@ mod tests {
             let found = missing(example(&text).path());
             assert!(found.contains(says), "{line}: {found}");
         }
+    }
+
+    #[test]
+    fn a_host_on_mirrored_disks_is_complete() {
+        let array = |number: u32, parts: &str| {
+            format!(
+                "raidarray /dev/md{number} level=raid1 raid-devices=2 devices={parts} name={number} metadata=1.2 uuid=a:{number}\n\
+                 raiddisk /dev/md{number} 1000 loop\n"
+            )
+        };
+        let second: String = EXAMPLE
+            .lines()
+            .filter(|it| it.starts_with("disk ") || it.starts_with("part "))
+            .map(|it| it.replace("/dev/sda", "/dev/sdb") + "\n")
+            .collect();
+        let on_arrays = EXAMPLE
+            .replace("fs /dev/sda2 ", "fs /dev/md2 ")
+            .replace("lvmdev /dev/vg0 /dev/sda3 ", "lvmdev /dev/vg0 /dev/md3 ");
+        assert!(on_arrays.contains("fs /dev/md2 ") && on_arrays.contains("vg0 /dev/md3 "));
+        let arrays = array(2, "/dev/sda2,/dev/sdb2") + &array(3, "/dev/sda3,/dev/sdb3");
+        let layout = check(example(&format!("{on_arrays}{second}{arrays}")).path()).unwrap();
+        assert_eq!(layout.disks.len(), 2);
+        assert_eq!(layout.arrays.into_iter().collect::<Vec<_>>(), ["raid1"]);
+        // Of which the second disk is left out.
+        let found = missing(example(&format!("{on_arrays}{arrays}")).path());
+        assert!(
+            found.contains("array /dev/md2 lies on /dev/sdb2"),
+            "{found}"
+        );
+        // Of which the arrays are.
+        let found = missing(example(&format!("{on_arrays}{second}")).path());
+        assert!(found.contains("/boot lies on /dev/md2"), "{found}");
+        assert!(
+            found.contains("volume group vg0 lies on /dev/md3"),
+            "{found}"
+        );
     }
 
     #[test]

@@ -300,6 +300,46 @@ mod tests {
     }
 
     #[test]
+    fn mirrored_disks_need_the_drivers_of_both_and_of_their_arrays() {
+        let dir = machine();
+        let write = |path: &str, text: &[u8]| {
+            let path = dir.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        for module in ["md_mod", "raid1", "sd_mod", "ahci"] {
+            write(&format!("sys/module/{module}/initstate"), b"live\n");
+        }
+        write("dev/sda", b"");
+        let disk = "sys/devices/pci0/0000:00:1f.2/ata1/block/sda";
+        fs::create_dir_all(dir.path().join(disk)).unwrap();
+        symlink(dir.path().join(disk), dir.path().join("sys/block/sda")).unwrap();
+        let driver = dir.path().join("sys/drivers/ahci");
+        fs::create_dir_all(&driver).unwrap();
+        symlink(dir.path().join("sys/module/ahci"), driver.join("module")).unwrap();
+        let device = dir.path().join("sys/devices/pci0/0000:00:1f.2");
+        symlink(driver, device.join("driver")).unwrap();
+        let text = "disk /dev/vda 1000 gpt\npart /dev/vda 900 50 x raid /dev/vda1\n\
+                    disk /dev/sda 1000 gpt\npart /dev/sda 900 50 x raid /dev/sda1\n\
+                    raidarray /dev/md0 level=raid1 raid-devices=2 devices=/dev/vda1,/dev/sda1 uuid=a:b\n\
+                    raiddisk /dev/md0 900 loop\nfs /dev/md0 / ext4 uuid=a\n";
+        let layout = Layout::parse(text).unwrap();
+        let found = read_below(dir.path(), &layout);
+        let wanted = [
+            "ahci",
+            "e1000",
+            "ext4",
+            "md_mod",
+            "raid1",
+            "virtio_blk",
+            "virtio_pci",
+        ];
+        assert_eq!(found.modules, wanted);
+        let devices: Vec<_> = found.disks.iter().map(|it| it.device.as_str()).collect();
+        assert_eq!(devices, ["/dev/vda", "/dev/sda"]);
+    }
+
+    #[test]
     fn secure_boot_is_on_when_its_variable_is_one() {
         let dir = machine();
         let path = dir.path().join(SECURE_BOOT);

@@ -34,7 +34,6 @@ fn capture(site: &Site) {
         ("var/lib/rear/layout/lvm/vg0.cfg", "vg0 {}\n"),
         ("var/lib/rear/layout/xfs/vg0-data.xfs", "meta-data=\n"),
         ("var/lib/rear/recovery/bootloader", "GRUB\n"),
-        ("var/lib/rear/recovery/bootdisk", "/dev/sda2\n"),
     ] {
         let path = host.join("rear").join(name);
         fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");

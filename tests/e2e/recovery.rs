@@ -2,7 +2,7 @@
 //! medium and one code: the booted host has every file as it was, with modes, owners, times, attributes and links.
 //!
 //! `towline demo` does it, with 1 GiB of memory; what it says is what a person would see. At night it does it also for a host
-//! that starts by UEFI with Secure Boot, and with the other agents.
+//! that starts by UEFI with Secure Boot, for one on two mirrored disks, and with the other agents.
 
 use std::process::Command;
 
@@ -39,6 +39,20 @@ fn a_host_whose_disk_was_lost_comes_back_by_one_code() {
 fn nightly_a_uefi_host_with_secure_boot_comes_back() {
     let talk = comes_back(&["--firmware", "secure-boot"]);
     for line in ["Secure Boot is enforced", "\\EFI\\debian\\shimx64.efi"] {
+        assert!(talk.contains(line), "no {line:?} in {talk}");
+    }
+}
+
+#[test]
+#[ignore = "boots QEMU for minutes: make test-all"]
+fn nightly_a_host_on_two_mirrored_disks_comes_back() {
+    let talk = comes_back(&["--disks", "raid1"]);
+    for line in [
+        "the host's 2 disks are lost",
+        "boot code on /dev/vda, /dev/vdb",
+        "array md2 is [UU], and GRUB is on vda vdb",
+        "array md3 is [UU], and GRUB is on vda vdb",
+    ] {
         assert!(talk.contains(line), "no {line:?} in {talk}");
     }
 }

@@ -3,8 +3,10 @@
 
   python_tuf.py check DIR   reads the files that Towline wrote (boot/contract/tests/golden/v1)
   python_tuf.py write DIR   writes the files that Towline's tests read (boot/contract/tests/golden/python-tuf)
+  python_tuf.py live CLIENT TOWLINE
+                            both as clients of one another (repository.py): CLIENT is towline-conformance
 
-Without an argument it does both and says whether what it writes is what is committed. Nothing here is random: the keys
+Without an argument it does both and says whether what it writes is what is committed. Nothing in those files is random: the keys
 come from fixed seeds, and Ed25519 signatures are deterministic.
 """
 
@@ -30,6 +32,8 @@ from tuf.api.metadata import (
     Timestamp,
 )
 from tuf.api.serialization.json import JSONSerializer
+
+import repository
 
 GOLDEN = pathlib.Path(__file__).parents[2] / "boot/contract/tests/golden"
 EXPIRES = datetime(2027, 1, 1, tzinfo=timezone.utc)
@@ -61,6 +65,40 @@ def check(folder: pathlib.Path) -> None:
     signatures = {s["keyid"]: Signature.from_dict(dict(s)) for s in plan["signatures"]}
     signed = encode_canonical(plan["signed"]).encode()
     targets.signed.verify_delegate("plan", signed, signatures)
+
+
+def check_by_kind(folder: pathlib.Path) -> None:
+    """A site whose layers are signed by kind: each role's file by the delegation's key, and each target of its paths."""
+    root = Metadata[Root].from_file(str(folder / "1.root.json"))
+    timestamp = Metadata[Timestamp].from_file(str(folder / "timestamp.json"))
+    root.signed.verify_delegate("timestamp", timestamp.signed_bytes, timestamp.signatures)
+    snapshot_bytes = (folder / "5.snapshot.json").read_bytes()
+    timestamp.signed.snapshot_meta.verify_length_and_hashes(snapshot_bytes)
+    snapshot = Metadata[Snapshot].from_bytes(snapshot_bytes)
+    root.signed.verify_delegate("snapshot", snapshot.signed_bytes, snapshot.signatures)
+    found = {}
+
+    def descend(role: str, delegator: Root | Targets) -> None:
+        meta = snapshot.signed.meta[f"{role}.json"]
+        data = (folder / f"{meta.version}.{role}.json").read_bytes()
+        meta.verify_length_and_hashes(data)
+        document = Metadata[Targets].from_bytes(data)
+        delegator.verify_delegate(role, document.signed_bytes, document.signatures)
+        for name in document.signed.targets:
+            assert role == "targets" or delegator.delegations.roles[role].is_delegated_path(name), name
+            found[name] = role
+        if document.signed.delegations is not None:
+            for name in document.signed.delegations.roles:
+                if name != "plan":
+                    descend(name, document.signed)
+
+    descend("targets", root.signed)
+    assert found == {
+        "base/debian/1/amd64": "base",
+        "kernel/linux/1/amd64": "base",
+        "agent/restic/1/amd64": "agent-restic",
+        "host/web1/1/amd64": "host-web1",
+    }, found
 
 
 def write(folder: pathlib.Path) -> None:
@@ -108,8 +146,14 @@ def main() -> None:
             check(pathlib.Path(folder))
         case ["write", folder]:
             write(pathlib.Path(folder))
+        case ["live", client, towline]:
+            client, towline = (str(pathlib.Path(it).resolve()) for it in (client, towline))
+            repository.towline_reads(client)
+            repository.python_tuf_reads(towline)
+            print("python-tuf's client reads Towline's site, and Towline's client reads python-tuf's repository")
         case []:
             check(GOLDEN / "v1")
+            check_by_kind(GOLDEN / "by-kind")
             with tempfile.TemporaryDirectory() as folder:
                 write(pathlib.Path(folder))
                 for made in sorted(pathlib.Path(folder).iterdir()):

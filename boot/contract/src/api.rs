@@ -24,6 +24,8 @@ pub const PLAN_PATH: &str = "/v1/plan";
 pub const RECOVERY_PATH: &str = "/v1/recovery";
 /// Path of enrolments; each host's own path is below it.
 pub const HOSTS_PATH: &str = "/v1/hosts";
+/// Path below which views are.
+pub const VIEW_PATH: &str = "/v1/view";
 /// Path that takes events.
 pub const EVENTS_PATH: &str = "/v1/events";
 
@@ -31,6 +33,16 @@ pub const EVENTS_PATH: &str = "/v1/events";
 #[must_use]
 pub fn metadata_path(file: &str) -> String {
     format!("/v1/metadata/{file}")
+}
+
+/// Path of a metadata file in the view of one host, or of a machine that is no host: the same catalogue, without what is about
+/// other hosts.
+#[must_use]
+pub fn view_path(host: Option<&str>, file: &str) -> String {
+    match host {
+        Some(host) => format!("{VIEW_PATH}/{host}/{file}"),
+        None => format!("{VIEW_PATH}/{file}"),
+    }
 }
 
 /// Path of a stored layer.

@@ -12,6 +12,26 @@ pub const TIMESTAMP_BYTES_MAX: u64 = 64 << 10;
 /// Most root versions a medium follows in one boot. One rotation a month for 20 years is 240.
 pub const ROOT_ROTATIONS_MAX: u32 = 256;
 
+/// Largest version of a document: the largest integer that every JSON reader has exactly (RFC 7493, section 2.2). It leaves
+/// no room for a number after which none can come.
+pub const VERSION_MAX: u64 = (1 << 53) - 1;
+
+/// Most signatures on one document. A root of [`ROLE_KEYS_MAX`] keys that replaces all of them has twice as many.
+pub const SIGNATURES_MAX: usize = 2 * ROLE_KEYS_MAX;
+
+/// Most keys of one role. Each costs a verification; an administration with a dozen officers has a dozen.
+pub const ROLE_KEYS_MAX: usize = 64;
+
+/// Most targets in one document: 200 bytes each fill [`METADATA_BYTES_MAX`], and shorter entries are of no layer.
+pub const TARGETS_MAX: usize = 20_000;
+
+/// Most delegated roles, and keys for them, in one document: 300 bytes each fill [`METADATA_BYTES_MAX`].
+pub const DELEGATIONS_MAX: usize = 16_384;
+
+/// Most delegated roles that the search for one target looks into, which bounds its depth as well: what python-tuf allows.
+/// A target of a host is found in three.
+pub const DELEGATED_ROLES_MAX: usize = 32;
+
 /// Largest manifest, in bytes: 4096 chunk digests of 64 hex digits, and a few thousand packages.
 pub const MANIFEST_BYTES_MAX: u64 = 4 << 20;
 
@@ -58,6 +78,13 @@ pub const NEWC_FILE_BYTES_MAX: u64 = 0xFFFF_FFFF;
 
 /// Largest zstd window accepted, as a power of two: the Linux kernel's own limit for an initramfs (lib/decompress_unzstd.c).
 pub const ZSTD_WINDOW_LOG_MAX: u32 = 27;
+
+/// Flags of a gzip header (RFC 1952, 2.3.1) that a layer may have: text, and a name. What other flags announce Linux takes for
+/// compressed data (lib/decompress_inflate.c), so that by kexec such a layer would be another one than was judged.
+pub const GZIP_FLAGS: u8 = 0b0000_1001;
+
+/// Where a gzip header has its flags.
+pub const GZIP_FLAGS_AT: usize = 3;
 
 /// Longest a plan may live, in seconds. It crosses the network once.
 pub const PLAN_SECONDS_MAX: i64 = 15 * 60;

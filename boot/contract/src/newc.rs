@@ -36,7 +36,7 @@ pub mod mode {
 pub struct Entry {
     /// Name as stored: relative, without a NUL.
     pub name: Vec<u8>,
-    /// Inode number; equal numbers with `links > 1` make hard links.
+    /// Inode number; equal numbers on one device with `links > 1` make hard links.
     pub inode: u32,
     /// File type and permission bits (inode(7)).
     pub mode: u32,
@@ -50,6 +50,11 @@ pub struct Entry {
     pub mtime: u32,
     /// Bytes of body.
     pub bytes: u32,
+    /// Number of the device that the inode was on, major part; 0 in what is written here, so that the same tree gives the
+    /// same bytes.
+    pub device_major: u32,
+    /// Number of that device, minor part.
+    pub device_minor: u32,
     /// Device number of a device node, major part.
     pub rdev_major: u32,
     /// Device number of a device node, minor part.
@@ -91,8 +96,8 @@ impl Entry {
             self.links,
             self.mtime,
             self.bytes,
-            0, // device of the archive's file system: c_maj, c_min; always 0 so that the same tree gives the same bytes
-            0,
+            self.device_major,
+            self.device_minor,
             self.rdev_major,
             self.rdev_minor,
             u32::try_from(self.name.len() + 1).unwrap_or(u32::MAX),
@@ -147,6 +152,13 @@ pub enum NewcError {
     Name {
         /// Length in bytes.
         bytes: usize,
+    },
+    /// A trailer with a body, which Linux passes over with whatever follows, or one that is a link, which is none for Linux:
+    /// it would go on with the next archive as if it were the same one.
+    #[error("the trailer before byte {offset} of the archive has content, or is a link")]
+    Trailer {
+        /// Offset in the unpacked archive, in bytes.
+        offset: u64,
     },
     /// Bytes other than zero padding after the trailer.
     #[error("the archive goes on after its trailer, at byte {offset}")]

@@ -135,7 +135,7 @@ pub fn decode(area: &[u8]) -> Result<Option<Settings>, StampError> {
     if area.len() != STAMP_BYTES || !area.starts_with(STAMP_MAGIC) {
         return Err(StampError::NoArea);
     }
-    if area[STAMP_MAGIC.len()..].iter().all(|b| *b == 0) {
+    if area == cleared() {
         return Ok(None);
     }
     let head = &area[STAMP_MAGIC.len()..HEAD_BYTES];
@@ -159,7 +159,7 @@ pub fn decode(area: &[u8]) -> Result<Option<Settings>, StampError> {
             "its settings do not have the digest beside them",
         ));
     }
-    if rest.iter().any(|b| *b != 0) {
+    if rest != vec![0; rest.len()] {
         return Err(StampError::Damaged("there are bytes after its settings"));
     }
     Ok(Some(serde_json::from_slice(payload)?))

@@ -4,9 +4,14 @@
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use towline_contract::api::{ErrorBody, Machine, PlanRequest};
+use towline_contract::api::{
+    Enrolled, Enrolment, EnrolmentState, ErrorBody, HostState, Machine, NewSession, PlanRequest,
+    RecoveryAnswer, RecoveryRequest,
+};
 use towline_contract::event::{CheckResult, Event, What};
 use towline_contract::plan::HandOver;
+use towline_contract::recovery::{CredentialsRef, Order, Recover, Then};
+use towline_contract::trust::{PublicKey, SigningKey};
 
 /// Checks that `value` is written as `text` and read from it; gives what becomes of `text` with one more field.
 fn pinned<T>(value: &T, text: &str) -> Result<T, serde_json::Error>
@@ -91,6 +96,143 @@ fn events_are_as_documented() {
         let event = event(what);
         assert_eq!(pinned(&event, &format!("{head}{rest}")).unwrap(), event);
     }
+}
+
+#[test]
+fn the_events_of_a_recovery_are_as_documented() {
+    let rows = [
+        (
+            What::RecoveryStarted {
+                session: "20261101-1".into(),
+            },
+            r#""recovery-started","session":"20261101-1"}"#,
+        ),
+        (
+            What::LayoutRecreated { seconds: 3 },
+            r#""layout-recreated","seconds":3}"#,
+        ),
+        (
+            What::Restoring {
+                bytes: 5,
+                total: None,
+            },
+            r#""restoring","bytes":5,"total":null}"#,
+        ),
+        (
+            What::Restored {
+                bytes: 5,
+                seconds: 7,
+            },
+            r#""restored","bytes":5,"seconds":7}"#,
+        ),
+        (
+            What::Recovered {
+                seconds: 9,
+                checks: vec![],
+            },
+            r#""recovered","seconds":9,"checks":[]}"#,
+        ),
+        (
+            What::FirstBoot {
+                hostname: "web1".into(),
+                kernel_release: "6.1.0".into(),
+            },
+            r#""first-boot","hostname":"web1","kernel_release":"6.1.0"}"#,
+        ),
+    ];
+    for (what, rest) in rows {
+        let event = Event {
+            recovery: "r-1".into(),
+            token: Some("t".into()),
+            uptime_seconds: 12,
+            what,
+        };
+        let head = r#"{"recovery":"r-1","token":"t","uptime_seconds":12,"event":"#;
+        assert_eq!(pinned(&event, &format!("{head}{rest}")).unwrap(), event);
+    }
+}
+
+#[test]
+fn a_request_with_a_code_and_its_answer_are_as_documented() {
+    let request = RecoveryRequest {
+        code: "K7QF-2M9X-TR4P".into(),
+        request: PlanRequest {
+            nonce: [7; 32].into(),
+            architecture: "amd64".into(),
+            kernel_release: "6.1.0".into(),
+            host: None,
+            hand_over: None,
+            machine: Machine::default(),
+        },
+    };
+    let text = r#"{"code":"K7QF-2M9X-TR4P","request":{"nonce":"0707070707070707070707070707070707070707070707070707070707070707","architecture":"amd64","kernel_release":"6.1.0","machine":{"macs":[],"memory_kib":0,"uefi":false}}}"#;
+    assert!(pinned(&request, text).is_err());
+    let answer = RecoveryAnswer {
+        plan: "{}".into(),
+        credentials: Some("AAAA".into()),
+        host: Some("web1".into()),
+    };
+    let text = r#"{"plan":"{}","credentials":"AAAA","host":"web1"}"#;
+    assert!(pinned(&answer, text).is_err());
+}
+
+#[test]
+fn the_orders_of_a_plan_are_as_documented() {
+    assert_eq!(
+        serde_json::to_string(&Order::AskCode).unwrap(),
+        r#"{"do":"ask-code"}"#
+    );
+    let order = Order::Recover(Recover {
+        unattended: true,
+        overwrite: false,
+        then: Then::PowerOff,
+        credentials: Some(CredentialsRef {
+            digest: [1; 32].into(),
+            bytes: 5,
+            entries: 2,
+        }),
+        report_token: [2; 32].into(),
+    });
+    let text = r#"{"do":"recover","unattended":true,"overwrite":false,"then":"power-off","credentials":{"digest":"0101010101010101010101010101010101010101010101010101010101010101","bytes":5,"entries":2},"report_token":"0202020202020202020202020202020202020202020202020202020202020202"}"#;
+    assert!(pinned(&order, text).is_err());
+}
+
+#[test]
+fn what_hosts_send_and_are_told_is_as_documented() {
+    let key: PublicKey = SigningKey::generate([9; 32]).public();
+    let public = key.keyval.public.clone().unwrap();
+    let enrolment = Enrolment {
+        host: "web1".into(),
+        hostname: "web1.example".into(),
+        key: key.clone(),
+        machine: Machine::default(),
+    };
+    let text = format!(
+        r#"{{"host":"web1","hostname":"web1.example","key":{{"keytype":"ed25519","scheme":"ed25519","keyval":{{"public":"{public}"}}}},"machine":{{"macs":[],"memory_kib":0,"uefi":false}}}}"#
+    );
+    assert!(pinned(&enrolment, &text).is_err());
+    let enrolled = Enrolled {
+        state: EnrolmentState::Waiting,
+    };
+    assert!(pinned(&enrolled, r#"{"state":"waiting"}"#).is_err());
+    let state = HostState {
+        key: key.id(),
+        state: EnrolmentState::Approved,
+        sessions: Some("{}".into()),
+        retired: vec!["20261101-1".into()],
+    };
+    let text = format!(
+        r#"{{"key":"{}","state":"approved","sessions":"{{}}","retired":["20261101-1"]}}"#,
+        key.id()
+    );
+    assert!(pinned(&state, &text).is_err());
+    let session = NewSession {
+        sessions: "{}".into(),
+        manifest: "{}".into(),
+        layer: "AAAA".into(),
+    };
+    let text = r#"{"sessions":"{}","manifest":"{}","layer":"AAAA"}"#;
+    assert!(pinned(&session, text).is_err());
 }
 
 #[test]

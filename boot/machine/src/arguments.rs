@@ -113,9 +113,10 @@ impl Machine {
             ]);
         }
         for disk in &self.disks {
-            // Nobody cuts this machine's own power: flushing to its disks would only take time.
+            // Nobody cuts this machine's own power: flushing to its disks would only take time. Zeros are holes: an array
+            // that synchronises writes all of its disks.
             let writes = match disk.writes {
-                Writes::Kept => "",
+                Writes::Kept => ",discard=unmap,detect-zeroes=unmap",
                 Writes::Forgotten => ",snapshot=on",
                 Writes::Refused => ",readonly=on",
             };

@@ -30,7 +30,11 @@ fn paths(recipe: &Recipe, source: &Source) -> Vec<PathBuf> {
     let beside = |path: &String| recipe.beside(path);
     match source {
         Source::Deb(source) => source.files.iter().map(beside).collect(),
-        Source::Kernel(source) => source.file.iter().map(beside).collect(),
+        Source::Kernel(source) => [&source.file, &source.image, &source.initrd]
+            .into_iter()
+            .flatten()
+            .map(beside)
+            .collect(),
         Source::Tar(source) => vec![beside(&source.file)],
         Source::Initrd(source) => vec![beside(&source.file)],
         Source::Directory(source) => vec![beside(&source.path)],

@@ -93,11 +93,7 @@ impl Assembler<'_> {
 
     /// Adds a kernel's modules, and beside the image the kernel itself and what must be loaded before.
     pub(super) fn kernel(&mut self, source: &KernelSource) -> Result<(), SourceError> {
-        let file = match (&source.file, &source.package) {
-            (Some(file), _) => self.recipe.beside(file),
-            (None, package) => self.apt()?.kernel(package.as_deref().unwrap_or_default())?,
-        };
-        let kernel = Kernel::open(&file, &mut self.spool)?;
+        let kernel = self.unpack_kernel(source)?;
         let selection = Selection {
             modules: source.modules.clone(),
             without: source.without.clone(),
@@ -134,19 +130,37 @@ impl Assembler<'_> {
         }
         self.assembly.tree.merge(tree)?;
         self.note_time(kernel.time);
+        // Without a package the release is all that is known of its version.
+        let package = kernel.package.as_ref();
+        let version = package.map_or(&kernel.release, |it| &it.version);
         let values = [
-            ("kernel.version", &kernel.package.version),
+            ("kernel.version", version),
             ("kernel.release", &kernel.release),
         ];
         self.assembly
             .placeholders
             .extend(values.map(|(name, value)| (name.to_owned(), value.clone())));
         self.assembly.modules = kernel.provided(&names);
-        self.assembly
-            .packages
-            .insert(kernel.package, BTreeSet::from([image]));
+        if let Some(package) = kernel.package {
+            self.assembly
+                .packages
+                .insert(package, BTreeSet::from([image]));
+        }
         self.assembly.kernel_release = Some(kernel.release);
         Ok(())
+    }
+
+    fn unpack_kernel(&mut self, source: &KernelSource) -> Result<Kernel, SourceError> {
+        let beside = |path: &String| self.recipe.beside(path);
+        if let (Some(image), Some(initrd)) = (&source.image, &source.initrd) {
+            let (image, initrd) = (beside(image), beside(initrd));
+            return Ok(Kernel::loose(&image, &initrd, &mut self.spool)?);
+        }
+        let file = match (&source.file, &source.package) {
+            (Some(file), _) => beside(file),
+            (None, package) => self.apt()?.kernel(package.as_deref().unwrap_or_default())?,
+        };
+        Ok(Kernel::open(&file, &mut self.spool)?)
     }
 
     /// Adds one file with all certificates of a package, in the order of their names, as `update-ca-certificates` does.

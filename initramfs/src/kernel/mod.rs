@@ -1,9 +1,11 @@
-//! Kernels from Debian packages: a selection of modules with all they depend on, and their indexes.
+//! Kernels from Debian packages, or from a kernel image and the initramfs that has its modules: a selection of modules with
+//! all they depend on, and their indexes.
 //!
 //! What a module needs is in its `.modinfo` section; `depmod` (kmod) writes the indexes of the selection. The medium and
 //! the kernel layer use the same functions, so that they fit.
 
 mod indexes;
+mod loose;
 mod modinfo;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -16,6 +18,7 @@ use towline_contract::manifest::Package;
 use crate::content::{Content, Spool};
 use crate::deb::{self, DebError};
 use crate::filter::{Filter, glob_set};
+use crate::initrd::InitrdError;
 use crate::tree::{Meta, Node, Tree, TreeError};
 use modinfo::ModInfo;
 
@@ -25,6 +28,9 @@ pub enum KernelError {
     /// The package cannot be unpacked.
     #[error(transparent)]
     Deb(#[from] DebError),
+    /// The initramfs cannot be unpacked.
+    #[error(transparent)]
+    Initrd(#[from] InitrdError),
     /// The package has no kernel, or more than one.
     #[error("{path} is no kernel package: {what}")]
     NoKernel {
@@ -32,6 +38,35 @@ pub enum KernelError {
         path: PathBuf,
         /// What is missing.
         what: String,
+    },
+    /// The initramfs has no modules, or those of several kernels.
+    #[error("initramfs {path} should have the modules of one kernel, and has {found}")]
+    NoModules {
+        /// The initramfs.
+        path: PathBuf,
+        /// Whose modules it has.
+        found: String,
+    },
+    /// The kernel image cannot be read.
+    #[error("cannot read kernel image {path}")]
+    Image {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        cause: io::Error,
+    },
+    /// Image and modules are not of one kernel.
+    #[error("kernel image {image} is {of}, and the modules in {initrd} are for {modules}")]
+    OtherKernel {
+        /// The kernel image.
+        image: PathBuf,
+        /// Its release.
+        of: String,
+        /// The initramfs.
+        initrd: PathBuf,
+        /// The release that its modules are for.
+        modules: String,
     },
     /// A module cannot be read.
     #[error("cannot read kernel module {module}")]
@@ -82,14 +117,14 @@ struct Module {
     info: ModInfo,
 }
 
-/// A kernel package, unpacked.
+/// A kernel, unpacked.
 #[derive(Debug)]
 pub struct Kernel {
     /// What `uname -r` will say.
     pub release: String,
-    /// The package.
-    pub package: Package,
-    /// The newest time in the package, in seconds since 1970.
+    /// The package, if it came in one.
+    pub package: Option<Package>,
+    /// The newest time among its files, in seconds since 1970.
     pub time: u32,
     image: Arc<Content>,
     lists: Vec<(String, Arc<Content>)>,
@@ -105,14 +140,9 @@ impl Kernel {
     /// # Errors
     /// See [`KernelError`].
     pub fn open(path: &Path, spool: &mut Spool) -> Result<Self, KernelError> {
-        let wanted = [
-            "boot/vmlinuz-*".to_owned(),
-            "lib/modules".to_owned(),
-            "usr/lib/modules".to_owned(),
-        ];
-        let mut tree = Tree::new();
-        let meta = Meta::root(0o777);
-        tree.symlink(b"lib", meta, b"usr/lib")?;
+        let mut wanted = vec!["boot/vmlinuz-*".to_owned()];
+        wanted.extend(MODULES.map(str::to_owned));
+        let mut tree = modules_tree()?;
         let package = deb::unpack(
             path,
             &Filter::only(&wanted, &[])?,
@@ -128,22 +158,33 @@ impl Kernel {
         let (Some((release, image)), None) = (images.next(), images.next()) else {
             return Err(no_kernel("it should have one boot/vmlinuz-RELEASE"));
         };
+        let kernel = Self::of_tree(release, Arc::clone(image), Some(package), &tree)?;
+        if kernel.modules.is_empty() {
+            return Err(no_kernel("it has no modules"));
+        }
+        Ok(kernel)
+    }
+
+    /// The kernel `release` with the modules in `tree`.
+    fn of_tree(
+        release: &str,
+        image: Arc<Content>,
+        package: Option<Package>,
+        tree: &Tree,
+    ) -> Result<Self, KernelError> {
         let mut kernel = Self {
             release: release.to_owned(),
             package,
             time: tree.newest().unwrap_or(0),
-            image: Arc::clone(image),
+            image,
             lists: Vec::new(),
             modules: BTreeMap::new(),
             builtin: BTreeSet::new(),
             aliases: HashMap::new(),
         };
-        let prefix = format!("usr/lib/modules/{release}/");
-        for (name, content) in files(&tree, &prefix) {
+        let prefix = format!("{MODULES_DIR}/{release}/");
+        for (name, content) in files(tree, &prefix) {
             kernel.add(name, content)?;
-        }
-        if kernel.modules.is_empty() {
-            return Err(no_kernel("it has no modules"));
         }
         Ok(kernel)
     }
@@ -296,7 +337,7 @@ impl Kernel {
     /// The path in a layer of something in the directory of the kernel's modules.
     #[must_use]
     pub fn path(&self, name: &str) -> String {
-        format!("usr/lib/modules/{}/{name}", self.release)
+        format!("{MODULES_DIR}/{}/{name}", self.release)
     }
 
     /// The paths in a layer of the modules of `names`.
@@ -315,6 +356,19 @@ impl Kernel {
             .map(|(path, content)| (path.as_str(), &**content));
         indexes::by_depmod(&self.release, modules.chain(lists))
     }
+}
+
+/// Where modules are in packages and initramfs images.
+const MODULES: [&str; 2] = ["lib/modules", "usr/lib/modules"];
+
+/// Where they are in a layer, with a merged `/usr`.
+const MODULES_DIR: &str = "usr/lib/modules";
+
+/// A tree that takes modules from either place.
+fn modules_tree() -> Result<Tree, TreeError> {
+    let mut tree = Tree::new();
+    tree.symlink(b"lib", Meta::root(0o777), b"usr/lib")?;
+    Ok(tree)
 }
 
 /// The regular files of `tree` whose path begins with `prefix`, by the rest of it.

@@ -85,6 +85,10 @@ pub struct KernelSource {
     pub package: Option<String>,
     /// A package file, relative to the recipe.
     pub file: Option<String>,
+    /// A kernel image that came without a package, relative to the recipe; with `initrd`.
+    pub image: Option<String>,
+    /// The initramfs that has the modules of `image`, relative to the recipe.
+    pub initrd: Option<String>,
     /// Modules to take, by name, or by glob over the path below `kernel/`.
     pub modules: Vec<String>,
     /// Globs of modules that are taken only when another needs them.
@@ -278,7 +282,11 @@ impl Source {
     fn fill(&mut self, variables: Variables<'_>) -> Result<(), super::variables::NoValue> {
         match self {
             Self::Deb(source) => variables.fill_all(&mut source.files),
-            Self::Kernel(source) => variables.fill_all(&mut source.file),
+            Self::Kernel(source) => variables.fill_all(
+                [&mut source.file, &mut source.image, &mut source.initrd]
+                    .into_iter()
+                    .flatten(),
+            ),
             Self::Tar(source) => variables.fill_all([&mut source.file]),
             Self::Initrd(source) => variables.fill_all([&mut source.file]),
             Self::Directory(source) => variables.fill_all([&mut source.path]),
@@ -300,10 +308,7 @@ impl Source {
             Self::Deb(source) if source.files.is_empty() => {
                 Err("`files` is missing or empty".into())
             }
-            Self::Kernel(source) if source.package.is_some() == source.file.is_some() => {
-                Err("exactly one of `package` and `file` must be there".into())
-            }
-            Self::Kernel(source) => names(&source.package),
+            Self::Kernel(source) => kernel(source),
             Self::Certificates(source) => names([&source.package]),
             _ => Ok(()),
         }
@@ -326,6 +331,17 @@ fn names<'a>(packages: impl IntoIterator<Item = &'a String>) -> Result<(), Strin
         Some(name) => Err(format!("{name:?} is no name of a package")),
         None => Ok(()),
     }
+}
+
+fn kernel(source: &KernelSource) -> Result<(), String> {
+    let from = [&source.package, &source.file, &source.initrd];
+    if from.iter().filter(|it| it.is_some()).count() != 1 {
+        return Err("exactly one of `package`, `file` and `initrd` must be there".into());
+    }
+    if source.image.is_some() != source.initrd.is_some() {
+        return Err("`image` and `initrd` must be there together".into());
+    }
+    names(&source.package)
 }
 
 fn file(raw: RawFile) -> Result<FileSource, String> {

@@ -218,6 +218,21 @@ impl Tree {
         self.insert(path, Entry { meta, node })
     }
 
+    /// Whether a symbolic link at `path` to `target` would lead to its own place, through the links that the tree has.
+    #[must_use]
+    pub fn leads_to_itself(&self, path: &[u8], target: &[u8]) -> bool {
+        let place = normalise(path).and_then(|path| self.resolve(&path, false).ok());
+        let Some(place) = place else { return false };
+        let (folder, _) = place.split_at(place.iter().rposition(|b| *b == b'/').unwrap_or(0));
+        let from = if target.starts_with(b"/") {
+            b""
+        } else {
+            folder
+        };
+        let goal = [from, target].join(b"/".as_slice());
+        self.resolve(&goal, false).is_ok_and(|goal| goal == place)
+    }
+
     /// A directory whose owner and mode are set even if it exists.
     ///
     /// # Errors

@@ -111,6 +111,7 @@ fn header(
             .map_err(|_| refuse(format!("{bytes} bytes are more than {NEWC_FILE_BYTES_MAX}")))?,
         rdev_major,
         rdev_minor,
+        ..newc::Entry::default()
     }
     .encode()
     .map_err(|cause| refuse(cause.to_string()))

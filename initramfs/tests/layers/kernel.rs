@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::PathBuf;
 use std::process::Command;
 
 use towline_initramfs::content::Spool;
@@ -9,7 +10,7 @@ use towline_initramfs::kernel::{Kernel, KernelError, Selection};
 use towline_initramfs::tree::{Node, Tree};
 
 use crate::deb::{package, tarball};
-use crate::support::{Workshop, output};
+use crate::support::{Workshop, filter, output};
 
 /// An object file with a `.modinfo` section, as a module has it.
 fn module(workshop: &Workshop, name: &str, info: &[&str]) -> Vec<u8> {
@@ -197,4 +198,66 @@ fn what_a_kernel_provides_are_its_built_in_modules_and_those_in_the_layer() {
     assert!(provided.contains(&"dca".to_owned()), "{provided:?}");
     assert!(!provided.contains(&"acme".to_owned()), "{provided:?}");
     assert!(provided.is_sorted());
+}
+
+/// An initramfs with a module of each of these kernels, and a kernel image that says it is of `release`.
+fn loose(workshop: &Workshop, release: &str, of_modules: &[&str]) -> (PathBuf, PathBuf) {
+    for of in of_modules {
+        let module = module(workshop, "dca", &["depends="]);
+        workshop.write(
+            &format!("rescue/lib/modules/{of}/kernel/drivers/dca/dca.ko"),
+            module,
+        );
+    }
+    workshop.write("rescue/bin/rear", "#!/bin/bash\n");
+    let mut pack = Command::new("cpio");
+    let pack = pack
+        .args(["--quiet", "-o", "-H", "newc"])
+        .current_dir(workshop.path("rescue"));
+    let mut find = Command::new("find");
+    let list = output(find.arg(".").current_dir(workshop.path("rescue")));
+    let mut image = vec![0; 0x400];
+    image[0x202..0x206].copy_from_slice(b"HdrS");
+    image[0x20E..0x210].copy_from_slice(&0x100_u16.to_le_bytes());
+    image[0x300..0x300 + release.len()].copy_from_slice(release.as_bytes());
+    let initrd = workshop.write("initrd", filter(pack, &list));
+    (workshop.write("vmlinuz", image), initrd)
+}
+
+#[test]
+fn a_kernel_image_with_an_initramfs_is_a_kernel_with_its_modules() {
+    let workshop = Workshop::new();
+    let (image, initrd) = loose(&workshop, "5.14.0-el9", &["5.14.0-el9"]);
+    let kernel = Kernel::loose(&image, &initrd, &mut Spool::new().unwrap()).unwrap();
+    assert_eq!((&*kernel.release, &kernel.package), ("5.14.0-el9", &None));
+    let all = select(&kernel, &["**/*"], &[]).unwrap();
+    assert_eq!(all, names(&["dca"]));
+    let tree = kernel.modules(&all).unwrap();
+    let module = "usr/lib/modules/5.14.0-el9/kernel/drivers/dca/dca.ko";
+    assert!(tree.get(module.as_bytes()).is_some());
+    assert!(
+        tree.get(b"usr/bin/rear").is_none(),
+        "only modules are taken"
+    );
+}
+
+#[test]
+fn a_kernel_image_with_the_modules_of_another_kernel_or_of_two_is_refused_with_their_releases() {
+    let refusal = |of_modules: &[&str]| {
+        let workshop = Workshop::new();
+        let (image, initrd) = loose(&workshop, "6.1.0-9", of_modules);
+        let refused = Kernel::loose(&image, &initrd, &mut Spool::new().unwrap());
+        refused.unwrap_err().to_string()
+    };
+    let other = refusal(&["6.1.0-8"]);
+    assert!(
+        other.contains("6.1.0-9") && other.contains("6.1.0-8"),
+        "{other}"
+    );
+    let two = refusal(&["6.1.0-8", "6.1.0-9"]);
+    assert!(
+        two.contains("has those of [\"6.1.0-8\", \"6.1.0-9\"]"),
+        "{two}"
+    );
+    assert!(refusal(&[]).ends_with("has none"));
 }

@@ -152,7 +152,13 @@ fn shell_variables_in_the_text_of_a_file_are_left_alone() {
 
 #[test]
 fn the_ready_recipes_are_valid_and_find_their_files() {
-    let settings = BTreeMap::from([("stage1".to_owned(), "/bin/true".to_owned())]);
+    let values = [
+        ("stage1", "/bin/true"),
+        ("host", "web1"),
+        ("kernel", "/srv/kernel"),
+        ("initrd", "/srv/initrd"),
+    ];
+    let settings = BTreeMap::from(values.map(|(name, value)| (name.to_owned(), value.to_owned())));
     let files: BTreeMap<_, _> = ready_recipes().collect();
     let mut recipes = 0;
     for (name, bytes) in files.iter().filter(|(name, _)| name.ends_with(".toml")) {
@@ -171,7 +177,7 @@ fn the_ready_recipes_are_valid_and_find_their_files() {
         }
         assert!(!recipe.sources.is_empty());
     }
-    assert_eq!(recipes, 6);
+    assert_eq!(recipes, 8);
 }
 
 #[test]

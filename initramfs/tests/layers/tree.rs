@@ -184,3 +184,15 @@ fn a_directory_that_was_only_implied_takes_the_owner_it_is_given_later() {
     .unwrap();
     assert_eq!(tree.get(b"root").unwrap().meta.mode, 0o700);
 }
+
+#[test]
+fn a_link_to_its_own_name_in_the_other_half_of_a_merged_usr_leads_to_itself() {
+    let mut tree = Tree::new();
+    tree.symlink(b"lib", Meta::root(0o777), b"usr/lib").unwrap();
+    for target in ["../../../lib/systemd/udevd", "/lib/systemd/udevd", "udevd"] {
+        let circle = tree.leads_to_itself(b"usr/lib/systemd/udevd", target.as_bytes());
+        assert!(circle, "{target}");
+    }
+    assert!(!tree.leads_to_itself(b"lib/systemd/udevd", b"/bin/udevadm"));
+    assert!(!tree.leads_to_itself(b"lib/udevd", b"systemd/udevd"));
+}

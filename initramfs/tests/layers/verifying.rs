@@ -84,6 +84,24 @@ fn a_second_frame_is_refused_even_if_the_manifest_knows_it() {
 }
 
 #[test]
+fn a_gzip_header_that_linux_would_read_otherwise_is_refused_before_publishing() {
+    let workshop = Workshop::new();
+    workshop.write("tree/etc/hostname", "example\n");
+    let recipe = directory_recipe("compression = \"gzip\"").replace("level = 3", "level = 6");
+    let built = workshop.build(&recipe).unwrap();
+    stored::verify(&built.layer, &built.manifest, &[]).unwrap();
+    let manifest = forge(&built, |stored| {
+        stored[3] = 4;
+        stored.splice(10..10, *b"\x02\0xx");
+    });
+    let found = stored::verify(&built.layer, &manifest, &[]);
+    assert!(
+        matches!(found, Err(StoredError::GzipHeader { .. })),
+        "{found:?}"
+    );
+}
+
+#[test]
 fn a_manifest_that_says_fewer_entries_is_a_lie() {
     let workshop = Workshop::new();
     let built = built(&workshop);

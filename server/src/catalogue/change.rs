@@ -8,7 +8,9 @@ use towline_contract::limits::METADATA_BYTES_MAX;
 use towline_contract::plan::PLAN_ROLE;
 use towline_contract::trust::metadata::Timestamp as TimestampFile;
 use towline_contract::trust::metadata::{FileRef, RoleName, Root, Snapshot, Targets};
-use towline_contract::trust::{SignedView, SigningKey, TIMESTAMP_FILE, sign};
+use towline_contract::trust::{
+    BASE_ROLE, HOSTS_ROLE, SignedView, SigningKey, TIMESTAMP_FILE, role_paths, sign,
+};
 
 use super::{CatalogueError, LEFT_OVER_MAX, Result, view};
 use crate::config::ValidDays;
@@ -24,6 +26,10 @@ pub struct FirstKeys {
     pub root_threshold: u32,
     /// Key of the targets role.
     pub targets: SigningKey,
+    /// Key that signs rescue systems and kernels.
+    pub base: SigningKey,
+    /// Key that names hosts' keys.
+    pub hosts: SigningKey,
     /// Key of the snapshot role.
     pub snapshot: SigningKey,
     /// Key of the timestamp role.
@@ -35,8 +41,8 @@ pub struct FirstKeys {
 /// What a snapshot says of other files, by name.
 type Files = BTreeMap<String, FileRef>;
 
-/// The one that each snapshot names.
-const TARGETS_FILE: &str = "targets.json";
+/// The role that every snapshot names, and that names the others.
+pub(super) const TARGETS: &str = "targets";
 
 /// The keys that keep a catalogue fresh.
 struct Online<'a> {
@@ -63,16 +69,27 @@ pub fn create(store: &Store, keys: &FirstKeys, valid: ValidDays, now: Timestamp)
 
     let mut targets = Targets::new(1, after_days(now, valid.targets));
     targets.set_delegation(PLAN_ROLE, &[keys.plan.public()], 1, &["plan/*"]);
-    let targets = put_targets(store, targets, &keys.targets)?;
+    delegate(&mut targets, BASE_ROLE, &keys.base);
+    delegate(&mut targets, HOSTS_ROLE, &keys.hosts);
+    let mut files = Files::new();
+    let mut put = |role: &str, targets: Targets, key| -> Result<()> {
+        files.insert(file_of(role), put_targets(store, role, targets, key)?);
+        Ok(())
+    };
+    put(TARGETS, targets, &keys.targets)?;
+    for (role, key) in [(BASE_ROLE, &keys.base), (HOSTS_ROLE, &keys.hosts)] {
+        let expires = after_days(now, days_of(role, valid));
+        put(role, Targets::new(1, expires), key)?;
+    }
     let online = Online {
         snapshot: &keys.snapshot,
         timestamp: &keys.timestamp,
     };
-    let files = Files::from([(TARGETS_FILE.into(), targets)]);
     put_snapshot(store, 1, 1, files, &online, valid, now)
 }
 
-/// Signs snapshot and timestamp again when less than half of their time is left; says whether it did.
+/// Signs snapshot and timestamp, and what names the hosts, again when less than half of their time is left; says whether it
+/// did.
 ///
 /// # Errors
 /// See [`CatalogueError`].
@@ -82,30 +99,44 @@ pub fn refresh(site: &Site, now: Timestamp) -> Result<bool> {
     let _lock = site.store.lock()?;
     let current = view(&site.store)?;
     let (timestamp, snapshot) = current.online_expiry();
-    if timestamp > soon(valid.timestamp).unwrap_or(now)
-        && snapshot > soon(valid.snapshot).unwrap_or(now)
-    {
+    let is_old = |expires, days| expires <= soon(days).unwrap_or(now);
+    let hosts = current.role(HOSTS_ROLE).map(|it| it.header.expires);
+    if hosts.is_some_and(|it| is_old(it, days_of(HOSTS_ROLE, valid))) {
+        change(site, &current, now, &[HOSTS_ROLE], |_, _| {})?;
+        return Ok(true);
+    }
+    if !is_old(timestamp, valid.timestamp) && !is_old(snapshot, valid.snapshot) {
         return Ok(false);
     }
     put_online(site, &current, current.files().clone(), now)?;
     Ok(true)
 }
 
-/// Signs a new targets file after `edit`, then snapshot and timestamp. The caller holds the store's lock.
+/// Signs a new document of each of `roles`, the targets role or one by kind, after `edit`; then snapshot and timestamp. The
+/// caller holds the store's lock.
 pub(super) fn change(
     site: &Site,
     current: &SignedView,
     now: Timestamp,
-    edit: impl FnOnce(&mut Targets),
+    roles: &[&str],
+    edit: impl Fn(&str, &mut Targets),
 ) -> Result<()> {
-    let key = keys::read(&site.key_path("targets"))?;
-    let mut targets = current.targets().clone();
-    targets.header.version += 1;
-    targets.header.expires = after_days(now, site.config.valid_days.targets);
-    edit(&mut targets);
-    let reference = put_targets(&site.store, targets, &key)?;
+    // All the keys before anything is written.
+    let keys = roles.iter().map(|role| keys::read(&site.key_path(role)));
+    let keys: Vec<_> = keys.collect::<std::result::Result<_, _>>()?;
     let mut files = current.files().clone();
-    files.insert(TARGETS_FILE.into(), reference);
+    for (role, key) in roles.iter().zip(&keys) {
+        let mut document = match (*role, current.role(role)) {
+            (TARGETS, _) => current.targets().clone(),
+            (_, Some(document)) => document.clone(),
+            _ => Targets::new(0, now),
+        };
+        document.header.version += 1;
+        document.header.expires = after_days(now, days_of(role, site.config.valid_days));
+        edit(role, &mut document);
+        let reference = put_targets(&site.store, role, document, key)?;
+        files.insert(file_of(role), reference);
+    }
     put_online(site, current, files, now)
 }
 
@@ -139,18 +170,43 @@ pub(super) fn put_online(
     )
 }
 
+/// Has the targets delegate to this role by kind.
+pub(super) fn delegate(targets: &mut Targets, role: &str, key: &SigningKey) {
+    let paths = role_paths(role).unwrap_or_default();
+    let paths: Vec<_> = paths.iter().map(String::as_str).collect();
+    targets.set_delegation(role, &[key.public()], 1, &paths);
+}
+
+/// A role's name in a snapshot.
+fn file_of(role: &str) -> String {
+    format!("{role}.json")
+}
+
+/// How long a role's document is valid: what the server signs by itself for as long as its snapshot, all else for longer.
+fn days_of(role: &str, valid: ValidDays) -> u32 {
+    match role {
+        HOSTS_ROLE => valid.snapshot,
+        _ => valid.targets,
+    }
+}
+
 /// Writes targets under the first free number from its own on.
-fn put_targets(store: &Store, mut targets: Targets, key: &SigningKey) -> Result<FileRef> {
+fn put_targets(
+    store: &Store,
+    role: &str,
+    mut targets: Targets,
+    key: &SigningKey,
+) -> Result<FileRef> {
     let first = targets.header.version;
     for version in first..first + LEFT_OVER_MAX {
         targets.header.version = version;
-        let bytes = small_enough(sign(&targets, &[key])?, RoleName::Targets)?;
-        let path = store.metadata_path(&format!("{version}.targets.json"));
+        let bytes = small_enough(sign(&targets, &[key])?, role)?;
+        let path = store.metadata_path(&format!("{version}.{role}.json"));
         if store.create(&path, &mut bytes.as_slice())? == Put::Created {
             return Ok(FileRef::of(version, &bytes));
         }
     }
-    Err(CatalogueError::NoNumber(RoleName::Targets))
+    Err(CatalogueError::NoNumber(role.into()))
 }
 
 /// Writes a snapshot under the first free number, then moves the timestamp to it.
@@ -163,14 +219,14 @@ fn put_snapshot(
     valid: ValidDays,
     now: Timestamp,
 ) -> Result<()> {
-    let Some(targets) = files.get(TARGETS_FILE).cloned() else {
-        return Err(CatalogueError::Missing(TARGETS_FILE.into()));
+    let Some(targets) = files.get(&file_of(TARGETS)).cloned() else {
+        return Err(CatalogueError::Missing(file_of(TARGETS)));
     };
     let mut snapshot = Snapshot::new(first, after_days(now, valid.snapshot), targets);
     snapshot.meta = files;
     for version in first..first + LEFT_OVER_MAX {
         snapshot.header.version = version;
-        let bytes = small_enough(sign(&snapshot, &[keys.snapshot])?, RoleName::Snapshot)?;
+        let bytes = small_enough(sign(&snapshot, &[keys.snapshot])?, "snapshot")?;
         let path = store.metadata_path(&format!("{version}.snapshot.json"));
         if store.create(&path, &mut bytes.as_slice())? == Put::Created {
             let reference = FileRef::of(version, &bytes);
@@ -180,15 +236,18 @@ fn put_snapshot(
             return Ok(store.replace(&store.metadata_path(TIMESTAMP_FILE), &bytes)?);
         }
     }
-    Err(CatalogueError::NoNumber(RoleName::Snapshot))
+    Err(CatalogueError::NoNumber("snapshot".into()))
 }
 
 /// What machines would not read is not written.
-fn small_enough(bytes: Vec<u8>, role: RoleName) -> Result<Vec<u8>> {
+fn small_enough(bytes: Vec<u8>, role: &str) -> Result<Vec<u8>> {
     let found = bytes.len() as u64;
     match found <= METADATA_BYTES_MAX {
         true => Ok(bytes),
-        false => Err(CatalogueError::TooLarge { role, found }),
+        false => Err(CatalogueError::TooLarge {
+            role: role.into(),
+            found,
+        }),
     }
 }
 

@@ -1,10 +1,12 @@
-//! Hosts in the catalogue: their keys, signed by the targets key, and their sessions, signed by themselves.
+//! Hosts in the catalogue: their keys, signed by the registrar's key, and their sessions, signed by themselves.
 
 use towline_contract::Timestamp;
 use towline_contract::trust::metadata::{FileRef, Targets};
-use towline_contract::trust::{PublicKey, SignedView, host_paths, host_role, host_sessions};
+use towline_contract::trust::{
+    HOSTS_ROLE, PublicKey, SignedView, host_paths, host_role, host_sessions,
+};
 
-use super::change::{change, put_online};
+use super::change::{TARGETS, change, put_online};
 use super::publish::put_layer;
 use super::{CatalogueError, NewLayer, Published, Result, metadata, published, view};
 use crate::site::Site;
@@ -37,9 +39,14 @@ pub fn approve(site: &Site, host: &str, key: &PublicKey, now: Timestamp) -> Resu
         }
         None => {}
     }
-    change(site, &current, now, |targets| {
+    // A site of before there was a registrar names hosts in its targets.
+    let registrar = match current.delegates_to(HOSTS_ROLE) {
+        true => HOSTS_ROLE,
+        false => TARGETS,
+    };
+    change(site, &current, now, &[registrar], |_, document| {
         let paths = host_paths(host);
-        targets.set_delegation(&host_role(host), std::slice::from_ref(key), 1, &[&paths]);
+        document.set_delegation(&host_role(host), std::slice::from_ref(key), 1, &[&paths]);
     })?;
     Ok(true)
 }

@@ -4,6 +4,7 @@
 //! over from an interrupted change is skipped, never written over.
 
 mod change;
+mod host_view;
 mod hosts;
 mod placing;
 mod publish;
@@ -11,7 +12,7 @@ mod publish;
 use towline_contract::Digest;
 use towline_contract::limits::{MANIFEST_BYTES_MAX, METADATA_BYTES_MAX, ROOT_BYTES_MAX};
 use towline_contract::manifest::{Manifest, ManifestError};
-use towline_contract::trust::metadata::{RoleName, TargetFile};
+use towline_contract::trust::metadata::TargetFile;
 use towline_contract::trust::{
     KeyId, SignedView, TIMESTAMP_FILE, TargetName, TrustError, TrustedRoot,
 };
@@ -23,6 +24,7 @@ use crate::review::Unmet;
 use crate::store::{Store, StoreError};
 
 pub use change::{FirstKeys, create, refresh};
+pub use host_view::{HostView, host_view, view_of};
 pub use hosts::{HostFile, add_session, approve, host_file, host_layers};
 pub use publish::{Missing, NewLayer, Outcome, publish, retire};
 
@@ -108,13 +110,13 @@ pub enum CatalogueError {
     )]
     TooLarge {
         /// The role.
-        role: RoleName,
+        role: String,
         /// Size in bytes.
         found: u64,
     },
     /// No number is free.
     #[error("{LEFT_OVER_MAX} numbers of {0} are taken by interrupted changes")]
-    NoNumber(RoleName),
+    NoNumber(String),
 }
 
 fn unmet_list(rows: &[Unmet]) -> String {
@@ -140,16 +142,26 @@ type Result<T> = std::result::Result<T, CatalogueError>;
 /// # Errors
 /// See [`CatalogueError`].
 pub fn view(store: &Store) -> Result<SignedView> {
+    verified(store, |file, max| metadata(store, file, max))
+}
+
+/// The catalogue whose files, but for roots, `get` gives.
+fn verified(store: &Store, get: impl Fn(&str, u64) -> Result<Vec<u8>>) -> Result<SignedView> {
     let mut root = TrustedRoot::from_stamp(&metadata(store, "1.root.json", ROOT_BYTES_MAX)?)?;
     while let Some(bytes) = store.read(&store.metadata_path(&root.next_file()), root.max_bytes())? {
         root = root.rotate(&bytes)?;
     }
     let max = root.timestamp_max_bytes();
-    let timestamp = root.timestamp(&metadata(store, TIMESTAMP_FILE, max)?)?;
-    let bytes = metadata(store, &timestamp.next_file(), timestamp.max_bytes())?;
+    let timestamp = root.timestamp(&get(TIMESTAMP_FILE, max)?)?;
+    let bytes = get(&timestamp.next_file(), timestamp.max_bytes())?;
     let snapshot = timestamp.snapshot(&bytes)?;
-    let bytes = metadata(store, &snapshot.next_file(), snapshot.max_bytes())?;
-    Ok(snapshot.targets(&bytes)?)
+    let bytes = get(&snapshot.next_file(), snapshot.max_bytes())?;
+    let mut view = snapshot.targets(&bytes)?;
+    for file in view.role_files() {
+        let bytes = get(&file.file(), file.max_bytes)?;
+        view = view.with_role(&file.role, &bytes)?;
+    }
+    Ok(view)
 }
 
 /// A layer of the catalogue with its manifest.

@@ -26,8 +26,8 @@ pub(super) fn refuse_collisions(
     let fresh: BTreeSet<_> = manifests.iter().map(Manifest::target_name).collect();
     let newest = together(published, &manifests);
     let chosen = |layer: &&Manifest| match layer.kind {
-        Kind::Kernel => plan.kernel.as_ref().is_none_or(|name| *name == layer.name),
-        Kind::Base => plan.base.as_ref().is_none_or(|name| *name == layer.name),
+        // Those of single hosts never meet most of the agents.
+        Kind::Kernel | Kind::Base => plan.wants(layer.kind, None, &layer.name),
         Kind::Host => fresh.contains(&layer.target_name()),
         _ => true,
     };

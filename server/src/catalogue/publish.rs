@@ -7,13 +7,14 @@ use std::path::PathBuf;
 
 use towline_contract::digest::Hasher;
 use towline_contract::manifest::{Kind, Manifest};
-use towline_contract::trust::TargetName;
-use towline_contract::trust::metadata::TargetFile;
+use towline_contract::trust::metadata::{TargetFile, Targets};
+use towline_contract::trust::{BASE_ROLE, SignedView, TargetName, layer_role};
 use towline_contract::{Digest, Timestamp};
 
-use super::change::change;
+use super::change::{TARGETS, change, delegate};
 use super::placing::refuse_collisions;
 use super::{CatalogueError, Result, layers, view};
+use crate::keys;
 use crate::review::{Review, review};
 use crate::site::Site;
 use crate::store::Store;
@@ -80,7 +81,8 @@ pub fn publish(site: &Site, new: &[NewLayer], missing: Missing, now: Timestamp) 
         .map(|layer| layer.manifest)
         .collect();
     let manifests: Vec<_> = added.values().map(|(_, l)| l.manifest.clone()).collect();
-    let review = review(&published, &manifests, site.config.plan.base.as_deref());
+    let is_wanted = |base: &str| site.config.plan.wants(Kind::Base, None, base);
+    let review = review(&published, &manifests, &is_wanted);
     match &review {
         Review::Checked(unmet) if missing == Missing::Refuse && !unmet.is_empty() => {
             return Err(CatalogueError::Unmet(unmet.clone()));
@@ -94,15 +96,52 @@ pub fn publish(site: &Site, new: &[NewLayer], missing: Missing, now: Timestamp) 
     }
     let names = added.keys().cloned().collect();
     if !added.is_empty() {
-        change(site, &current, now, |targets| {
-            let added = added.into_iter().map(|(target, (file, _))| (target, file));
-            targets.targets.extend(added);
-        })?;
+        sign_in(site, &current, &added, now)?;
     }
     Ok(Outcome {
         added: names,
         unchanged: unchanged.into_iter().collect(),
         review,
+    })
+}
+
+/// Layers to sign, by target.
+type Added<'a> = BTreeMap<String, (TargetFile, &'a NewLayer)>;
+
+/// Has the role of each layer sign it. The first layer of an agent makes a role of its own for that agent, which the targets
+/// key signs; a site of before roles by kind goes on with the targets role for all.
+fn sign_in(site: &Site, current: &SignedView, added: &Added<'_>, now: Timestamp) -> Result<()> {
+    let by_kind = current.delegates_to(BASE_ROLE);
+    let role_of = |manifest: &Manifest| {
+        let role = layer_role(manifest.kind, &manifest.name);
+        let role = role.filter(|it| by_kind || current.delegates_to(it));
+        role.unwrap_or_else(|| TARGETS.into())
+    };
+    let signed = added
+        .iter()
+        .map(|(target, (file, layer))| (role_of(&layer.manifest), target, file));
+    let signed: Vec<_> = signed.collect();
+    let mut roles: BTreeSet<&str> = signed.iter().map(|(role, _, _)| role.as_str()).collect();
+    let is_new = |role: &&str| *role != TARGETS && !current.delegates_to(role);
+    let mut new = Vec::new();
+    for role in roles.iter().copied().filter(is_new) {
+        // Before a key is made that nobody would sign for.
+        keys::read(&site.key_path(TARGETS))?;
+        new.push((role, keys::read_or_create(&site.key_path(role))?));
+    }
+    if !new.is_empty() {
+        roles.insert(TARGETS);
+    }
+    let roles: Vec<_> = roles.into_iter().collect();
+    change(site, current, now, &roles, |role, document| {
+        if role == TARGETS {
+            for (role, key) in &new {
+                delegate(document, role, key);
+            }
+        }
+        let own = signed.iter().filter(|(it, _, _)| it == role);
+        let own = own.map(|(_, target, file)| ((*target).clone(), (*file).clone()));
+        document.targets.extend(own);
     })
 }
 
@@ -161,8 +200,14 @@ pub fn retire(
             version: version.into(),
         });
     }
-    change(site, &current, now, |targets| {
-        targets.targets.retain(|key, _| !gone.contains(key));
+    let by_kind = current.role_files();
+    let by_kind = by_kind.iter().map(|it| it.role.as_str());
+    let documents = by_kind.filter_map(|role| Some((role, current.role(role)?)));
+    let documents = documents.chain([(TARGETS, current.targets())]);
+    let has_one = |(_, it): &(&str, &Targets)| gone.iter().any(|key| it.targets.contains_key(key));
+    let roles: Vec<_> = documents.filter(has_one).map(|(role, _)| role).collect();
+    change(site, &current, now, &roles, |_, document| {
+        document.targets.retain(|key, _| !gone.contains(key));
     })?;
     Ok(gone)
 }

@@ -41,11 +41,7 @@ pub fn recovery_parts<'a>(
     config: &'a Config,
     session: &Chosen,
 ) -> [Result<&'a Published, Refusal>; 4] {
-    let boot = Boot {
-        request,
-        layers,
-        config,
-    };
+    let boot = boot(request, layers, config, session);
     [
         boot.kernel(),
         boot.base(),
@@ -67,11 +63,7 @@ pub fn recovery(
     secrets: Secrets,
 ) -> Result<BootPlan, Refusal> {
     let chain = recovery_chain(request, layers, config, &recovery.session)?;
-    let boot = Boot {
-        request,
-        layers,
-        config,
-    };
+    let boot = boot(request, layers, config, &recovery.session);
     let options = recovery.options;
     Ok(BootPlan {
         recovery: recovery.id.clone(),
@@ -97,15 +89,26 @@ pub(super) fn on_trial(
     session: &Chosen,
 ) -> Result<BootPlan, Refusal> {
     let chain = recovery_chain(request, layers, config, session)?;
-    let boot = Boot {
-        request,
-        layers,
-        config,
-    };
+    let boot = boot(request, layers, config, session);
     Ok(BootPlan {
         recovery: trial.id.clone(),
         ..boot.plan(chain[0], chain.to_vec(), moment)?
     })
+}
+
+/// The request of a machine that becomes the host of `session`, whatever host it names.
+fn boot<'a>(
+    request: &'a PlanRequest,
+    layers: &'a [Published],
+    config: &'a Config,
+    session: &Chosen,
+) -> Boot<'a> {
+    Boot {
+        request,
+        layers,
+        config,
+        host: session.host().map(str::to_owned),
+    }
 }
 
 /// The newest layer of the agent that made the backup, whatever other agents there are.

@@ -205,6 +205,69 @@ fn two_bases_of_different_names_need_a_choice() {
     assert_eq!(targets(&found)[1], "base/alma/9/amd64");
 }
 
+/// The demonstration's layers, and a kernel and a base that are one host's own.
+fn with_a_hosts_own() -> (Vec<Published>, Config) {
+    let mut layers = catalogue();
+    newer(&mut layers, Kind::Base, "example", "1");
+    newer(&mut layers, Kind::Kernel, "example", "1");
+    let config = config_with(|plan| {
+        let own = crate::config::HostPlan {
+            kernel: Some("example".into()),
+            base: Some("example".into()),
+        };
+        plan.hosts.insert("example".into(), own);
+    });
+    (layers, config)
+}
+
+#[test]
+fn a_host_with_a_kernel_and_a_base_of_its_own_gets_them_and_no_other_host_does() {
+    let (layers, config) = with_a_hosts_own();
+    let bases = |host| {
+        let found = plan(&request(host), &layers, &config, &moment()).unwrap();
+        found.chain[..2]
+            .iter()
+            .map(|it| it.target.clone())
+            .collect::<Vec<_>>()
+    };
+    let own = ["kernel/example/1/amd64", "base/example/1/amd64"];
+    let of_all = ["kernel/debian/6.1/amd64", "base/debian/12/amd64"];
+    assert_eq!(bases(Some("example")), own);
+    assert_eq!(bases(Some("other")), of_all);
+    assert_eq!(bases(None), of_all);
+}
+
+#[test]
+fn a_recovery_boots_the_hosts_own_base_although_the_machine_does_not_say_which_host_it_is() {
+    let (layers, config) = with_a_hosts_own();
+    let chosen = |host: &str| Chosen {
+        target: format!("host/{host}/s1/all"),
+        digest: Digest::of(b""),
+        time: moment().now,
+        captured: moment().now,
+        agent: "restic".into(),
+        agent_session: "4bba301e".into(),
+    };
+    let base = |host| {
+        let (request, chosen) = (request(None), chosen(host));
+        let [_, base, ..] = recovery_parts(&request, &layers, &config, &chosen);
+        base.unwrap().target.to_string()
+    };
+    assert_eq!(base("example"), "base/example/1/amd64");
+    assert_eq!(base("other"), "base/debian/12/amd64");
+}
+
+#[test]
+fn a_host_whose_own_base_is_not_published_gets_no_other() {
+    let (mut layers, config) = with_a_hosts_own();
+    layers.retain(|it| it.target.kind != Kind::Base || it.target.name != "example");
+    let refused = plan(&request(Some("example")), &layers, &config, &moment()).unwrap_err();
+    assert_eq!(
+        refused.message,
+        "no base layer called \"example\" is published here"
+    );
+}
+
 #[test]
 fn layers_of_another_architecture_are_not_taken() {
     let mut asked = request(None);

@@ -8,7 +8,7 @@ use std::os::unix::fs::MetadataExt as _;
 
 use serde::Serialize;
 use towline_contract::manifest::Kind;
-use towline_contract::trust::SignedView;
+use towline_contract::trust::{HOSTS_ROLE, SignedView};
 use towline_contract::{Digest, Timestamp};
 
 use super::chain::{self, Chain, Question};
@@ -208,14 +208,18 @@ fn facts(site: &Site, view: Option<&SignedView>, now: Timestamp) -> SiteFacts {
     // A site of older date gets its authority for clients on first use.
     let is_due = |it: &dates::GoodUntil| it.until.is_some() || it.file.exists();
     SiteFacts {
-        headers: view.map_or_else(Vec::new, |it| it.headers().map(Clone::clone).into()),
+        documents: view.map_or_else(Vec::new, |it| {
+            let all = it.documents().into_iter();
+            all.map(|(role, header)| (role.to_owned(), header.clone()))
+                .collect()
+        }),
         certificates: dates::of(site).into_iter().filter(is_due).collect(),
         certificate: certificate.err().map(|it| joined(&it)),
-        keys: all_keys(site),
+        keys: all_keys(site, view),
     }
 }
 
-fn all_keys(site: &Site) -> Vec<KeyFacts> {
+fn all_keys(site: &Site, view: Option<&SignedView>) -> Vec<KeyFacts> {
     let roots = (1..=ROOT_KEYS_MAX).map(|n| (format!("root-{n}"), KeyUse::Root));
     let others = [
         ("targets", KeyUse::Targets),
@@ -224,15 +228,23 @@ fn all_keys(site: &Site) -> Vec<KeyFacts> {
         ("timestamp", KeyUse::Online),
     ];
     let others = others.map(|(name, what)| (name.to_owned(), what));
-    let signing = roots.chain(others).map(|(name, what)| KeyFacts {
-        file: format!("keys/{name}.key"),
-        what,
-        there: match keys::read(&site.key_path(&name)) {
-            Ok(_) => Ok(true),
-            Err(keys::KeyError::File { cause, .. }) if is_not_found(&cause) => Ok(false),
-            Err(error) => Err(joined(&error)),
-        },
+    let by_kind = view.map_or_else(Vec::new, SignedView::role_files);
+    let by_kind = by_kind.into_iter().map(|file| match file.role.as_str() {
+        HOSTS_ROLE => (file.role, KeyUse::Online),
+        _ => (file.role, KeyUse::Targets),
     });
+    let signing = roots
+        .chain(others)
+        .chain(by_kind)
+        .map(|(name, what)| KeyFacts {
+            file: format!("keys/{name}.key"),
+            what,
+            there: match keys::read(&site.key_path(&name)) {
+                Ok(_) => Ok(true),
+                Err(keys::KeyError::File { cause, .. }) if is_not_found(&cause) => Ok(false),
+                Err(error) => Err(joined(&error)),
+            },
+        });
     // Made on first use, both of them.
     let clients = match site.authority().join(client_ca::CLIENT_CA_FILE).exists() {
         true => KeyUse::Online,

@@ -1,7 +1,8 @@
 //! What all hosts need: signed metadata, certificates and keys. A pure function.
 
 use towline_contract::Timestamp;
-use towline_contract::trust::metadata::{Header, RoleName};
+use towline_contract::trust::HOSTS_ROLE;
+use towline_contract::trust::metadata::Header;
 
 use super::{Finding, Level, expiry, problem, warning};
 use crate::config::ValidDays;
@@ -12,7 +13,7 @@ use crate::credentials::dates::GoodUntil;
 pub enum KeyUse {
     /// Signs the root; belongs elsewhere.
     Root,
-    /// Signs the catalogue; may be elsewhere.
+    /// Signs layers, or names who does; may be elsewhere.
     Targets,
     /// The server needs it.
     Online,
@@ -32,8 +33,8 @@ pub struct KeyFacts {
 /// What is known of the site.
 #[derive(Clone, Debug)]
 pub struct SiteFacts {
-    /// The signed documents.
-    pub headers: Vec<Header>,
+    /// The signed documents, by their roles.
+    pub documents: Vec<(String, Header)>,
     /// The authorities.
     pub certificates: Vec<GoodUntil>,
     /// Why the server's own certificate cannot be made, if so.
@@ -48,9 +49,9 @@ pub fn site(facts: &SiteFacts, valid: ValidDays, now: Timestamp) -> Vec<Finding>
     let mut findings = Vec::new();
     findings.extend(
         facts
-            .headers
+            .documents
             .iter()
-            .filter_map(|it| document(it, valid, now)),
+            .filter_map(|(role, header)| document(role, header, valid, now)),
     );
     findings.extend(
         facts
@@ -68,20 +69,19 @@ pub fn site(facts: &SiteFacts, valid: ValidDays, now: Timestamp) -> Vec<Finding>
     findings
 }
 
-fn document(header: &Header, valid: ValidDays, now: Timestamp) -> Option<Finding> {
-    let (version, role) = (header.version, header.role);
-    let what = format!("version {version} of the {role}");
+fn document(role: &str, header: &Header, valid: ValidDays, now: Timestamp) -> Option<Finding> {
+    let what = format!("version {} of the {role}", header.version);
     let online = |days| fresh(&what, header.expires, days, now);
     match role {
-        RoleName::Timestamp => online(valid.timestamp),
-        RoleName::Snapshot => online(valid.snapshot),
-        RoleName::Root => expiry(
+        "timestamp" => online(valid.timestamp),
+        "snapshot" | HOSTS_ROLE => online(valid.snapshot),
+        "root" => expiry(
             &what,
             header.expires,
             now,
             "sign the next root with the root keys, before media refuse this one",
         ),
-        RoleName::Targets => expiry(
+        _ => expiry(
             &what,
             header.expires,
             now,

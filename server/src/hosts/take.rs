@@ -216,6 +216,7 @@ fn without_folder(mut error: IntakeError) -> IntakeError {
         S::Size { path, .. }
         | S::Digest { path, .. }
         | S::Newc { path, .. }
+        | S::GzipHeader { path }
         | S::AfterFrame { path },
     ) = &mut error
     {

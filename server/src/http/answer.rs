@@ -114,6 +114,14 @@ pub(super) fn secret_json(bytes: Bytes) -> Response<Body> {
 }
 
 /// An answer without a body.
+/// JSON that is another one soon.
+pub(super) fn fresh_json(bytes: Vec<u8>) -> Response<Body> {
+    let mut response = json(StatusCode::OK, bytes);
+    let no_cache = HeaderValue::from_static("no-cache");
+    response.headers_mut().insert(CACHE_CONTROL, no_cache);
+    response
+}
+
 pub(super) fn empty(status: StatusCode) -> Response<Body> {
     let mut response = Response::new(full(Vec::new()));
     *response.status_mut() = status;

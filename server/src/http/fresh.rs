@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use tokio::sync::watch;
 use tokio::time::Instant;
-use towline_contract::trust::metadata::RoleName;
+use towline_contract::trust::HOSTS_ROLE;
 
 use super::connection::Certificate;
 use super::handlers::State;
@@ -81,13 +81,13 @@ fn refresh(state: &State, warn: bool) {
     }
 }
 
-/// Root and targets are signed by keys that are elsewhere: people must do it.
+/// Root, targets and the roles of layers are signed by keys that are elsewhere: people must do it.
 fn warn_of_expiry(state: &State) -> Result<(), CatalogueError> {
     let view = catalogue::view(&state.site.store)?;
     let ahead = SignedDuration::from_hours(WARN_DAYS * 24);
     let soon = (state.clock)().saturating_add(ahead);
     for document in view.check_expiry(soon.unwrap_or((state.clock)())) {
-        if matches!(document.role, RoleName::Root | RoleName::Targets) {
+        if !["timestamp", "snapshot", HOSTS_ROLE].contains(&document.role.as_str()) {
             log::say(format_args!(
                 "the {} of the catalogue expires at {}: sign it again before",
                 document.role, document.expires

@@ -12,12 +12,12 @@ use towline_contract::event::{EVENT_BYTES_MAX, Event};
 use towline_contract::limits::TIMESTAMP_BYTES_MAX;
 use towline_contract::plan::TimestampRef;
 use towline_contract::recovery::Order;
-use towline_contract::trust::{SignedView, SigningKey, TIMESTAMP_FILE, sign};
+use towline_contract::trust::{SignedView, SigningKey, TIMESTAMP_FILE, is_host_id, sign};
 use towline_contract::{Digest, Timestamp};
 use zeroize::Zeroizing;
 
 use super::Clock;
-use super::answer::{Body, Fault, empty, json};
+use super::answer::{Body, Fault, empty, fresh_json, json};
 use super::body::body;
 use super::connection::Peer;
 use super::files::{Asked, file};
@@ -26,7 +26,8 @@ use super::makings::Makings;
 use super::pool::Pool;
 use super::recovery;
 use super::route::Route;
-use crate::catalogue::{self, CatalogueError, Published};
+use super::views::Views;
+use crate::catalogue::{self, CatalogueError, HostView, Published};
 use crate::compose::{self, Moment};
 use crate::events::{Line, Log};
 use crate::recoveries::{Happened, Recoveries, RecoveriesError, Tries};
@@ -45,6 +46,7 @@ pub(super) struct State {
     pub(super) uploads: Uploads,
     events: Log,
     pool: Arc<Pool>,
+    views: Views,
     /// The catalogue as last read, with the timestamp it belongs to.
     current: Mutex<Option<Arc<Current>>>,
 }
@@ -80,6 +82,7 @@ impl State {
             uploads: Uploads::default(),
             events,
             pool: Arc::default(),
+            views: Views::default(),
             current: Mutex::new(None),
         })
     }
@@ -89,17 +92,26 @@ impl State {
         &self.plan_key
     }
 
-    /// The catalogue, and what else surrounds the making of one plan.
-    pub(super) fn moment(&self) -> Result<(Arc<Current>, Moment), Fault> {
+    /// The catalogue, and what else surrounds the making of one plan for `host`.
+    pub(super) fn moment(&self, host: Option<&str>) -> Result<(Arc<Current>, Moment), Fault> {
         let current = self.catalogue().map_err(|error| Fault::ours(&error))?;
+        let view = self.view(&current, host)?;
         let mut random = [0; 8];
         getrandom::fill(&mut random).map_err(|error| Fault::ours(&error))?;
         let moment = Moment {
             now: (self.clock)(),
-            timestamp: current.timestamp.clone(),
+            timestamp: view.timestamp.clone(),
             random,
         };
         Ok((current, moment))
+    }
+
+    /// What a machine that is to become `host`, or none, reads of the catalogue.
+    fn view(&self, current: &Current, host: Option<&str>) -> Result<Arc<HostView>, Fault> {
+        let host = host.filter(|it| is_host_id(it));
+        let compose = || catalogue::host_view(&self.site, &current.view, host);
+        let view = self.views.get(host, current.timestamp.digest, compose);
+        view.map_err(|error| Fault::ours(&error))
     }
 
     /// The catalogue that `timestamp.json` names now; read again only when that changed.
@@ -194,6 +206,10 @@ async fn reply(
         Route::Hosts => hosts::enrol(state, peer.address.ip(), request).await,
         Route::Host(host) => hosts::show(state, host).await,
         Route::NewSession(host) => hosts::add(state, peer.address.ip(), host, request).await,
+        Route::View(host, name) if is_composed(&name) => {
+            beside(move || composed(&state, host.as_deref(), &name)).await
+        }
+        Route::View(_, name) => stored(&state, &Route::Numbered(name), &request),
         stored_file => stored(&state, &stored_file, &request),
     }
 }
@@ -210,7 +226,7 @@ pub(super) async fn beside(
 fn plan(state: &State, peer: IpAddr, body: &[u8]) -> Result<Response<Body>, Fault> {
     let request: PlanRequest = parse(body, "plan request")?;
     bounded(&request.machine)?;
-    let (current, moment) = state.moment()?;
+    let (current, moment) = state.moment(request.host.as_deref())?;
     let layers = state
         .layers(&current, request.host.as_deref())
         .map_err(|error| Fault::ours(&error))?;
@@ -292,6 +308,25 @@ fn event(state: &State, peer: Peer, body: &[u8]) -> Result<Response<Body>, Fault
     Ok(empty(StatusCode::NO_CONTENT))
 }
 
+/// Whether views have a file of this name of their own.
+fn is_composed(name: &str) -> bool {
+    let role = name.split_once('.').map(|(_, role)| role);
+    name == TIMESTAMP_FILE || matches!(role, Some("snapshot.json" | "hosts.json"))
+}
+
+/// A file of the view of a host.
+fn composed(state: &State, host: Option<&str>, name: &str) -> Result<Response<Body>, Fault> {
+    if name != TIMESTAMP_FILE
+        && let Some(bytes) = state.views.file(host, name)
+    {
+        return Ok(json(StatusCode::OK, bytes));
+    }
+    let current = state.catalogue().map_err(|error| Fault::ours(&error))?;
+    let view = state.view(&current, host)?;
+    let bytes = view.files.get(name).ok_or_else(Fault::not_found)?;
+    Ok(fresh_json(bytes.clone()))
+}
+
 /// Layers, manifests and metadata.
 fn stored(
     state: &State,
@@ -311,7 +346,8 @@ fn stored(
         | Route::Events
         | Route::Hosts
         | Route::Host(_)
-        | Route::NewSession(_) => return Err(Fault::not_found()),
+        | Route::NewSession(_)
+        | Route::View(..) => return Err(Fault::not_found()),
     };
     let asked = Asked {
         method: request.method(),

@@ -11,6 +11,7 @@ mod makings;
 mod pool;
 mod recovery;
 mod route;
+mod views;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

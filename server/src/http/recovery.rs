@@ -207,7 +207,7 @@ fn composed(
     recovery: &Recovery,
     made: &Made,
 ) -> Result<BootPlan, Fault> {
-    let (current, moment) = state.moment()?;
+    let (current, moment) = state.moment(Some(&recovery.host))?;
     let secrets = Secrets {
         credentials: made.reference.clone(),
         report_token: made.report_token,

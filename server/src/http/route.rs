@@ -1,8 +1,8 @@
 //! Which thing a path names. Digests and metadata names are parsed, so that no path of the file system comes from outside.
 
 use towline_contract::Digest;
-use towline_contract::api::{EVENTS_PATH, HOSTS_PATH, PLAN_PATH, RECOVERY_PATH};
-use towline_contract::trust::{TIMESTAMP_FILE, is_host_id};
+use towline_contract::api::{EVENTS_PATH, HOSTS_PATH, PLAN_PATH, RECOVERY_PATH, VIEW_PATH};
+use towline_contract::trust::{TIMESTAMP_FILE, is_host_id, role_paths};
 
 /// What can be asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +27,8 @@ pub(super) enum Route {
     Numbered(String),
     /// The metadata file that does.
     Timestamp,
+    /// A metadata file in the view of a host, or of a machine that is none.
+    View(Option<String>, String),
 }
 
 impl Route {
@@ -41,6 +43,8 @@ impl Route {
             Some(Self::Events)
         } else if let Some(below) = rest(HOSTS_PATH) {
             host(below)
+        } else if let Some(below) = rest(VIEW_PATH) {
+            view(below.strip_prefix('/')?)
         } else if let Some(digest) = rest("/v1/layers/") {
             digest.parse().ok().map(Self::Layer)
         } else if let Some(name) = rest("/v1/manifests/") {
@@ -64,6 +68,17 @@ impl Route {
             _ => "GET, HEAD",
         }
     }
+}
+
+/// What is meant below [`VIEW_PATH`].
+fn view(below: &str) -> Option<Route> {
+    let (host, file) = match below.split_once('/') {
+        Some((host, file)) if is_host_id(host) => (Some(host.to_owned()), file),
+        Some(_) => return None,
+        None => (None, below),
+    };
+    let is_there = file == TIMESTAMP_FILE || is_numbered(file);
+    is_there.then(|| Route::View(host, file.into()))
 }
 
 /// What is meant below [`HOSTS_PATH`].
@@ -91,7 +106,11 @@ fn is_numbered(name: &str) -> bool {
     };
     (1..=18).contains(&number.len())
         && number.bytes().all(|b| b.is_ascii_digit())
-        && (["root.json", "targets.json", "snapshot.json"].contains(&role) || is_hosts(role))
+        && (["root.json", "targets.json", "snapshot.json"].contains(&role)
+            || role
+                .strip_suffix(".json")
+                .is_some_and(|it| role_paths(it).is_some())
+            || is_hosts(role))
 }
 
 /// `host-ID.json`.
@@ -122,6 +141,13 @@ mod tests {
             Route::of(&metadata_path("timestamp.json")),
             Some(Route::Timestamp)
         );
+        for host in [None, Some("web1.example")] {
+            for file in ["timestamp.json", "3.snapshot.json", "1.root.json"] {
+                let path = towline_contract::api::view_path(host, file);
+                let view = Route::View(host.map(str::to_owned), file.into());
+                assert_eq!(Route::of(&path), Some(view));
+            }
+        }
         assert_eq!(Route::of(HOSTS_PATH), Some(Route::Hosts));
         assert_eq!(
             Route::of("/v1/hosts/web1.example"),
@@ -136,6 +162,9 @@ mod tests {
             "12.targets.json",
             "3.snapshot.json",
             "7.host-web1.example.json",
+            "2.base.json",
+            "3.hosts.json",
+            "4.agent-restic.json",
         ] {
             assert_eq!(
                 Route::of(&metadata_path(name)),
@@ -153,6 +182,13 @@ mod tests {
             "/v1/layers/",
             "/v1/layers/../../keys/plan.key",
             "/v1/layers/%2e%2e",
+            "/v1/view",
+            "/v1/view/",
+            "/v1/view/web1",
+            "/v1/view/web1/",
+            "/v1/view/../timestamp.json",
+            "/v1/view/web1/../../keys/plan.key",
+            "/v1/view/web1/web2/timestamp.json",
             "/v1/metadata/root.json",
             "/v1/metadata/../keys/plan.key",
             "/v1/metadata/1.timestamp.json",

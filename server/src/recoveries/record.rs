@@ -72,6 +72,14 @@ pub struct Chosen {
     pub agent_session: String,
 }
 
+impl Chosen {
+    /// The host, which is the name of its layers.
+    #[must_use]
+    pub fn host(&self) -> Option<&str> {
+        self.target.split('/').nth(1)
+    }
+}
+
 /// How a recovery is done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -32,7 +32,7 @@ fn every_secret_is_its_owners_alone() {
         assert_eq!(mode(&path), 0o600, "{path:?}");
         count += 1;
     }
-    assert_eq!(count, 3 + 4 + 1);
+    assert_eq!(count, 3 + 6 + 1);
 }
 
 #[test]

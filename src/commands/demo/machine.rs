@@ -1,7 +1,7 @@
 //! The dead machine: an empty disk and the stamped medium, in QEMU, watched until its rescue system reports in.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
@@ -50,8 +50,8 @@ pub(super) struct Report {
 pub(super) struct Dead<'a> {
     /// The stamped medium.
     pub(super) medium: &'a Path,
-    /// Its empty disk.
-    pub(super) disk: &'a Path,
+    /// Its empty disks.
+    pub(super) disks: &'a [PathBuf],
     /// Where its UEFI firmware keeps its variables.
     pub(super) efi_variables: &'a Path,
     /// The recovery code that somebody types.
@@ -62,15 +62,16 @@ pub(super) struct Dead<'a> {
 
 /// Boots the dead machine, types the code when it asks, and waits until it has recovered and switched itself off.
 pub(super) fn recover(steps: &mut Steps, args: &DemoArgs, dead: &Dead<'_>) -> Result<(), Failure> {
+    let disks = dead.disks.iter().map(|file| Disk {
+        file: file.clone(),
+        writes: Writes::Kept,
+    });
     let machine = Machine {
         firmware: args.firmware.into(),
         efi_variables: Some(dead.efi_variables.to_owned()),
         memory_mib: args.memory,
         disk_gib: None,
-        disks: vec![Disk {
-            file: dead.disk.to_owned(),
-            writes: Writes::Kept,
-        }],
+        disks: disks.collect(),
         ..Machine::new(Start::Cd(dead.medium.to_owned()), dead.log.to_owned())
     };
     let failed = |error: anyhow::Error| {

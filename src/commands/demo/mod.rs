@@ -45,6 +45,9 @@ pub(crate) struct DemoArgs {
     /// Agent that backs the host up and restores it.
     #[arg(long, value_enum, default_value = "restic")]
     agent: Agent,
+    /// How the host's system lies on its disks; all of them are lost.
+    #[arg(long, value_enum, default_value = "lvm")]
+    disks: Disks,
     /// How stage 1 starts the rescue system.
     #[arg(long, value_enum, default_value = "in-place")]
     handover: How,
@@ -73,6 +76,14 @@ enum Firmware {
     Bios,
     Uefi,
     SecureBoot,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Disks {
+    /// /boot and LVM on one disk.
+    Lvm,
+    /// /boot and LVM on arrays of two mirrored disks, by BIOS.
+    Raid1,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -139,10 +150,10 @@ pub(crate) fn run(args: &DemoArgs) -> Outcome {
     let built = cache.build(&mut steps, args.agent)?;
     let original = match args.rescue_only {
         true => None,
-        false => Some(protected::disk(
+        false => Some(protected::disks(
             &mut steps,
             &dir,
-            Variant::of(args.firmware, args.agent),
+            Variant::of(args.firmware, args.agent, args.disks),
             &built.kernel,
             &built.base,
         )?),

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::anyhow;
 
-use super::{Agent, DemoArgs, Firmware};
+use super::{Agent, DemoArgs, Disks, Firmware};
 use crate::exit::{Exit, Failure, Outcome};
 
 /// Programs and the Debian packages that bring them.
@@ -35,8 +35,16 @@ fn programs_of(agent: Agent) -> &'static [(&'static str, &'static str)] {
 /// Memory beside the guest's that QEMU and the server need, in MiB.
 const HOST_MEMORY_MIB: u64 = 512;
 
-/// Checks programs, firmware and memory.
+/// Checks what is asked for, programs, firmware and memory.
 pub(super) fn check(args: &DemoArgs) -> Outcome {
+    if args.disks == Disks::Raid1 && args.firmware != Firmware::Bios {
+        // A firmware reads its ESP from one disk: mirroring that is another story.
+        return Err(Failure::new(
+            Exit::Usage,
+            anyhow!("the host on mirrored disks starts by BIOS only"),
+        )
+        .next("towline demo --disks raid1 --firmware bios"));
+    }
     let missing: Vec<_> = PROGRAMS
         .iter()
         .chain(programs_of(args.agent))
@@ -97,4 +105,28 @@ fn available_mib() -> Option<u64> {
         .parse::<u64>()
         .ok()
         .map(|kib| kib / 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        demo: DemoArgs,
+    }
+
+    #[test]
+    fn a_mirrored_host_with_uefi_is_refused_before_anything_is_built() {
+        for firmware in ["uefi", "secure-boot"] {
+            let words = ["demo", "--disks", "raid1", "--firmware", firmware];
+            let refused = check(&Line::parse_from(words).demo).unwrap_err();
+            assert_eq!(refused.exit, Exit::Usage);
+            let text = refused.error.to_string();
+            assert!(text.contains("starts by BIOS only"), "{text}");
+        }
+    }
 }

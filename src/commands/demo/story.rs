@@ -37,12 +37,12 @@ struct Story<'a> {
     folder: PathBuf,
 }
 
-/// Tells it; `original` is the host's disk before it begins, and stays as it is.
+/// Tells it; `original` are the host's disks before it begins, and stay as they are.
 pub(super) fn tell(
     steps: &mut Steps,
     args: &DemoArgs,
     built: &Built,
-    original: &Path,
+    original: &[PathBuf],
     site: &Site,
     folder: &Path,
 ) -> Outcome {
@@ -68,12 +68,12 @@ pub(super) fn tell(
         backups,
         folder: folder.to_owned(),
     };
-    let disk = story.host_with_disk(original)?;
-    let before = story.back_up(&disk)?;
-    let disk = story.lose(&disk)?;
+    let disks = story.host_with_disks(original)?;
+    let before = story.back_up(&disks)?;
+    let disks = story.lose(&disks)?;
     let opened = story.open_recovery()?;
-    story.recover(built, &disk, &opened.code)?;
-    let after = story.look(&disk)?;
+    story.recover(built, &disks, &opened.code)?;
+    let after = story.look(&disks)?;
     story.end(&opened.id, &before, &after)
 }
 
@@ -107,28 +107,31 @@ struct Opened {
 }
 
 impl Story<'_> {
-    /// A disk for this run, with the host on it.
-    fn host_with_disk(&mut self, original: &Path) -> Result<PathBuf, Failure> {
-        let disk = self.folder.join("disk.raw");
+    /// Disks for this run, with the host on them.
+    fn host_with_disks(&mut self, original: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
+        let folder = &self.folder;
+        let copied = |original: &PathBuf| {
+            let disk = folder.join(original.file_name().unwrap_or_default());
+            // Keeps the holes.
+            let copied = Command::new("cp")
+                .args(["--sparse=always", "--reflink=auto"])
+                .args([original, &disk])
+                .status();
+            match copied.context("cannot run cp")?.success() {
+                true => Ok(disk),
+                false => Err(Failure::new(
+                    Exit::Internal,
+                    anyhow!("{} cannot be copied", original.display()),
+                )),
+            }
+        };
+        let what = "the protected host, as it was installed";
         self.steps
-            .step("the protected host, as it was installed", || {
-                // Keeps the holes.
-                let copied = Command::new("cp")
-                    .args(["--sparse=always", "--reflink=auto"])
-                    .args([original, &disk])
-                    .status();
-                match copied.context("cannot run cp")?.success() {
-                    true => Ok(disk.clone()),
-                    false => Err(Failure::new(
-                        Exit::Internal,
-                        anyhow!("{} cannot be copied", original.display()),
-                    )),
-                }
-            })
+            .step(what, || original.iter().map(copied).collect())
     }
 
     /// The host is enrolled, looks at itself, backs itself up and is captured.
-    fn back_up(&mut self, disk: &Path) -> Result<Inventory, Failure> {
+    fn back_up(&mut self, disks: &[PathBuf]) -> Result<Inventory, Failure> {
         let read =
             |path: &Path| fs::read(path).with_context(|| format!("cannot read {}", path.display()));
         let program = std::env::current_exe().context("cannot find this program's own file")?;
@@ -150,7 +153,7 @@ impl Story<'_> {
         let errand = Errand {
             firmware: self.args.firmware,
             efi_variables: &self.efi_variables(),
-            disk,
+            disks,
             writes: Writes::Kept,
             memory_mib: self.args.memory,
             files: files.into_iter().chain(own).collect(),
@@ -179,17 +182,22 @@ impl Story<'_> {
         self.folder.join("efi-variables.fd")
     }
 
-    /// The disk is gone; a new one, empty, is there.
-    fn lose(&mut self, disk: &Path) -> Result<PathBuf, Failure> {
-        let new = self.folder.join("new-disk.raw");
-        self.steps
-            .step("the host's disk is lost; a new one is empty", || {
-                let bytes = fs::metadata(disk).context("the host's disk")?.len();
-                fs::remove_file(disk).context("cannot remove the host's disk")?;
-                let made = fs::File::create(&new).and_then(|it| it.set_len(bytes));
-                made.with_context(|| format!("cannot make {}", new.display()))?;
-                Ok(new.clone())
-            })
+    /// The disks are gone, all of them; new ones, empty, are there.
+    fn lose(&mut self, disks: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
+        let lost = |disk: &PathBuf| {
+            let name = disk.file_name().unwrap_or_default().to_string_lossy();
+            let new = disk.with_file_name(format!("new-{name}"));
+            let bytes = fs::metadata(disk).context("the host's disk")?.len();
+            fs::remove_file(disk).context("cannot remove the host's disk")?;
+            let made = fs::File::create(&new).and_then(|it| it.set_len(bytes));
+            made.with_context(|| format!("cannot make {}", new.display()))?;
+            Ok(new)
+        };
+        let what = match disks.len() {
+            1 => "the host's disk is lost; a new one is empty".to_owned(),
+            count => format!("the host's {count} disks are lost; new ones are empty"),
+        };
+        self.steps.step(&what, || disks.iter().map(lost).collect())
     }
 
     /// The operator puts what the agent needs where the recovery finds it, and opens the recovery.
@@ -224,8 +232,8 @@ impl Story<'_> {
         )
     }
 
-    /// The dead machine: the medium, the empty disk, and somebody who types the code.
-    fn recover(&mut self, built: &Built, disk: &Path, code: &str) -> Outcome {
+    /// The dead machine: the medium, the empty disks, and somebody who types the code.
+    fn recover(&mut self, built: &Built, disks: &[PathBuf], code: &str) -> Outcome {
         let port = self.server.port();
         let medium = self.site.stamp(self.steps, &built.medium, port, None)?;
         machine::recover(
@@ -233,7 +241,7 @@ impl Story<'_> {
             self.args,
             &Dead {
                 medium: &medium,
-                disk,
+                disks,
                 efi_variables: &self.efi_variables(),
                 code,
                 log: &self.folder.join("recovery-console.log"),
@@ -241,12 +249,12 @@ impl Story<'_> {
         )
     }
 
-    /// The host starts from its new disk, reports in, and looks at itself.
-    fn look(&mut self, disk: &Path) -> Result<Inventory, Failure> {
+    /// The host starts from its new disks, reports in, and looks at itself.
+    fn look(&mut self, disks: &[PathBuf]) -> Result<Inventory, Failure> {
         let errand = Errand {
             firmware: self.args.firmware,
             efi_variables: &self.efi_variables(),
-            disk,
+            disks,
             writes: Writes::Kept,
             memory_mib: self.args.memory,
             files: vec![

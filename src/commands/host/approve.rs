@@ -20,7 +20,7 @@ const LINE_BYTES_MAX: usize = 256;
 
 /// Let a host sign its own sessions, once its fingerprint is compared
 ///
-/// Needs keys/targets.key. The server may run meanwhile.
+/// Needs keys/hosts.key. The server may run meanwhile.
 #[derive(Args)]
 pub(crate) struct ApproveArgs {
     #[command(flatten)]

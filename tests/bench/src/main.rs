@@ -4,6 +4,7 @@
 //! target/bench. Nothing here passes or fails: a figure that misses its aim is for a person to read.
 
 mod boot;
+mod capture;
 mod files;
 mod layers;
 mod measure;
@@ -19,9 +20,11 @@ fn main() -> Result<()> {
     let wanted: Vec<String> = std::env::args().skip(1).collect();
     if let Some(unknown) = wanted
         .iter()
-        .find(|name| !["layers", "boot", "recovery"].contains(&name.as_str()))
+        .find(|name| !["layers", "boot", "recovery", "capture"].contains(&name.as_str()))
     {
-        bail!("there is no benchmark {unknown:?}: layers, boot, recovery, or none for all");
+        bail!(
+            "there is no benchmark {unknown:?}: layers, boot, recovery, capture, or none for all"
+        );
     }
     let runs = |name: &str| wanted.is_empty() || wanted.iter().any(|wanted| wanted == name);
     let workshop = Workshop::open()?;
@@ -34,6 +37,9 @@ fn main() -> Result<()> {
     }
     if runs("recovery") {
         recovery::bench(&workshop)?;
+    }
+    if runs("capture") {
+        capture::bench(&workshop)?;
     }
     Ok(())
 }

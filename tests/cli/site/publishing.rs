@@ -23,6 +23,8 @@ fn a_site_is_made_once_with_its_secrets_for_the_owner_alone() {
         "root-2",
         "root-3",
         "targets",
+        "base",
+        "hosts",
         "plan",
         "snapshot",
         "timestamp",

@@ -5,22 +5,18 @@ use std::fs::{self, File};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
-use std::time::Duration;
 
 use serde_json::Value;
+use towline_harness::errand::{ERRAND, Errand};
 use towline_harness::protected::{GUEST_SEES, HOST, Opened, Protected, Scene, copy};
-use towline_machine::{Disk, Machine, Start, Writes};
 
 use crate::world::target;
-
-/// Longest from power-on to the end of an errand.
-const ERRAND: Duration = Duration::from_secs(1500);
 
 /// What a recovery does not write again by itself: below these, everything must be as it was.
 const SAME: &[&[u8]] = &[b"./srv/", b"./usr/", b"./boot/vmlinuz", b"./etc/passwd"];
 
-/// Room for what an errand brings back.
-const RESULTS_BYTES: u64 = 64 << 20;
+/// Room for what an errand brings back, in MiB.
+const RESULTS_MIB: u64 = 64;
 
 /// What the host does when it is back: waits until its first start is reported, then looks at every file.
 const LOOK: &str = include_str!("../../../src/commands/demo/protected/look.sh");
@@ -35,9 +31,10 @@ pub(super) fn protected() -> &'static Protected {
 /// Starts the host from `disk`: it reports in, all its files are what they were, and the recovery is closed with success.
 /// The report of the recovery.
 pub(super) fn is_back(scene: &Scene, disk: &Path, opened: &Opened) -> Value {
-    let files: [(&str, u32, &[u8]); 2] = [
+    let files: [(&str, u32, &[u8]); 3] = [
         ("run", 0o755, LOOK.as_bytes()),
         ("inventory.sh", 0o755, INVENTORY.as_bytes()),
+        ("results", 0o644, b"/dev/vdc\n"),
     ];
     let after = facts(&errand(scene, disk, &files)).expect("an inventory");
     let before = protected().story().join("before-results.tar");
@@ -76,24 +73,13 @@ fn facts(archive: &Path) -> std::io::Result<BTreeSet<String>> {
 
 /// Starts the host with an archive of `files` (name, mode, text), of which it runs `run`; the archive that comes back.
 pub(super) fn errand(scene: &Scene, disk: &Path, files: &[(&str, u32, &[u8])]) -> PathBuf {
-    let (archive, results) = (
-        scene.folder().join("errand.tar"),
-        scene.folder().join("results.tar"),
-    );
-    pack(&archive, files).expect("an archive");
-    File::create(&results)
-        .and_then(|file| file.set_len(RESULTS_BYTES))
-        .expect("a disk for results");
-    let mut machine = scene.machine(disk);
-    let more = |file: &Path, writes| Disk {
-        file: file.to_owned(),
-        writes,
+    let errand = Errand {
+        disk,
+        files,
+        results_mib: RESULTS_MIB,
+        limit: ERRAND,
     };
-    machine.start = Start::Disk;
-    machine.disks.push(more(&archive, Writes::Refused));
-    machine.disks.push(more(&results, Writes::Kept));
-    run(&machine);
-    results
+    errand.run(scene).0
 }
 
 /// Starts the host as the demonstration left it, some time later, with a script for `run` that finds in its folder how to
@@ -128,29 +114,6 @@ pub(super) fn sessions(scene: &Scene) -> Vec<Value> {
 pub(super) fn is_untouched(disk: &Path) -> bool {
     use std::os::unix::fs::MetadataExt as _;
     std::fs::metadata(disk).expect("the disk").blocks() == 0
-}
-
-fn run(machine: &Machine) {
-    let mut running = machine.start().expect("QEMU");
-    let ended = running.wait_for("errand: ended with status", ERRAND);
-    let ended = ended.expect("the host starts from its disk and does its errand");
-    assert!(ended.contains("with status 0"), "{ended}");
-    let off = running.wait_until_off(Duration::from_secs(300));
-    off.expect("the host switches itself off");
-}
-
-fn pack(archive: &Path, files: &[(&str, u32, &[u8])]) -> std::io::Result<()> {
-    let mut tar = tar::Builder::new(File::create(archive)?);
-    for (name, mode, bytes) in files {
-        let mut header = tar::Header::new_gnu();
-        header.set_mode(*mode);
-        header.set_size(bytes.len() as u64);
-        header.set_cksum();
-        tar.append_data(&mut header, name, *bytes)?;
-    }
-    let file = tar.into_inner()?;
-    // A disk has whole sectors.
-    file.set_len(file.metadata()?.len().next_multiple_of(4096))
 }
 
 /// What the report's steps say, in order.

@@ -11,6 +11,7 @@ mod little_memory;
 mod newer_rear;
 mod older_session;
 mod other_disks;
+mod personal_image;
 mod power_cut;
 mod server_restarts;
 mod target_layer;

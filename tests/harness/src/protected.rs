@@ -79,6 +79,12 @@ impl Protected {
         self.dir.join("story")
     }
 
+    /// Where the demonstration keeps what it makes.
+    #[must_use]
+    pub fn kept(&self) -> &Path {
+        &self.dir
+    }
+
     /// The recipe of one of the demonstration's layers.
     #[must_use]
     pub fn recipe(&self, name: &str) -> PathBuf {

@@ -176,7 +176,9 @@ pub fn add_with(dir: &Path, layers: &[Layer], adjust: impl FnOnce(&mut Targets))
 
     let reference = FileRef::of(version, &bytes);
     let version = view.snapshot_version() + 1;
-    let snapshot = Snapshot::new(version, later(100), reference);
+    let mut snapshot = Snapshot::new(version, later(100), reference.clone());
+    snapshot.meta = view.files().clone();
+    snapshot.meta.insert("targets.json".into(), reference);
     let bytes = sign(&snapshot, &[&key("snapshot")]).expect("a snapshot");
     fs::write(
         store.metadata_path(&format!("{version}.snapshot.json")),

@@ -43,8 +43,8 @@ pub struct LayerReader {
     image_seen: bool,
     /// Names by their digests, so that a million long ones fit in memory.
     names: HashMap<Digest, Seen>,
-    /// First names of files with several, by inode number.
-    inodes: HashMap<u32, EntryPath>,
+    /// First names of files with several, by inode number and its device, as Linux tells them apart.
+    inodes: HashMap<[u32; 3], EntryPath>,
     current: Option<String>,
     body: Body,
 }
@@ -197,12 +197,13 @@ impl LayerReader {
         };
         let path = EntryPath::parse(entry.name).ok_or(Rule::Name)?;
         let bytes = u64::from(entry.bytes);
+        let inode = [entry.device_major, entry.device_minor, entry.inode];
         let image = self.check_image(&path, shape, bytes)?;
         policy::check_entry(self.kind, &path, shape, &owner, image)?;
         self.remember(&path, shape)?;
         match shape {
             Shape::Directory => Ok(Some(LayerItem::Directory { path, owner })),
-            Shape::Regular => self.regular(path, owner, bytes, entry.inode, entry.links, image),
+            Shape::Regular => self.regular(path, owner, bytes, inode, entry.links, image),
             Shape::Link if bytes > LINK_BYTES_MAX => Err(Rule::LinkTarget),
             Shape::Link => {
                 let target = Vec::new();
@@ -229,7 +230,7 @@ impl LayerReader {
         path: EntryPath,
         owner: Owner,
         bytes: u64,
-        inode: u32,
+        inode: [u32; 3],
         links: u32,
         image: bool,
     ) -> Result<Option<LayerItem<'static>>, Rule> {

@@ -1,6 +1,6 @@
 //! The decoder: it is fed bytes, and holds one header and one name at most, whatever the archive's size.
 
-use super::{Entry, HEADER_BYTES, MAGIC, NewcError, TRAILER, padding};
+use super::{Entry, HEADER_BYTES, MAGIC, NewcError, TRAILER, mode, padding};
 use crate::limits::{NAME_BYTES_MAX, NEWC_FILE_BYTES_MAX};
 
 /// What the decoder found.
@@ -188,8 +188,8 @@ impl Decoder {
             links,
             mtime,
             bytes,
-            _,
-            _,
+            device_major,
+            device_minor,
             rdev_major,
             rdev_minor,
             name_bytes,
@@ -210,6 +210,8 @@ impl Decoder {
             links,
             mtime,
             bytes,
+            device_major,
+            device_minor,
             rdev_major,
             rdev_minor,
         };
@@ -231,7 +233,10 @@ impl Decoder {
             return Err(bad());
         };
         if name == TRAILER {
-            return Ok(None);
+            // Linux init/initramfs.c: what follows a header is passed over or taken for a link before the name is seen.
+            let plain = entry.bytes == 0 && entry.file_type() != mode::S_IFLNK;
+            let offset = self.offset;
+            return plain.then_some(None).ok_or(NewcError::Trailer { offset });
         }
         let entry = Entry { name, ..*entry };
         let left = u64::from(entry.bytes);

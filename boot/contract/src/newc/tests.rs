@@ -70,6 +70,24 @@ fn bytes_after_the_trailer_are_refused_and_padding_is_not() {
 }
 
 #[test]
+fn a_trailer_with_content_or_that_is_a_link_is_refused() {
+    let spoilt = |mode: u32, bytes: u32| {
+        let trailer = Entry {
+            name: TRAILER.to_vec(),
+            mode,
+            bytes,
+            ..Entry::default()
+        };
+        decode(std::iter::once(trailer.encode_unchecked()))
+    };
+    for (mode, bytes) in [(0, 4), (mode::S_IFDIR, 4096), (mode::S_IFLNK, 0)] {
+        let refused = Err(NewcError::Trailer { offset: 124 });
+        assert_eq!(spoilt(mode, bytes), refused, "{mode:o} {bytes}");
+    }
+    assert_eq!(spoilt(mode::S_IFREG, 0), Ok(vec![]));
+}
+
+#[test]
 fn an_archive_without_its_trailer_is_truncated() {
     let mut bytes = archive(&[(b"etc/hostname".to_vec(), b"one".to_vec())]);
     bytes.truncate(bytes.len() - 1);

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use super::dates::ExpiredRole;
 use super::error::TrustError;
 use super::target::{ManifestRef, TargetName};
 use super::verified::Verified;
-use super::view::{ExpiredRole, SignedView};
+use super::view::SignedView;
 use crate::limits::{CHAIN_LAYERS_MAX, MANIFEST_BYTES_MAX};
 use crate::manifest::{Kind, Manifest};
 use crate::plan::{BootPlan, HandOver, PlanLayer};

@@ -9,6 +9,8 @@ use serde_json::Value;
 use super::canonical::canonical_json;
 use super::error::TrustError;
 use super::keys::{KeyId, PublicKey, SigningKey};
+use super::metadata::check_count;
+use crate::limits::SIGNATURES_MAX;
 
 /// `{"signatures": […], "signed": {…}}` (TUF 1.0, section 4.2).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,7 +62,7 @@ impl Envelope {
     /// Reads an envelope of at most `max` bytes. Nothing in it is verified yet.
     ///
     /// # Errors
-    /// Too large, no envelope, or two signatures in the name of one key (TUF 1.0, section 4.2).
+    /// Too large, no envelope, too many signatures, or two signatures in the name of one key (TUF 1.0, section 4.2).
     pub fn parse(bytes: &[u8], what: &str, max: u64) -> Result<Self, TrustError> {
         if bytes.len() as u64 > max {
             return Err(TrustError::TooLarge {
@@ -73,6 +75,8 @@ impl Envelope {
             what: what.into(),
             source,
         })?;
+        let count = envelope.signatures.len();
+        check_count(what, "signatures", count, SIGNATURES_MAX)?;
         let mut seen = BTreeSet::new();
         match envelope.signatures.iter().find(|s| !seen.insert(&s.keyid)) {
             Some(twice) => Err(TrustError::Malformed {

@@ -1,6 +1,6 @@
 //! Why something is not trusted.
 
-use super::view::ExpiredRole;
+use super::dates::ExpiredRole;
 use crate::manifest::ManifestError;
 use crate::{Digest, Timestamp};
 
@@ -16,6 +16,18 @@ pub enum TrustError {
         bytes: u64,
         /// Bytes allowed.
         max: u64,
+    },
+    /// More of something than the document may have.
+    #[error("{what} has {found} {of}, more than the {max} allowed")]
+    TooMany {
+        /// The document.
+        what: String,
+        /// Of what.
+        of: &'static str,
+        /// How many there are.
+        found: usize,
+        /// How many may be.
+        max: usize,
     },
     /// Not JSON of the right shape.
     #[error("{what} cannot be read")]
@@ -57,6 +69,26 @@ pub enum TrustError {
         found: u64,
         /// Version required.
         wanted: u64,
+    },
+    /// An older version than one that was trusted before.
+    #[error(
+        "{what} is version {found}, but version {stored} was trusted before: it may be a rollback"
+    )]
+    Rollback {
+        /// The document.
+        what: String,
+        /// Version offered.
+        found: u64,
+        /// Version stored.
+        stored: u64,
+    },
+    /// A search that leads through more roles than any honest one.
+    #[error("target {target} was looked for in {max} delegated roles, and there are more")]
+    TooManyRoles {
+        /// Name of the target.
+        target: String,
+        /// [`crate::limits::DELEGATED_ROLES_MAX`].
+        max: usize,
     },
     /// Another length than was signed.
     #[error("{what} has {found} bytes, but {wanted} are signed")]

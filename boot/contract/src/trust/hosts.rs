@@ -3,14 +3,17 @@
 //! The role of host `ID` is `host-ID`, its file `N.host-ID.json` is a TUF targets document, and it may name targets
 //! `host/ID/VERSION/ARCHITECTURE` and nothing else. It does not expire: whoever signs it may be dead when it is needed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::envelope::{Envelope, Signers};
 use super::error::TrustError;
+use super::file::check_file;
 use super::keys::PublicKey;
-use super::metadata::{FileRef, RoleName, TargetFile, Targets, check_file};
+use super::metadata::{FileRef, TargetFile, Targets};
+use super::roles::HOSTS_ROLE;
+use super::search::signed_targets;
 use super::target::{TargetName, is_part};
-use super::view::{SignedView, check_header, file_ref, max_bytes, require_version};
+use super::view::{SignedView, file_ref, max_bytes, one_role, require_version};
 use crate::Timestamp;
 use crate::limits::METADATA_BYTES_MAX;
 use crate::manifest::Kind;
@@ -109,11 +112,12 @@ fn version_of(name: &str) -> Option<String> {
 }
 
 impl SignedView {
-    /// The key of this host, when the targets role delegates the host's own sessions to one key.
+    /// The key of this host, when the targets role, or `hosts`, delegates the host's own sessions to one key.
     #[must_use]
     pub fn host_key(&self, host: &str) -> Option<&PublicKey> {
-        let delegations = self.targets.delegations.as_ref()?;
-        let signers = self.delegated_signers(&host_role(host)).ok()?;
+        let role = host_role(host);
+        let delegations = self.host_delegations(&role)?;
+        let signers = one_role(Some(delegations), &role).ok()?;
         let [(id, _)] = signers.keys[..] else {
             return None;
         };
@@ -121,10 +125,15 @@ impl SignedView {
         delegations.keys.get(id).filter(|_| own)
     }
 
-    /// The hosts that the targets role delegates to.
+    /// The hosts that the targets role and `hosts` delegate to.
     pub fn hosts(&self) -> impl Iterator<Item = &str> {
-        let roles = self.targets.delegations.iter().flat_map(|it| &it.roles);
-        roles.filter_map(|it| it.name.strip_prefix("host-"))
+        let own = self.targets.delegations.iter();
+        let registered = self.role(HOSTS_ROLE).and_then(|it| it.delegations.as_ref());
+        let roles = own.chain(registered).flat_map(|it| &it.roles);
+        let hosts: BTreeSet<_> = roles
+            .filter_map(|it| it.name.strip_prefix("host-"))
+            .collect();
+        hosts.into_iter()
     }
 
     /// What the snapshot says of other files, by name: for those who make the next snapshot.
@@ -138,8 +147,7 @@ impl SignedView {
     #[must_use]
     pub fn host_file(&self, host: &str) -> Option<(String, u64)> {
         let role = host_role(host);
-        let delegations = self.targets.delegations.as_ref()?;
-        delegations.roles.iter().find(|it| it.name == role)?;
+        self.host_delegations(&role)?;
         let file = self.snapshot.meta.get(&format!("{role}.json"))?;
         Some((format!("{}.{role}.json", file.version), max_bytes(file)))
     }
@@ -156,7 +164,8 @@ impl SignedView {
         let envelope = Envelope::parse(bytes, &what, max_bytes(reference))?;
         check_file(&what, reference, bytes)?;
         self.check_paths(host)?;
-        let sessions = read(envelope, &what, host, &self.delegated_signers(&role)?)?;
+        let signers = one_role(self.host_delegations(&role), &role)?;
+        let sessions = read(envelope, &what, host, &signers)?;
         require_version(&what, sessions.header.version, reference.version)?;
         for (name, file) in sessions.targets {
             self.layers.entry(name).or_insert(file);
@@ -167,7 +176,8 @@ impl SignedView {
     /// The delegation must be the host's own, and nothing wider.
     fn check_paths(&self, host: &str) -> Result<(), TrustError> {
         let role = host_role(host);
-        let mut roles = self.targets.delegations.iter().flat_map(|it| &it.roles);
+        let delegations = self.host_delegations(&role);
+        let mut roles = delegations.iter().flat_map(|it| &it.roles);
         let paths = roles
             .find(|it| it.name == role)
             .and_then(|it| it.paths.as_ref());
@@ -175,7 +185,7 @@ impl SignedView {
             return Ok(());
         }
         Err(TrustError::Malformed {
-            what: "targets.json".into(),
+            what: "the delegation to a host".into(),
             why: format!(
                 "the paths of {role} are {paths:?}, not {:?}",
                 host_paths(host)
@@ -190,10 +200,7 @@ fn read(
     host: &str,
     signers: &Signers<'_>,
 ) -> Result<Targets, TrustError> {
-    envelope.verify(what, signers)?;
-    envelope.require_type(what, RoleName::Targets.as_str())?;
-    let sessions: Targets = envelope.read(what)?;
-    check_header(&sessions.header, what)?;
+    let sessions = signed_targets(envelope, what, signers)?;
     let malformed = |why| TrustError::Malformed {
         what: what.into(),
         why,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use ed25519_dalek::{Signature, Signer as _, VerifyingKey};
-use ring::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};
+use ring::signature::{ECDSA_P256_SHA256_ASN1, RSA_PSS_2048_8192_SHA256, UnparsedPublicKey};
 use rustls_pki_types::SubjectPublicKeyInfoDer;
 use rustls_pki_types::pem::PemObject as _;
 use serde::{Deserialize, Serialize};
@@ -19,6 +19,14 @@ const ED25519: &str = "ed25519";
 /// The `keytype` and `scheme` of an ECDSA key on P-256 with SHA-256: what TPMs and HSMs have.
 const ECDSA: &str = "ecdsa";
 const ECDSA_P256: &str = "ecdsa-sha2-nistp256";
+
+/// The `keytype` and `scheme` of the third kind of key that TUF defines, which Towline reads and never makes: RSA of 2048 to
+/// 8192 bits, PSS with SHA-256 and a salt as long.
+const RSA: &str = "rsa";
+const RSA_PSS: &str = "rsassa-pss-sha256";
+
+/// The algorithm in the `SubjectPublicKeyInfo` of an RSA key (RFC 3279, section 2.3.1).
+const RSA_ALGORITHM: &[u8; 15] = b"\x30\x0d\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01\x05\x00";
 
 /// A `SubjectPublicKeyInfo` of an uncompressed point on P-256, but for the point (RFC 5480, sections 2.1.1 and 2.2).
 const P256_PREFIX: &[u8; 26] = b"\x30\x59\x30\x13\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07\x03\x42\x00";
@@ -65,9 +73,9 @@ impl fmt::Display for KeyId {
 /// A TUF key object. Types and schemes this program does not know are kept, and verify nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PublicKey {
-    /// Type of the key: `ed25519`, or `ecdsa` (older documents: `ecdsa-sha2-nistp256`).
+    /// Type of the key: `ed25519`, `ecdsa` (older documents: `ecdsa-sha2-nistp256`), or `rsa`.
     pub keytype: String,
-    /// Signature scheme: `ed25519`, or `ecdsa-sha2-nistp256`.
+    /// Signature scheme: `ed25519`, `ecdsa-sha2-nistp256`, or `rsassa-pss-sha256`.
     pub scheme: String,
     /// The key itself.
     pub keyval: KeyValue,
@@ -79,7 +87,7 @@ pub struct PublicKey {
 /// The `keyval` of a [`PublicKey`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyValue {
-    /// For Ed25519, the 32 bytes of the key in hex; for ECDSA, the `SubjectPublicKeyInfo` in PEM.
+    /// For Ed25519, the 32 bytes of the key in hex; for others, the `SubjectPublicKeyInfo` in PEM.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub public: Option<String>,
     /// Fields that are not known here.
@@ -130,6 +138,9 @@ impl PublicKey {
             Verifying::EcdsaP256(point) => UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, point)
                 .verify(message, &signature)
                 .is_ok(),
+            Verifying::RsaPss(key) => UnparsedPublicKey::new(&RSA_PSS_2048_8192_SHA256, key)
+                .verify(message, &signature)
+                .is_ok(),
         }
     }
 
@@ -137,7 +148,7 @@ impl PublicKey {
     pub(super) fn identity(&self) -> Option<Vec<u8>> {
         Some(match self.verifying_key()? {
             Verifying::Ed25519(key) => key.to_bytes().to_vec(),
-            Verifying::EcdsaP256(point) => point,
+            Verifying::EcdsaP256(bytes) | Verifying::RsaPss(bytes) => bytes,
         })
     }
 
@@ -158,6 +169,13 @@ impl PublicKey {
                 let uncompressed = point.len() == 65 && point[0] == 4;
                 uncompressed.then(|| Verifying::EcdsaP256(point.to_vec()))
             }
+            (RSA, RSA_PSS) => {
+                let info = SubjectPublicKeyInfoDer::from_pem_slice(public.as_bytes()).ok()?;
+                let info = long_der(0x30, &info)?.strip_prefix(RSA_ALGORITHM)?;
+                let key = long_der(0x03, info)?.strip_prefix(&[0])?;
+                // Sizes are ring's to check, when it verifies; this is so that what can be no key is none.
+                long_der(0x30, key).map(|_| Verifying::RsaPss(key.to_vec()))
+            }
             _ => None,
         }
     }
@@ -168,6 +186,19 @@ enum Verifying {
     Ed25519(VerifyingKey),
     /// An uncompressed point.
     EcdsaP256(Vec<u8>),
+    /// An `RSAPublicKey` (RFC 8017, appendix A.1.1).
+    RsaPss(Vec<u8>),
+}
+
+/// What is in a DER value of this tag that is the whole of `der`, with a length of two bytes: 256 to 65535 bytes, as all
+/// parts of an RSA key of 2048 bits and more.
+fn long_der(tag: u8, der: &[u8]) -> Option<&[u8]> {
+    match der {
+        [first, 0x82, high, low, rest @ ..] if *first == tag => {
+            (usize::from(u16::from_be_bytes([*high, *low])) == rest.len()).then_some(rest)
+        }
+        _ => None,
+    }
 }
 
 /// A secret Ed25519 key. It is wiped from memory when dropped and shows only its identifier.

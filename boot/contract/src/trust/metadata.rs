@@ -9,14 +9,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::error::TrustError;
+use super::file::sha256;
 use super::keys::{KeyId, PublicKey};
+use crate::limits::{DELEGATIONS_MAX, TARGETS_MAX};
 use crate::{Digest, Timestamp as Time};
 
 /// Version of the specification that this code writes; it reads every 1.x.
 pub const SPEC_VERSION: &str = "1.0.31";
-
-/// Name of the hash in `hashes`.
-const SHA256: &str = "sha256";
 
 /// The top roles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -205,6 +204,16 @@ pub struct Targets {
 }
 
 impl Targets {
+    /// Refuses more targets, or more delegations, than a document may have.
+    pub(super) fn check_counts(&self, what: &str) -> Result<(), TrustError> {
+        let delegations = self.delegations.as_ref();
+        let roles = delegations.map_or(0, |it| it.roles.len());
+        let keys = delegations.map_or(0, |it| it.keys.len());
+        check_count(what, "targets", self.targets.len(), TARGETS_MAX)?;
+        check_count(what, "delegated roles", roles, DELEGATIONS_MAX)?;
+        check_count(what, "keys", keys, DELEGATIONS_MAX)
+    }
+
     /// Targets without layers.
     #[must_use]
     pub fn new(version: u64, expires: Time) -> Self {
@@ -235,6 +244,7 @@ impl Targets {
             role: Role { keyids, threshold },
             terminating: true,
             paths: Some(paths.iter().map(ToString::to_string).collect()),
+            path_hash_prefixes: None,
         });
         let roles = &delegations.roles;
         let named: BTreeSet<_> = roles.iter().flat_map(|r| &r.role.keyids).cloned().collect();
@@ -264,6 +274,28 @@ pub struct DelegatedRole {
     /// Patterns of the target names it may sign; `*` does not match `/`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub paths: Option<Vec<String>>,
+    /// In place of `paths`: what the SHA-256 of the target names begin with, in hex.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub path_hash_prefixes: Option<Vec<String>>,
+}
+
+/// Refuses more of something than a document may have.
+pub(super) fn check_count(
+    what: &str,
+    of: &'static str,
+    found: usize,
+    max: usize,
+) -> Result<(), TrustError> {
+    if found <= max {
+        return Ok(());
+    }
+    let what = what.into();
+    Err(TrustError::TooMany {
+        what,
+        of,
+        found,
+        max,
+    })
 }
 
 /// One signed file.
@@ -276,52 +308,6 @@ pub struct TargetFile {
     /// For a layer, [`super::LayerCustom`].
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub custom: Option<Value>,
-}
-
-impl TargetFile {
-    /// Its SHA-256, when it has a valid one.
-    #[must_use]
-    pub fn sha256(&self) -> Option<Digest> {
-        self.hashes.get(SHA256)?.parse().ok()
-    }
-}
-
-/// `hashes` with one digest.
-pub(super) fn sha256(digest: &Digest) -> BTreeMap<String, String> {
-    BTreeMap::from([(SHA256.into(), digest.to_string())])
-}
-
-/// Checks `bytes` against what another file says of them.
-pub(super) fn check_file(what: &str, file: &FileRef, bytes: &[u8]) -> Result<(), TrustError> {
-    let found = bytes.len() as u64;
-    if let Some(wanted) = file.length
-        && found != wanted
-    {
-        let what = what.into();
-        return Err(TrustError::Length {
-            what,
-            found,
-            wanted,
-        });
-    }
-    let Some(hashes) = &file.hashes else {
-        return Ok(());
-    };
-    let wanted = hashes.get(SHA256).and_then(|text| text.parse().ok());
-    let wanted: Digest = wanted.ok_or_else(|| TrustError::Malformed {
-        what: format!("the reference to {what}"),
-        why: "its hashes have no valid sha256".into(),
-    })?;
-    let found = Digest::of(bytes);
-    if found != wanted {
-        let what = what.into();
-        return Err(TrustError::Digest {
-            what,
-            found,
-            wanted,
-        });
-    }
-    Ok(())
 }
 
 /// Times as TUF writes them: `2026-11-23T22:30:00Z`, whole seconds in UTC.

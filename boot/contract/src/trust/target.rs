@@ -6,7 +6,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::metadata::{TargetFile, sha256};
+use super::file::sha256;
+use super::metadata::TargetFile;
 use crate::Digest;
 use crate::manifest::{Kind, Manifest};
 

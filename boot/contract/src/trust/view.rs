@@ -5,15 +5,20 @@
 //! time in a signed plan that echoes a fresh nonce. Every type says which file to fetch next and how large it may be.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use super::envelope::{Envelope, Signers};
 use super::error::TrustError;
+use super::file::check_file;
 use super::keys::{KeyId, PublicKey};
 use super::metadata::{
-    FileRef, Header, Role, RoleName, Root, Snapshot, TargetFile, Targets, Timestamp, check_file,
+    Delegations, FileRef, Header, Role, RoleName, Root, Snapshot, TargetFile, Targets, Timestamp,
+    check_count,
 };
-use crate::limits::{METADATA_BYTES_MAX, ROOT_BYTES_MAX, ROOT_ROTATIONS_MAX, TIMESTAMP_BYTES_MAX};
+use super::search::signed_targets;
+use crate::limits::{
+    METADATA_BYTES_MAX, ROLE_KEYS_MAX, ROOT_BYTES_MAX, ROOT_ROTATIONS_MAX, TIMESTAMP_BYTES_MAX,
+    VERSION_MAX,
+};
 use crate::{Digest, Timestamp as Time};
 
 /// The one metadata file without a version in its name.
@@ -119,13 +124,12 @@ impl TrustedRoot {
     }
 
     fn read_targets(&self, envelope: Envelope, what: &str) -> Result<Targets, TrustError> {
-        let targets: Targets = self.take(envelope, RoleName::Targets, what)?;
-        check_header(&targets.header, what)?;
-        Ok(targets)
+        let signers = root_signers(&self.root, RoleName::Targets, what)?;
+        signed_targets(envelope, what, &signers)
     }
 
     /// The document in `envelope`, once the keys of `role` are seen to have signed it.
-    fn take<T: serde::de::DeserializeOwned>(
+    pub(super) fn take<T: serde::de::DeserializeOwned>(
         &self,
         envelope: Envelope,
         role: RoleName,
@@ -141,9 +145,9 @@ impl TrustedRoot {
 #[derive(Clone, Debug)]
 pub struct TrustedTimestamp {
     root: TrustedRoot,
-    timestamp: Timestamp,
-    timestamp_digest: Digest,
-    snapshot: FileRef,
+    pub(super) timestamp: Timestamp,
+    pub(super) timestamp_digest: Digest,
+    pub(super) snapshot: FileRef,
 }
 
 impl TrustedTimestamp {
@@ -187,7 +191,7 @@ pub struct TrustedSnapshot {
     root: TrustedRoot,
     timestamp: Timestamp,
     timestamp_digest: Digest,
-    snapshot: Snapshot,
+    pub(super) snapshot: Snapshot,
     targets: FileRef,
 }
 
@@ -221,6 +225,7 @@ impl TrustedSnapshot {
             snapshot: self.snapshot,
             layers: targets.targets.clone(),
             targets,
+            roles: BTreeMap::new(),
         })
     }
 }
@@ -234,7 +239,9 @@ pub struct SignedView {
     timestamp_digest: Digest,
     pub(super) snapshot: Snapshot,
     pub(super) targets: Targets,
-    /// The targets role's own layers, and those of hosts that were added.
+    /// The documents of roles by kind that were added.
+    pub(super) roles: BTreeMap<String, Targets>,
+    /// The targets role's own layers, and those of roles and hosts that were added.
     pub(super) layers: BTreeMap<String, TargetFile>,
 }
 
@@ -263,6 +270,12 @@ impl SignedView {
         self.snapshot.header.version
     }
 
+    /// The snapshot document.
+    #[must_use]
+    pub fn snapshot(&self) -> &Snapshot {
+        &self.snapshot
+    }
+
     /// When timestamp and snapshot expire: what a server signs again in time.
     #[must_use]
     pub fn online_expiry(&self) -> (Time, Time) {
@@ -275,7 +288,7 @@ impl SignedView {
         &self.timestamp_digest
     }
 
-    /// Role, version and expiry of each document.
+    /// Role, version and expiry of each top role's document.
     #[must_use]
     pub fn headers(&self) -> [&Header; 4] {
         [
@@ -286,60 +299,27 @@ impl SignedView {
         ]
     }
 
-    /// The documents that have expired at `now`; for operators' tools, which have a clock.
-    #[must_use]
-    pub fn check_expiry(&self, now: Time) -> Vec<ExpiredRole> {
-        let expired = self.headers().into_iter().filter(|h| h.expires <= now);
-        let row = |header: &Header| ExpiredRole {
-            role: header.role,
-            version: header.version,
-            expires: header.expires,
-            now,
-        };
-        expired.map(row).collect()
-    }
-
-    /// Keys and threshold of the delegated role `name`.
+    /// Keys and threshold of the role `name` that the targets delegate to.
     pub(super) fn delegated_signers(&self, name: &str) -> Result<Signers<'_>, TrustError> {
-        let what = "targets.json";
-        let none = || TrustError::Malformed {
-            what: what.into(),
-            why: format!("it delegates to no role, or more than one, named {name:?}"),
-        };
-        let delegations = self.targets.delegations.as_ref().ok_or_else(none)?;
-        let mut roles = delegations.roles.iter().filter(|role| role.name == name);
-        match (roles.next(), roles.next()) {
-            (Some(role), None) => signers(&role.role, &delegations.keys, name, what),
-            _ => Err(none()),
-        }
+        one_role(self.targets.delegations.as_ref(), name)
     }
 }
 
-/// A document that is past its date.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ExpiredRole {
-    /// The role.
-    pub role: RoleName,
-    /// Version of the document.
-    pub version: u64,
-    /// When it expired.
-    pub expires: Time,
-    /// The time it was checked against.
-    pub now: Time,
-}
-
-impl fmt::Display for ExpiredRole {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            role,
-            version,
-            expires,
-            now,
-        } = self;
-        write!(
-            f,
-            "version {version} of the {role} expired at {expires}, and it is {now}"
-        )
+/// Keys and threshold of the one role of this name.
+pub(super) fn one_role<'a>(
+    delegations: Option<&'a Delegations>,
+    name: &str,
+) -> Result<Signers<'a>, TrustError> {
+    let what = "targets.json";
+    let none = || TrustError::Malformed {
+        what: what.into(),
+        why: format!("it delegates to no role, or more than one, named {name:?}"),
+    };
+    let delegations = delegations.ok_or_else(none)?;
+    let mut roles = delegations.roles.iter().filter(|role| role.name == name);
+    match (roles.next(), roles.next()) {
+        (Some(role), None) => signers(&role.role, &delegations.keys, name, what),
+        _ => Err(none()),
     }
 }
 
@@ -367,8 +347,8 @@ fn read_root(envelope: &Envelope, what: &str) -> Result<Root, TrustError> {
 pub(super) fn check_header(header: &Header, what: &str) -> Result<(), TrustError> {
     let why = if header.spec_version.split('.').next() != Some("1") {
         format!("spec_version {:?} is not 1.x", header.spec_version)
-    } else if header.version == 0 {
-        "versions count from 1".into()
+    } else if header.version == 0 || header.version > VERSION_MAX {
+        format!("versions are 1 to {VERSION_MAX}, not {}", header.version)
     } else {
         return Ok(());
     };
@@ -386,12 +366,13 @@ fn root_signers<'a>(root: &'a Root, role: RoleName, what: &str) -> Result<Signer
 }
 
 /// The keys of a role. A key that is not there, or of an unknown type, only cannot sign.
-fn signers<'a>(
+pub(super) fn signers<'a>(
     role: &'a Role,
     keys: &'a BTreeMap<KeyId, PublicKey>,
     name: &str,
     what: &str,
 ) -> Result<Signers<'a>, TrustError> {
+    check_count(what, "keys of one role", role.keyids.len(), ROLE_KEYS_MAX)?;
     let mut ids: Vec<_> = role.keyids.iter().collect();
     ids.sort();
     ids.dedup();

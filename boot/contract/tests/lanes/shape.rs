@@ -103,6 +103,11 @@ fn a_hard_link_names_a_file_of_its_own_layer_and_brings_no_bytes() {
     );
     let first_only = [named_again("a", 7, b"")];
     assert_eq!(judge(Kind::Base, &first_only).unwrap(), ["file a ."]);
+    // Neither does an inode number of another device.
+    let mut elsewhere = named_again("b", 7, b"other");
+    elsewhere.0.device_minor = 1;
+    let found = judge(Kind::Base, &[named_again("a", 7, b"content"), elsewhere]).unwrap();
+    assert_eq!(found, ["file a content.", "file b other."]);
     // A directory or a link with the same inode number is none either.
     let mut directory = dir("d");
     (directory.0.inode, directory.0.links) = (7, 2);

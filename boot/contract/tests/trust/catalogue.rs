@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use towline_contract::limits::{
-    METADATA_BYTES_MAX, ROOT_BYTES_MAX, ROOT_ROTATIONS_MAX, TIMESTAMP_BYTES_MAX,
+    METADATA_BYTES_MAX, ROOT_BYTES_MAX, ROOT_ROTATIONS_MAX, TIMESTAMP_BYTES_MAX, VERSION_MAX,
 };
 use towline_contract::trust::metadata::{FileRef, RoleName, Snapshot, Timestamp};
 use towline_contract::trust::{Envelope, SigningKey, TrustError, TrustedRoot, sign};
@@ -337,7 +337,7 @@ fn a_rotation_needs_the_old_threshold_and_the_new_one() {
 fn a_rotation_neither_skips_nor_repeats_a_version() {
     let mut site = Site::new();
     let root = TrustedRoot::from_stamp(&site.files().root).unwrap();
-    for version in [1, 3, u64::MAX] {
+    for version in [1, 3, VERSION_MAX] {
         site.root.header.version = version;
         assert!(matches!(
             root.clone().rotate(&site.files().root),

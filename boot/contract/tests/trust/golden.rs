@@ -1,7 +1,7 @@
 //! Pinned bytes: what version 1 of the formats looks like is read for ever, and written the same by every build.
 //!
 //! `TOWLINE_GOLDEN=write cargo test -p towline-contract --test trust golden` writes them anew; a change to a file under
-//! `tests/golden/v1` is a change of the format.
+//! `tests/golden` is a change of the format.
 
 use std::path::PathBuf;
 
@@ -9,11 +9,17 @@ use towline_contract::Digest;
 use towline_contract::manifest::Manifest;
 use towline_contract::trust::{FreshNonce, TrustedRoot, sign};
 
+use crate::roles::ByKind;
 use crate::site::{Files, NONCE, Site, asked, key};
 
 fn golden(name: &str, current: &[u8]) -> Vec<u8> {
+    golden_in("v1", name, current)
+}
+
+fn golden_in(folder: &str, name: &str, current: &[u8]) -> Vec<u8> {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/golden/v1")
+        .join("tests/golden")
+        .join(folder)
         .join(name);
     if std::env::var_os("TOWLINE_GOLDEN").is_some_and(|value| value == "write") {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -47,6 +53,24 @@ fn version_1_is_written_as_it_was_and_still_read() {
         *chain.manifest(1, &manifest).unwrap(),
         Manifest::parse(&manifest).unwrap()
     );
+}
+
+#[test]
+fn roles_by_kind_are_written_as_they_were_and_still_read() {
+    let by_kind = ByKind::new();
+    let mut signed = by_kind.signed();
+    let golden = |name: &str, current: &[u8]| golden_in("by-kind", name, current);
+    let files = &mut signed.files;
+    files.root = golden("1.root.json", &files.root);
+    files.timestamp = golden("timestamp.json", &files.timestamp);
+    files.snapshot = golden("5.snapshot.json", &files.snapshot);
+    files.targets = golden("3.targets.json", &files.targets);
+    let names = ["6.agent-restic.json", "2.base.json", "8.hosts.json"];
+    for ((_, bytes), name) in signed.roles.iter_mut().zip(names) {
+        *bytes = golden(name, bytes);
+    }
+    signed.host = golden("1.host-web1.json", &signed.host);
+    assert_eq!(signed.view().unwrap().layers().len(), 4);
 }
 
 #[test]

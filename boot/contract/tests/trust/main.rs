@@ -4,9 +4,12 @@
 
 mod catalogue;
 mod credentials;
-mod ecdsa;
+mod delegations;
 mod golden;
 mod hosts;
 mod layers;
+mod openssl;
 mod plans;
+mod roles;
 mod site;
+mod stored;

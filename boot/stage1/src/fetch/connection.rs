@@ -33,7 +33,11 @@ pub struct Connection {
 }
 
 impl Connection {
-    pub(super) async fn start<S>(
+    /// Starts over a stream to `server`, which [`super::Client`] made, or a test.
+    ///
+    /// # Errors
+    /// The stream broke.
+    pub async fn start<S>(
         server: &Server,
         stream: S,
         patience: Patience,

@@ -8,8 +8,8 @@ use towline_contract::limits::{CREDENTIALS_BYTES_MAX, PLAN_BYTES_MAX};
 use towline_contract::recovery::Code;
 use towline_contract::stamp::Settings;
 use towline_contract::trust::{
-    Asked, Chain, Credentials, ExpiryPolicy, FreshNonce, SignedView, TIMESTAMP_FILE, TrustedRoot,
-    Verified,
+    Asked, Chain, Credentials, ExpiryPolicy, FreshNonce, HOSTS_ROLE, SignedView, TIMESTAMP_FILE,
+    TrustedRoot, Verified, is_host_id,
 };
 
 use zeroize::Zeroizing;
@@ -185,7 +185,7 @@ async fn from(
     let since = Instant::now();
     // A machine that named a host recovers that one or none.
     let host = ask.request.host.as_deref().or(answer.host.as_deref());
-    let view = view(&mut connection, root, host).await?;
+    let view = view(&mut connection, root, &answer.plan, host).await?;
     let wanted = Asked {
         host,
         ..ask.asked()
@@ -278,36 +278,46 @@ fn fresh(request: &PlanRequest) -> Result<(PlanRequest, FreshNonce), FetchError>
     Ok((request, nonce))
 }
 
-/// The catalogue's metadata, from the stamped root on, with the sessions of `host`.
+/// The catalogue's metadata, from the stamped root on, with the roles that sign what `plan` asks for, and the sessions of
+/// `host`.
 async fn view(
     connection: &mut Connection,
     root: &str,
+    plan: &[u8],
     host: Option<&str>,
 ) -> Result<SignedView, FetchError> {
     let server = connection.server().clone();
     let trust = |cause| FetchError::untrusted(&server, cause);
+    let host = host.filter(|it| is_host_id(it));
+    let path_of = |file: &str| api::view_path(host, file);
     let mut root = TrustedRoot::from_stamp(root.as_bytes()).map_err(trust)?;
     loop {
-        let path = api::metadata_path(&root.next_file());
+        let path = path_of(&root.next_file());
         match connection.find(&path, root.max_bytes()).await? {
             Some(bytes) => root = root.rotate(&bytes).map_err(trust)?,
             None => break,
         }
     }
-    let path = api::metadata_path(TIMESTAMP_FILE);
+    let path = path_of(TIMESTAMP_FILE);
     let bytes = connection.get(&path, root.timestamp_max_bytes()).await?;
     let timestamp = root.timestamp(&bytes).map_err(trust)?;
-    let path = api::metadata_path(&timestamp.next_file());
+    let path = path_of(&timestamp.next_file());
     let bytes = connection.get(&path, timestamp.max_bytes()).await?;
     let snapshot = timestamp.snapshot(&bytes).map_err(trust)?;
-    let path = api::metadata_path(&snapshot.next_file());
+    let path = path_of(&snapshot.next_file());
     let bytes = connection.get(&path, snapshot.max_bytes()).await?;
-    let view = snapshot.targets(&bytes).map_err(trust)?;
+    let mut view = snapshot.targets(&bytes).map_err(trust)?;
+    let registrar = host.and_then(|_| view.role_file(HOSTS_ROLE));
+    for file in view.files_for(plan).into_iter().chain(registrar) {
+        let path = path_of(&file.file());
+        let bytes = connection.get(&path, file.max_bytes).await?;
+        view = view.with_role(&file.role, &bytes).map_err(trust)?;
+    }
     let Some((host, (file, max))) = host.and_then(|host| Some((host, view.host_file(host)?)))
     else {
         return Ok(view);
     };
-    let bytes = connection.get(&api::metadata_path(&file), max).await?;
+    let bytes = connection.get(&path_of(&file), max).await?;
     view.with_host(host, &bytes).map_err(trust)
 }
 

@@ -19,6 +19,19 @@ pub struct Index {
     builtin: HashSet<String>,
 }
 
+/// The indexes as text.
+#[derive(Debug, Default)]
+pub struct Texts {
+    /// `modules.dep`.
+    pub dependencies: String,
+    /// `modules.alias`.
+    pub aliases: String,
+    /// `modules.softdep`.
+    pub soft_dependencies: String,
+    /// `modules.builtin`.
+    pub builtin: String,
+}
+
 /// One module that is a file.
 #[derive(Debug, Default)]
 struct Module {
@@ -44,16 +57,30 @@ impl Index {
     /// `modules.dep` cannot be read. The others may be absent: then modules are found by name only.
     pub fn read(directory: &Path) -> io::Result<Self> {
         let text = |name: &str| fs::read_to_string(directory.join(name));
+        Ok(Self::parse(
+            directory,
+            &Texts {
+                dependencies: text("modules.dep")?,
+                aliases: text("modules.alias").unwrap_or_default(),
+                soft_dependencies: text("modules.softdep").unwrap_or_default(),
+                builtin: text("modules.builtin").unwrap_or_default(),
+            },
+        ))
+    }
+
+    /// The same of texts. Lines that are not understood are passed over, as kmod does.
+    #[must_use]
+    pub fn parse(directory: &Path, texts: &Texts) -> Self {
         let mut index = Self {
             directory: directory.to_owned(),
             ..Self::default()
         };
-        index.add_dependencies(&text("modules.dep")?);
-        index.add_aliases(&text("modules.alias").unwrap_or_default());
-        index.add_soft_dependencies(&text("modules.softdep").unwrap_or_default());
-        let builtin = text("modules.builtin").unwrap_or_default();
-        index.builtin.extend(builtin.lines().map(module_name));
-        Ok(index)
+        index.add_dependencies(&texts.dependencies);
+        index.add_aliases(&texts.aliases);
+        index.add_soft_dependencies(&texts.soft_dependencies);
+        let builtin = texts.builtin.lines();
+        index.builtin.extend(builtin.map(module_name));
+        index
     }
 
     /// Modules for a device's alias or a module's name, sorted.
@@ -65,7 +92,7 @@ impl Index {
         }
         let with_bus = alias
             .split_once(':')
-            .and_then(|(bus, _)| self.aliases.get(bus));
+            .and_then(|(bus, _)| self.aliases.get(&underscored(bus)));
         let any = self.aliases.get("");
         let candidates = with_bus.into_iter().chain(any).flatten();
         let found = candidates.filter(|it| matches(&it.pattern, alias));
@@ -76,13 +103,33 @@ impl Index {
     /// The files to load for `module`, in order, with the module's name; soft dependencies that do not exist are left out.
     #[must_use]
     pub fn load_order(&self, module: &str) -> Vec<(&str, PathBuf)> {
-        let mut order = Order {
-            index: self,
-            seen: HashSet::new(),
-            list: Vec::new(),
-        };
-        order.add(&underscored(module));
-        order.list
+        let module = self.modules.get_key_value(&underscored(module));
+        // Without recursion: a chain of dependencies may be as long as its file.
+        let mut steps = Vec::from_iter(module.map(|(name, _)| Step::Want(name)));
+        let (mut seen, mut order) = (HashSet::new(), Vec::new());
+        while let Some(step) = steps.pop() {
+            match step {
+                Step::Load(name, module) => order.push((name, self.directory.join(&module.path))),
+                Step::Want(name) => {
+                    let found = self.modules.get_key_value(name);
+                    let Some((name, module)) = found.filter(|(name, _)| seen.insert(*name)) else {
+                        continue;
+                    };
+                    // The last one in comes out first.
+                    steps.extend(self.soft(&module.soft_after).rev());
+                    steps.push(Step::Load(name, module));
+                    steps.extend(module.needs.iter().map(|it| Step::Want(it)));
+                    steps.extend(self.soft(&module.soft_before).rev());
+                }
+            }
+        }
+        order
+    }
+
+    /// Soft dependencies are modules' names or aliases.
+    fn soft<'a>(&'a self, words: &'a [String]) -> std::vec::IntoIter<Step<'a>> {
+        let names = words.iter().flat_map(|word| self.resolve(word));
+        names.map(Step::Want).collect::<Vec<_>>().into_iter()
     }
 
     /// Whether the kernel has it without a file.
@@ -108,15 +155,18 @@ impl Index {
                 continue;
             };
             let bus = pattern.split_once(':').map_or("", |(bus, _)| bus);
-            let bus = if bus.contains(['*', '?', '[']) {
+            let bus = if bus.contains(['*', '?', '[', '\\']) {
                 ""
             } else {
                 bus
             };
-            self.aliases.entry(bus.to_owned()).or_default().push(Alias {
-                pattern: pattern.to_owned(),
-                module: underscored(module),
-            });
+            self.aliases
+                .entry(underscored(bus))
+                .or_default()
+                .push(Alias {
+                    pattern: pattern.to_owned(),
+                    module: underscored(module),
+                });
         }
     }
 
@@ -143,38 +193,12 @@ impl Index {
     }
 }
 
-/// Builds a load order: depth first, each module once.
-struct Order<'a> {
-    index: &'a Index,
-    seen: HashSet<&'a str>,
-    list: Vec<(&'a str, PathBuf)>,
-}
-
-impl<'a> Order<'a> {
-    fn add(&mut self, name: &str) {
-        let Some((name, module)) = self.index.modules.get_key_value(name) else {
-            return;
-        };
-        if !self.seen.insert(name) {
-            return;
-        }
-        self.add_soft(&module.soft_before);
-        for need in module.needs.iter().rev() {
-            self.add(need);
-        }
-        self.list
-            .push((name, self.index.directory.join(&module.path)));
-        self.add_soft(&module.soft_after);
-    }
-
-    /// A soft dependency is a module's name or an alias.
-    fn add_soft(&mut self, words: &'a [String]) {
-        for word in words {
-            for name in self.index.resolve(word) {
-                self.add(name);
-            }
-        }
-    }
+/// What is left to do for a load order.
+enum Step<'a> {
+    /// To load a module, with what it needs.
+    Want(&'a str),
+    /// To load it, now that what it needs is.
+    Load(&'a str, &'a Module),
 }
 
 /// The name of the module in a file: `kernel/drivers/net/virtio-net.ko.xz` is `virtio_net`.
@@ -248,6 +272,25 @@ mod tests {
                 .resolve("pci:v0000FFFFd00008168sv0sd0bc02sc00i00")
                 .is_empty()
         );
+    }
+
+    #[test]
+    fn a_bus_is_found_whichever_way_it_is_spelled() {
+        let mut index = index();
+        index.add_aliases("alias xen-backend:vbd xen_blkback\nalias a\\b:* other\n");
+        assert_eq!(index.resolve("xen_backend:vbd"), ["xen_blkback"]);
+        assert_eq!(index.resolve("ab:c"), ["other"]);
+    }
+
+    #[test]
+    fn a_chain_of_dependencies_as_long_as_its_file_does_not_overflow_the_stack() {
+        let lines = (0..200_000).map(|number| format!("m{number}.ko: m{}.ko\n", number + 1));
+        let texts = Texts {
+            dependencies: lines.collect(),
+            ..Texts::default()
+        };
+        let index = Index::parse(Path::new("/"), &texts);
+        assert_eq!(index.load_order("m0").len(), 200_000);
     }
 
     #[test]

@@ -19,7 +19,7 @@ use rustix::io::Errno;
 use crate::command_line::CommandLine;
 use crate::progress::Progress;
 pub use devices::{Driverless, driverless_network_devices, missing_firmware};
-pub use index::Index;
+pub use index::{Index, Texts};
 
 /// `MODULE_INIT_COMPRESSED_FILE` (linux/module.h): the kernel unpacks `.ko.xz`, `.ko.gz` and `.ko.zst` itself.
 const COMPRESSED_FILE: i32 = 4;

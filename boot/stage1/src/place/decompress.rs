@@ -6,7 +6,7 @@
 use std::io::Write;
 
 use flate2::write::GzDecoder;
-use towline_contract::limits::ZSTD_WINDOW_LOG_MAX;
+use towline_contract::limits::{GZIP_FLAGS, GZIP_FLAGS_AT, ZSTD_WINDOW_LOG_MAX};
 use towline_contract::manifest::Compression;
 use zstd::stream::raw::{DParameter, Decoder, InBuffer, Operation, OutBuffer};
 
@@ -19,6 +19,8 @@ const GZIP_INPUT_BYTES: usize = 512;
 pub(super) struct Decompressor {
     form: Form,
     output: Vec<u8>,
+    /// Stored bytes that were taken, as long as that matters: the gzip header's flags are among the first.
+    taken: usize,
 }
 
 enum Form {
@@ -46,6 +48,7 @@ impl Decompressor {
         Ok(Self {
             form,
             output: vec![0; OUTPUT_BYTES],
+            taken: 0,
         })
     }
 
@@ -70,10 +73,18 @@ impl Decompressor {
                 _ if stored.is_empty() => return Ok(()),
                 Form::Gzip(decoder) => {
                     let (piece, _) = stored.split_at(stored.len().min(GZIP_INPUT_BYTES));
+                    let flags = GZIP_FLAGS_AT.checked_sub(self.taken);
+                    if let Some(flags) = flags.and_then(|at| piece.get(at))
+                        && flags & !GZIP_FLAGS != 0
+                    {
+                        let what = "its gzip header has fields that Linux takes for data";
+                        return Err(what.to_owned().into());
+                    }
                     let used = decoder.write(piece).map_err(|error| error.to_string())?;
                     take(decoder.get_ref())?;
                     decoder.get_mut().clear();
                     stored = &stored[used..];
+                    self.taken = self.taken.saturating_add(used);
                     if used == 0 {
                         // The member is complete: checks its length and checksum.
                         decoder.try_finish().map_err(|error| error.to_string())?;
@@ -213,6 +224,33 @@ mod tests {
             stored[checksum] ^= 1;
             stored.resize(stored.len() + padding, 0);
             assert!(unpack(Compression::Gzip, &stored, 7).is_err(), "{padding}");
+        }
+    }
+
+    #[test]
+    fn a_gzip_header_that_linux_reads_otherwise_is_refused() {
+        let with = |flags: u8, fields: &[u8]| {
+            let mut stored = gzip(b"one");
+            stored[3] = flags;
+            stored.splice(10..10, fields.iter().copied());
+            stored
+        };
+        for (flags, fields) in [(1, b"".as_slice()), (8, b"name\0")] {
+            let found = unpack(Compression::Gzip, &with(flags, fields), 1);
+            assert_eq!(found.as_deref(), Ok(b"one".as_slice()));
+        }
+        for (flags, fields) in [
+            (4, b"\x05\0extra".as_slice()),
+            (16, b"comment\0"),
+            (12, b"\x05\0extraname\0"),
+        ] {
+            let stored = with(flags, fields);
+            let mut ordinary = flate2::read::GzDecoder::new(stored.as_slice());
+            std::io::Read::read_to_end(&mut ordinary, &mut Vec::new()).unwrap();
+            for piece in [1, 3, 4, 4096] {
+                let refused = unpack(Compression::Gzip, &stored, piece).unwrap_err();
+                assert!(refused.contains("Linux"), "{refused}");
+            }
         }
     }
 

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that lacks something fails")]
 
 mod certificates;
+mod lanes;
 mod mirrors;
 mod placing;
 mod plans;

@@ -26,7 +26,7 @@ fn pour(
     sink.finish()
 }
 
-fn place_into(dir: &Path, layers: &[Layer]) -> Result<(), PlaceError> {
+pub(crate) fn place_into(dir: &Path, layers: &[Layer]) -> Result<(), PlaceError> {
     let ready = Ready::serving(layers);
     let mut root = Root::create(dir, Mounting::None)?;
     for (manifest, layer) in ready.manifests.iter().zip(layers) {
@@ -35,7 +35,7 @@ fn place_into(dir: &Path, layers: &[Layer]) -> Result<(), PlaceError> {
     root.finish().map(drop)
 }
 
-fn for_kexec(dir: &Path, layers: &[Layer]) -> Result<KexecChain, PlaceError> {
+pub(crate) fn for_kexec(dir: &Path, layers: &[Layer]) -> Result<KexecChain, PlaceError> {
     let ready = Ready::serving(layers);
     let mut placing = KexecPlacing::create(dir, Mounting::None)?;
     for (manifest, layer) in ready.manifests.iter().zip(layers) {
@@ -45,7 +45,7 @@ fn for_kexec(dir: &Path, layers: &[Layer]) -> Result<KexecChain, PlaceError> {
 }
 
 /// A small base of these entries, and an init.
-fn base_of(mut items: Vec<Item>) -> Layer {
+pub(crate) fn base_of(mut items: Vec<Item>) -> Layer {
     items.push(Item::file("sbin/init", 0o755, b"init"));
     of_items(
         Kind::Base,

@@ -26,6 +26,16 @@ fn plan_of(site: &TestSite) -> Vec<u8> {
     .unwrap()
 }
 
+/// The timestamp that this site gives now.
+fn timestamp_of(site: &TestSite) -> Vec<u8> {
+    run(async {
+        let server = Server::parse(&format!("http://{}", site.http))?;
+        let path = "/v1/view/example/timestamp.json";
+        plain().connect(&server).await?.get(path, 1 << 20).await
+    })
+    .unwrap()
+}
+
 /// What becomes of a plan request when the answer to `path` is treated like this.
 fn answered(site: &TestSite, path: &'static str, fault: Fault) -> (FetchError, Lines) {
     let script = move |asked: &str, _| {
@@ -90,8 +100,8 @@ fn every_answer_has_a_bound_on_its_bytes() {
     let site = TestSite::serving(&chain());
     for path in [
         PLAN,
-        "/v1/metadata/timestamp.json",
-        "/v1/metadata/2.root.json",
+        "/v1/view/example/timestamp.json",
+        "/v1/view/example/2.root.json",
     ] {
         // The answer to a root that does not exist is an error with a body, after which the connection is of no use.
         let (error, _) = answered(&site, path, Fault::Flood);
@@ -205,11 +215,12 @@ fn an_expired_catalogue_is_refused_until_a_person_accepts_it() {
 #[test]
 fn a_catalogue_that_changes_between_plan_and_metadata_is_asked_for_again() {
     let site = TestSite::serving(&chain());
-    let old = std::fs::read(site.dir().join("store/metadata/timestamp.json")).unwrap();
+    // Somebody has read the view of a moment ago, so that the server still has it.
+    let old = timestamp_of(&site);
     add(&site.dir(), &[]);
     // Plan, root, and then the timestamp of a moment ago.
     let script = move |path: &str, number| match (path, number) {
-        ("/v1/metadata/timestamp.json", ..=3) => Fault::Replace(old.clone()),
+        ("/v1/view/example/timestamp.json", ..=3) => Fault::Replace(old.clone()),
         _ => Fault::None,
     };
     let proxy = Proxy::start(site.http, Box::new(script));

@@ -10,10 +10,8 @@ fn in_hours(hours: i64) -> Timestamp {
     now() + jiff::SignedDuration::from_hours(hours)
 }
 
-fn header(role: RoleName, hours: i64) -> Header {
-    let mut header = Targets::new(7, in_hours(hours)).header;
-    header.role = role;
-    header
+fn document(role: &str, hours: i64) -> (String, Header) {
+    (role.into(), Targets::new(7, in_hours(hours)).header)
 }
 
 /// A site that is well.
@@ -24,11 +22,11 @@ fn facts() -> SiteFacts {
         there: Ok(there),
     };
     SiteFacts {
-        headers: vec![
-            header(RoleName::Root, 24 * 1000),
-            header(RoleName::Timestamp, 12),
-            header(RoleName::Snapshot, 24 * 4),
-            header(RoleName::Targets, 24 * 300),
+        documents: vec![
+            document("root", 24 * 1000),
+            document("timestamp", 12),
+            document("snapshot", 24 * 4),
+            document("targets", 24 * 300),
         ],
         certificates: vec![GoodUntil {
             what: "authority of this server",
@@ -67,7 +65,7 @@ fn documents_that_nobody_signs_again_are_told_before_they_expire() {
         (2, 24, Level::Warning, "no server has signed it again"),
         (3, 24 * 89, Level::Warning, "targets"),
     ] {
-        let findings = found(|it| it.headers[index].expires = in_hours(hours));
+        let findings = found(|it| it.documents[index].1.expires = in_hours(hours));
         only(&findings, level, word);
     }
 }

@@ -1,5 +1,7 @@
-# BorgBackup, sourced by back-up.sh. What it keeps beside the repository must not be in the backup.
+# BorgBackup, sourced by back-up.sh. What it keeps beside the repository must not be in the backup, nor what Python compiles
+# of it: the files were looked at before.
 back_up() {
+  export PYTHONDONTWRITEBYTECODE=1
   export BORG_REPO BORG_PASSPHRASE BORG_BASE_DIR="$PWD/borg"
   export BORG_RSH="ssh -i $PWD/ssh-key -o BatchMode=yes -o StrictHostKeyChecking=yes -o UserKnownHostsFile=$PWD/known_hosts"
   say "borg create ::first $*"

@@ -21,7 +21,7 @@ done
 say "looking at every file"
 mkdir inventory
 ./inventory.sh inventory
-tar -cf /dev/vdc -C inventory .
+tar -cf "$(cat results)" -C inventory .
 
 efi=
 if mountpoint -q /boot/efi; then efi=/boot/efi; fi

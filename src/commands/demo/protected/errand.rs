@@ -1,4 +1,5 @@
-//! What the protected host is to do: a script on its second disk, which it runs at its start; results come back on its third.
+//! What the protected host is to do: a script on the disk after its own, which it runs at its start; results come back on the
+//! one after that.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -25,8 +26,8 @@ pub(in crate::commands::demo) struct Errand<'a> {
     pub(in crate::commands::demo) firmware: Firmware,
     /// Where that keeps its variables.
     pub(in crate::commands::demo) efi_variables: &'a Path,
-    /// Its own disk.
-    pub(in crate::commands::demo) disk: &'a Path,
+    /// Its own disks.
+    pub(in crate::commands::demo) disks: &'a [PathBuf],
     /// What happens to what it writes there.
     pub(in crate::commands::demo) writes: Writes,
     /// Memory, in MiB.
@@ -57,16 +58,18 @@ impl Errand<'_> {
             file: file.to_owned(),
             writes,
         };
+        let own = self.disks.iter().map(|it| disk(it, self.writes));
         let machine = Machine {
             firmware: self.firmware.into(),
             efi_variables: Some(self.efi_variables.to_owned()),
             disk_gib: None,
             memory_mib: self.memory_mib,
-            disks: vec![
-                disk(self.disk, self.writes),
-                disk(&archive, Writes::Refused),
-                disk(&results, Writes::Kept),
-            ],
+            disks: own
+                .chain([
+                    disk(&archive, Writes::Refused),
+                    disk(&results, Writes::Kept),
+                ])
+                .collect(),
             ..Machine::new(Start::Disk, log.clone())
         };
         let failed = |error: anyhow::Error| {
@@ -99,7 +102,8 @@ impl Errand<'_> {
 
     fn pack(&self, archive: &Path) -> std::io::Result<()> {
         let mut tar = tar::Builder::new(File::create(archive)?);
-        for (name, mode, bytes) in &self.files {
+        let results = ("results", 0o644, results_device(self.disks.len()).into());
+        for (name, mode, bytes) in self.files.iter().chain([&results]) {
             let mut header = tar::Header::new_gnu();
             header.set_mode(*mode);
             header.set_size(bytes.len() as u64);
@@ -109,5 +113,22 @@ impl Errand<'_> {
         let file = tar.into_inner()?;
         // A disk has whole sectors.
         file.set_len(file.metadata()?.len().next_multiple_of(4096))
+    }
+}
+
+/// Where a host with so many disks of its own finds the one for results: after them and the script's.
+fn results_device(own: usize) -> String {
+    let letter = ('a'..='z').nth(own + 1).unwrap_or('z');
+    format!("/dev/vd{letter}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_lie_after_the_hosts_own_disks_and_the_script() {
+        assert_eq!(results_device(1), "/dev/vdc");
+        assert_eq!(results_device(2), "/dev/vdd");
     }
 }

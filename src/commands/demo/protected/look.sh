@@ -15,7 +15,19 @@ if [ -d /sys/firmware/efi ]; then
   echo "errand: Secure Boot is$([ "$secure" -eq 1 ] || echo ' not') enforced"
   case $started in *shimx64.efi*) ;; *) exit 1 ;; esac
 fi
+# Arrays must have all their disks, and each of these must be able to start the host alone.
+for array in $(sed -n 's/^\(md[^ ]*\) : active.*/\1/p' /proc/mdstat 2>/dev/null); do
+  state=$(sed -n "/^$array :/{n;s/.*\(\[[U_]*\]\)$/\1/p}" /proc/mdstat)
+  disks=
+  for part in /sys/block/"$array"/slaves/*; do
+    disk=$(basename "$(dirname "$(readlink -f "$part")")")
+    dd if=/dev/"$disk" bs=440 count=1 status=none | grep -qa GRUB
+    disks="$disks $disk"
+  done
+  echo "errand: array $array is $state, and GRUB is on$disks"
+  case $state in *_* | '') exit 1 ;; esac
+done
 echo "errand: looking at every file"
 mkdir inventory
 ./inventory.sh inventory
-tar -cf /dev/vdc -C inventory .
+tar -cf "$(cat results)" -C inventory .

@@ -1,6 +1,6 @@
-//! The protected host: a Debian 12 server on a disk of its own, made once and kept.
+//! The protected host: a Debian 12 server on a disk of its own, or on two, made once and kept.
 //!
-//! No root is needed: the packages' files come from a recipe, as a layer's do; the disk is partitioned and filled inside
+//! No root is needed: the packages' files come from a recipe, as a layer's do; the disks are partitioned and filled inside
 //! QEMU, by `install.sh` in Towline's own base layer.
 
 pub(super) mod errand;
@@ -39,27 +39,27 @@ pub(super) const LOOK: &str = include_str!("look.sh");
 /// What both run to write down what every file is.
 pub(super) const INVENTORY: &str = include_str!("inventory.sh");
 
-/// Size of the disk; the file is sparse.
+/// Size of a disk; the file is sparse.
 const DISK_BYTES: u64 = 4 << 30;
 
 /// Longest that the installation may take: on a busy machine without KVM, GRUB and the initramfs need minutes.
 const INSTALL_MAX: Duration = Duration::from_secs(1800);
 
-/// The host's disk, made in `dir` with the help of the layers `kernel` and `base` unless it is there.
-pub(super) fn disk(
+/// The host's disks, made in `dir` with the help of the layers `kernel` and `base` unless they are there.
+pub(super) fn disks(
     steps: &mut Steps,
     dir: &Path,
     variant: Variant,
     kernel: &Path,
     base: &Path,
-) -> Result<PathBuf, Failure> {
+) -> Result<Vec<PathBuf>, Failure> {
     let what = format!("build the protected host: {}", variant.described());
     let out = dir.join(variant.folder());
-    let disk = out.join("disk.raw");
+    let disks: Vec<_> = variant.disks().iter().map(|it| out.join(it)).collect();
     let inputs = inputs(variant);
     if is_current(&out, inputs) {
         steps.reused(&what);
-        return Ok(disk);
+        return Ok(disks);
     }
     steps.step(&what, || {
         start_afresh(&out)?;
@@ -72,7 +72,7 @@ pub(super) fn disk(
         )?;
         let files = the_layer(&out.join("files"))?;
         let start = installer(&out, kernel, base, &script(&files, variant)?)?;
-        install(&out, &disk, start, files)?;
+        install(&out, &disks, start, files)?;
         for work in ["files", "vmlinuz", "initrd"] {
             let work = out.join(work);
             let removed = if work.is_dir() {
@@ -84,14 +84,15 @@ pub(super) fn disk(
         }
         finish(&out, inputs)
     })?;
-    Ok(disk)
+    Ok(disks)
 }
 
-/// Digest of everything that decides what is on the disk. Not of the layers it is installed with.
+/// Digest of everything that decides what is on the disks. Not of the layers it is installed with.
 fn inputs(variant: Variant) -> Digest {
     let mut hasher = Hasher::default();
     let (recipe, settings) = (variant.recipe(), variant.settings());
-    for part in [&recipe, &settings, INSTALL, DATA, &package_lists()] {
+    let install = variant.installation();
+    for part in [&recipe, &settings, &install, DATA, &package_lists()] {
         hasher.update(Digest::of(part.as_bytes()).as_bytes());
     }
     hasher.finish()
@@ -144,7 +145,7 @@ fn script(files: &Path, variant: Variant) -> Result<Tree, Failure> {
         stored::read_manifest(&stored::manifest_path(files)).context("cannot read the manifest")?;
     let mut tree = Tree::new();
     for (path, mode, text) in [
-        ("usr/sbin/init", 0o755, INSTALL.to_owned()),
+        ("usr/sbin/init", 0o755, variant.installation()),
         ("install.conf", 0o644, variant.settings()),
         ("protected-data.sh", 0o644, DATA.to_owned()),
         (
@@ -180,23 +181,24 @@ fn dpkg_status(packages: &[Package]) -> String {
 }
 
 /// Runs the installation.
-fn install(out: &Path, disk: &Path, start: Start, files: PathBuf) -> Result<(), Failure> {
-    File::create(disk)
-        .and_then(|file| file.set_len(DISK_BYTES))
-        .with_context(|| format!("cannot make {}", disk.display()))?;
+fn install(out: &Path, disks: &[PathBuf], start: Start, files: PathBuf) -> Result<(), Failure> {
+    for disk in disks {
+        File::create(disk)
+            .and_then(|file| file.set_len(DISK_BYTES))
+            .with_context(|| format!("cannot make {}", disk.display()))?;
+    }
     let log = out.join("console.log");
+    let own = disks.iter().map(|file| Disk {
+        file: file.clone(),
+        writes: Writes::Kept,
+    });
+    let files = Disk {
+        file: files,
+        writes: Writes::Refused,
+    };
     let machine = Machine {
         disk_gib: None,
-        disks: vec![
-            Disk {
-                file: disk.to_owned(),
-                writes: Writes::Kept,
-            },
-            Disk {
-                file: files,
-                writes: Writes::Refused,
-            },
-        ],
+        disks: own.chain([files]).collect(),
         ..Machine::new(start, log.clone())
     };
     let failed = |error: anyhow::Error| {

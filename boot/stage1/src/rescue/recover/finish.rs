@@ -10,7 +10,7 @@ use towline_contract::event::CheckResult;
 use super::agent::TARGET;
 use super::commands;
 use super::efi;
-use super::layout::LayoutDisk;
+use super::layout::{Layout, LayoutDisk};
 use crate::console::Console;
 use crate::progress::Progress as _;
 
@@ -43,15 +43,15 @@ const NO_DEVICE: &[&str] = &[
 /// Boot code of a disk's first sector, in bytes.
 const BOOT_CODE_BYTES: usize = 440;
 
-/// Looks at the recovered system below the target; `disks` are the layout's, as ReaR has recreated it.
-pub(super) async fn checks(console: &Console, disks: &[LayoutDisk]) -> Vec<CheckResult> {
+/// Looks at the recovered system below the target; `layout` is what ReaR has recreated.
+pub(super) async fn checks(console: &Console, layout: &Layout) -> Vec<CheckResult> {
     let _ = commands::run_words(&["udevadm", "settle", "--timeout=30"], STEP_WAIT).await;
     let target = Path::new(TARGET);
     let uefi = Path::new("/sys/firmware/efi").exists();
     let fstab = fs::read_to_string(target.join("etc/fstab")).unwrap_or_default();
     let loader = match uefi {
         true => uefi_loader(console, target).await,
-        false => bios_loader(disks),
+        false => bios_loader(layout, &|disk| has_boot_code(&disk.device)),
     };
     let results = [
         ("the devices of /etc/fstab exist", devices(&fstab, target)),
@@ -140,19 +140,35 @@ fn kernel(target: &Path) -> Result<String, String> {
     }
 }
 
-/// A disk of the host must have code that a BIOS starts.
-fn bios_loader(disks: &[LayoutDisk]) -> Result<String, String> {
-    for disk in disks {
-        let mut sector = [0; 512];
-        let read = File::open(&disk.device).and_then(|mut it| it.read_exact(&mut sector));
-        if read.is_ok() && has_boot_code(&sector) {
-            return Ok(format!("boot code on {}", disk.device));
-        }
+/// A disk of the host must have code that a BIOS starts; of mirrored disks all, for the day when one of them is lost.
+fn bios_loader(layout: &Layout, starts: &dyn Fn(&LayoutDisk) -> bool) -> Result<String, String> {
+    let names = |disks: &[&LayoutDisk]| {
+        let names: Vec<_> = disks.iter().map(|it| it.device.as_str()).collect();
+        names.join(", ")
+    };
+    let found: Vec<_> = layout.disks.iter().filter(|it| starts(it)).collect();
+    if found.is_empty() {
+        return Err("no disk has boot code".into());
     }
-    Err("no disk has boot code".into())
+    let mut mirrored = layout.mirrored_boot_disks();
+    mirrored.retain(|it| it.has_boot_room && !found.contains(it));
+    match mirrored.is_empty() {
+        true => Ok(format!("boot code on {}", names(&found))),
+        false => Err(format!(
+            "boot code on {}, and none on {}, which is mirrored to start the host too",
+            names(&found),
+            names(&mirrored)
+        )),
+    }
 }
 
-fn has_boot_code(sector: &[u8; 512]) -> bool {
+fn has_boot_code(device: &str) -> bool {
+    let mut sector = [0; 512];
+    let read = File::open(device).and_then(|mut it| it.read_exact(&mut sector));
+    read.is_ok() && is_boot_code(&sector)
+}
+
+fn is_boot_code(sector: &[u8; 512]) -> bool {
     sector[510..] == [0x55, 0xAA] && sector[..BOOT_CODE_BYTES].iter().any(|it| *it != 0)
 }
 
@@ -186,6 +202,7 @@ async fn uefi_loader(console: &Console, target: &Path) -> Result<String, String>
 
 #[cfg(test)]
 mod tests {
+    use super::super::layout::tests::MIRRORED;
     use super::*;
 
     #[test]
@@ -219,9 +236,23 @@ mod tests {
     fn a_sector_without_code_starts_nothing() {
         let mut sector = [0; 512];
         sector[510..].copy_from_slice(&[0x55, 0xAA]);
-        assert!(!has_boot_code(&sector));
+        assert!(!is_boot_code(&sector));
         sector[0] = 0xEB;
-        assert!(has_boot_code(&sector));
+        assert!(is_boot_code(&sector));
+    }
+
+    #[test]
+    fn a_mirror_of_which_one_disk_starts_nothing_is_told() {
+        let layout = Layout::parse(MIRRORED).unwrap();
+        let both = bios_loader(&layout, &|_| true);
+        assert_eq!(both, Ok("boot code on /dev/vda, /dev/vdb".into()));
+        let one = bios_loader(&layout, &|it| it.device == "/dev/vda").unwrap_err();
+        assert!(one.contains("none on /dev/vdb"), "{one}");
+        assert!(bios_loader(&layout, &|_| false).is_err());
+        // Without room for it, the host's second disk had none either.
+        let layout = Layout::parse(&MIRRORED.replace("bios_grub /dev/vdb1", "none /dev/vdb1"));
+        let one = bios_loader(&layout.unwrap(), &|it| it.device == "/dev/vda");
+        assert_eq!(one, Ok("boot code on /dev/vda".into()));
     }
 
     #[test]

@@ -40,7 +40,8 @@ pub(super) enum MatchError {
 }
 
 /// Assigns a disk to each disk of the layout: the same one by its serial number; then by name and size; then by size alone,
-/// when only one has it; then the only one that is left. `chosen` are assignments that a person made.
+/// when only one has it; then the only one that is left. Disks that are equals, such as the halves of a mirror, count as one
+/// in this, and take theirs in order. `chosen` are assignments that a person made.
 ///
 /// # Errors
 /// See [`MatchError`].
@@ -74,7 +75,9 @@ pub(super) fn assign(
     take(layout, &mut taken, &mut free, &by_serial);
     take(layout, &mut taken, &mut free, &by_name);
     take(layout, &mut taken, &mut free, &by_size);
+    take_equals(layout, &mut taken, &mut free, &by_size);
     take(layout, &mut taken, &mut free, &|_, _| true);
+    take_equals(layout, &mut taken, &mut free, &|_, _| true);
     let pairs = layout.disks.iter().zip(&taken).enumerate();
     pairs
         .map(|(index, (old, new))| assignment(index, old, *new))
@@ -104,6 +107,30 @@ fn take<'a>(
     for (index, new) in found {
         taken[index] = Some(new);
         free.retain(|it| it.device != new.device);
+    }
+}
+
+/// The same for disks that are equals: as many free ones as there are of them must fit.
+fn take_equals<'a>(
+    layout: &Layout,
+    taken: &mut [Option<&'a Disk>],
+    free: &mut Vec<&'a Disk>,
+    fits: &dyn Fn(&LayoutDisk, &Disk) -> bool,
+) {
+    for (index, first) in layout.disks.iter().enumerate() {
+        let open = (index..taken.len()).filter(|it| taken[*it].is_none());
+        let is_equal = |it: &usize| layout.are_equals(first, &layout.disks[*it]);
+        let (equals, others): (Vec<_>, Vec<_>) = open.partition(is_equal);
+        let fitting = free.iter().filter(|new| fits(first, new));
+        let fitting: Vec<_> = fitting.copied().collect();
+        let wanted = |new: &&Disk| others.iter().any(|it| fits(&layout.disks[*it], new));
+        if taken[index].is_some() || fitting.len() != equals.len() || fitting.iter().any(wanted) {
+            continue;
+        }
+        for (index, new) in equals.into_iter().zip(fitting) {
+            taken[index] = Some(new);
+            free.retain(|it| it.device != new.device);
+        }
     }
 }
 
@@ -160,144 +187,4 @@ fn sorted(old: &LayoutDisk) -> Vec<super::layout::Partition> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::disks::Content;
-    use super::super::layout::Partition;
-    use super::*;
-
-    const GIB: u64 = 1 << 30;
-
-    fn layout(disks: &[(&str, u64)]) -> Layout {
-        let disks = disks.iter().map(|(device, size)| LayoutDisk {
-            device: (*device).into(),
-            bytes: size * GIB,
-            partitions: vec![Partition {
-                start: 1 << 20,
-                bytes: size * GIB - (2 << 20),
-            }],
-        });
-        Layout {
-            disks: disks.collect(),
-            ..Layout::default()
-        }
-    }
-
-    fn disk(device: &str, size: u64) -> Disk {
-        Disk {
-            device: device.into(),
-            bytes: size * GIB,
-            ..Disk::default()
-        }
-    }
-
-    fn pairs(assignments: &[Assignment]) -> Vec<(&str, &str)> {
-        assignments
-            .iter()
-            .map(|it| (it.from.as_str(), it.to.as_str()))
-            .collect()
-    }
-
-    #[test]
-    fn the_same_name_and_size_need_no_mapping() {
-        let found = [disk("/dev/sda", 10), disk("/dev/sdb", 20)];
-        let made = assign(
-            &layout(&[("/dev/sda", 10), ("/dev/sdb", 20)]),
-            &[],
-            &found,
-            &[],
-        );
-        let made = made.unwrap();
-        assert_eq!(
-            pairs(&made),
-            [("/dev/sda", "/dev/sda"), ("/dev/sdb", "/dev/sdb")]
-        );
-        assert!(!needs_mapping(&made));
-    }
-
-    #[test]
-    fn other_names_are_mapped_by_size_and_the_rest_by_being_the_only_one() {
-        let found = [disk("/dev/vda", 30), disk("/dev/vdb", 10)];
-        let made = assign(
-            &layout(&[("/dev/sda", 10), ("/dev/sdb", 20)]),
-            &[],
-            &found,
-            &[],
-        );
-        let made = made.unwrap();
-        assert_eq!(
-            pairs(&made),
-            [("/dev/sda", "/dev/vdb"), ("/dev/sdb", "/dev/vda")]
-        );
-        assert_eq!(
-            mapping_file(&made),
-            "/dev/sda /dev/vdb\n/dev/sdb /dev/vda\n"
-        );
-        assert!(needs_mapping(&made) && made.iter().all(|it| !it.shrinks));
-    }
-
-    #[test]
-    fn a_serial_number_outweighs_name_and_size() {
-        let session = [session::Disk {
-            device: "/dev/sda".into(),
-            bytes: 10 * GIB,
-            model: None,
-            serial: Some("S1".into()),
-        }];
-        let mut found = [disk("/dev/sda", 10), disk("/dev/sdb", 10)];
-        found[1].serials = vec!["S1".into()];
-        let made = assign(&layout(&[("/dev/sda", 10)]), &session, &found, &[]).unwrap();
-        assert_eq!(pairs(&made), [("/dev/sda", "/dev/sdb")]);
-    }
-
-    #[test]
-    fn disks_that_cannot_be_told_apart_are_nobodys_until_a_person_says() {
-        let layout = layout(&[("/dev/sda", 10)]);
-        let found = [disk("/dev/vda", 20), disk("/dev/vdb", 20)];
-        let error = assign(&layout, &[], &found, &[]).unwrap_err();
-        assert!(matches!(error, MatchError::Unclear { index: 0, .. }));
-        let chosen = [Assignment {
-            from: "/dev/sda".into(),
-            to: "/dev/vdb".into(),
-            shrinks: false,
-        }];
-        let made = assign(&layout, &[], &found, &chosen).unwrap();
-        assert_eq!(pairs(&made), [("/dev/sda", "/dev/vdb")]);
-    }
-
-    #[test]
-    fn the_medium_is_never_taken_and_a_smaller_disk_is_told() {
-        let layout = layout(&[("/dev/sda", 10)]);
-        let mut medium = disk("/dev/sda", 10);
-        medium.contents = vec![Content {
-            device: "/dev/sda".into(),
-            kind: "iso9660".into(),
-            ..Content::default()
-        }];
-        let error = assign(&layout, &[], &[medium.clone()], &[]).unwrap_err();
-        assert!(matches!(error, MatchError::TooFew { found: 0, .. }));
-        let made = assign(&layout, &[], &[medium, disk("/dev/sdb", 8)], &[]).unwrap();
-        assert!(made[0].shrinks && made[0].to == "/dev/sdb");
-    }
-
-    #[test]
-    fn strangers_data_is_told_from_the_hosts_own() {
-        let mut layout = layout(&[("/dev/sda", 10)]);
-        layout.uuids.insert("aa".into());
-        let content = |uuid: &str| Content {
-            device: "/dev/sda1".into(),
-            kind: "ext4".into(),
-            label: "photos".into(),
-            uuid: uuid.into(),
-        };
-        let mut found = disk("/dev/sda", 10);
-        assert!(foreign(&layout, &layout.disks[0], &found).is_empty());
-        found.contents = vec![content("aa"), content("bb")];
-        assert_eq!(
-            foreign(&layout, &layout.disks[0], &found),
-            ["/dev/sda1 holds ext4 \"photos\""]
-        );
-        // An interrupted recovery has made the partitions, and perhaps file systems with other UUIDs.
-        found.partitions = layout.disks[0].partitions.clone();
-        assert!(foreign(&layout, &layout.disks[0], &found).is_empty());
-    }
-}
+mod tests;

@@ -166,7 +166,7 @@ async fn complete(
     let credentials = Credentials::read(Path::new(CREDENTIALS_DIR))?;
     // With the names of this machine by now.
     let layout = preflight::layout(&Rear::find())?;
-    let checks = finish::checks(console, &layout.disks).await;
+    let checks = finish::checks(console, &layout).await;
     if let (Some(why), false) = (failed_checks(&checks), accept) {
         return Err(RecoverError::Incomplete(why));
     }

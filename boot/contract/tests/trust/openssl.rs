@@ -1,4 +1,4 @@
-//! Keys of TPMs and HSMs: ECDSA on P-256, made and used by OpenSSL.
+//! Keys of other kinds than Towline makes, made and used by OpenSSL: ECDSA on P-256, as TPMs and HSMs have, and RSA.
 
 use std::fs;
 use std::io::Write;
@@ -14,6 +14,8 @@ use crate::site::{Site, key};
 struct Token {
     folder: tempfile::TempDir,
     public: PublicKey,
+    /// Options for signing.
+    sign: Vec<&'static str>,
 }
 
 fn openssl(arguments: &[&str], folder: &Path, input: &[u8]) -> Vec<u8> {
@@ -36,32 +38,56 @@ fn openssl(arguments: &[&str], folder: &Path, input: &[u8]) -> Vec<u8> {
 }
 
 impl Token {
+    /// An ECDSA key.
     fn new(curve: &str) -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
         let option = format!("ec_paramgen_curve:{curve}");
+        Self::made(["ecdsa", "ecdsa-sha2-nistp256"], "EC", &option, &[])
+    }
+
+    /// An RSA key of this many bits, that signs with these options.
+    fn rsa(bits: u32, options: &[&'static str]) -> Self {
+        let size = format!("rsa_keygen_bits:{bits}");
+        Self::made(["rsa", "rsassa-pss-sha256"], "RSA", &size, options)
+    }
+
+    fn made(
+        [keytype, scheme]: [&str; 2],
+        algorithm: &str,
+        option: &str,
+        sign: &[&'static str],
+    ) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
         let make = [
             "genpkey",
+            "-quiet",
             "-algorithm",
-            "EC",
+            algorithm,
             "-pkeyopt",
-            &option,
+            option,
             "-out",
             "key.pem",
         ];
         openssl(&make, folder.path(), b"");
         let pem = openssl(&["pkey", "-in", "key.pem", "-pubout"], folder.path(), b"");
         let object = serde_json::json!({
-            "keytype": "ecdsa",
-            "scheme": "ecdsa-sha2-nistp256",
+            "keytype": keytype,
+            "scheme": scheme,
             "keyval": { "public": String::from_utf8(pem).expect("PEM") },
         });
         let public = serde_json::from_value(object).expect("a key object");
-        Self { folder, public }
+        let sign = sign.to_vec();
+        Self {
+            folder,
+            public,
+            sign,
+        }
     }
 
     fn sign(&self, message: &[u8]) -> String {
         fs::write(self.folder.path().join("message"), message).expect("message");
-        let sign = ["dgst", "-sha256", "-sign", "key.pem", "message"];
+        let mut sign = vec!["dgst", "-sha256", "-sign", "key.pem"];
+        sign.extend(&self.sign);
+        sign.push("message");
         hex::encode(openssl(&sign, self.folder.path(), b""))
     }
 }
@@ -138,4 +164,44 @@ fn one_key_under_two_identifiers_counts_once() {
         matches!(found, Err(TrustError::Signatures { .. })),
         "{found:?}"
     );
+}
+
+/// RSA-PSS as TUF has it: a salt as long as the hash.
+const PSS: [&str; 4] = [
+    "-sigopt",
+    "rsa_padding_mode:pss",
+    "-sigopt",
+    "rsa_pss_saltlen:digest",
+];
+
+#[test]
+fn an_rsa_pss_signature_by_openssl_is_taken() {
+    targets_signed_by(&Token::rsa(2048, &PSS), |message| message).unwrap();
+}
+
+#[test]
+fn a_short_rsa_key_another_padding_or_another_message_is_refused() {
+    for (token, more) in [
+        (Token::rsa(1024, &PSS), &b""[..]),
+        (Token::rsa(2048, &[]), b""),
+        (Token::rsa(2048, &PSS), b" "),
+    ] {
+        let found = targets_signed_by(&token, |message| [&message, more].concat());
+        assert!(
+            matches!(found, Err(TrustError::Signatures { .. })),
+            "{found:?}"
+        );
+    }
+}
+
+#[test]
+fn what_is_no_rsa_key_can_verify_nothing() {
+    let mut key = Token::rsa(2048, &PSS).public;
+    assert!(key.can_verify());
+    let ecdsa = Token::new("P-256").public.keyval;
+    let whole = std::mem::replace(&mut key.keyval, ecdsa);
+    assert!(!key.can_verify(), "a key of another kind");
+    key.keyval = whole;
+    key.scheme = "rsa-pkcs1v15-sha256".into();
+    assert!(!key.can_verify(), "another scheme");
 }

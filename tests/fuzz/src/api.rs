@@ -1,0 +1,97 @@
+//! Bodies of the API, and the short texts that people or servers write: each is read, written and read as the same, and what
+//! is bounded stays within its bounds.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::fmt::Debug;
+use towline_contract::api::{
+    Enrolled, Enrolment, ErrorBody, HostState, MACHINE_MACS_MAX, Machine, NewSession, PlanRequest,
+    RecoveryAnswer, RecoveryRequest,
+};
+use towline_contract::event::Event;
+use towline_contract::recovery::{Code, Order};
+use towline_contract::{agent, base_url};
+use towline_stage1::command_line::CommandLine;
+
+/// Panics when one of the properties does not hold. The first byte chooses the body.
+pub fn check(bytes: &[u8]) {
+    let (first, rest) = bytes.split_first().unwrap_or((&0, &[]));
+    match first % 14 {
+        0 => check_body::<PlanRequest>(rest),
+        1 => check_body::<RecoveryRequest>(rest),
+        2 => check_body::<RecoveryAnswer>(rest),
+        3 => check_body::<Event>(rest),
+        4 => check_body::<ErrorBody>(rest),
+        5 => check_body::<Enrolment>(rest),
+        6 => check_body::<HostState>(rest),
+        7 => check_body::<NewSession>(rest),
+        8 => check_body::<Order>(rest),
+        9 => check_body::<Enrolled>(rest),
+        10 => check_machine(rest),
+        choice => {
+            if let Ok(text) = std::str::from_utf8(rest) {
+                match choice {
+                    11 => check_code(text),
+                    12 => check_url(text),
+                    _ => check_words(text),
+                }
+            }
+        }
+    }
+}
+
+fn check_body<T: DeserializeOwned + Serialize + PartialEq + Debug>(bytes: &[u8]) {
+    let Ok(body) = serde_json::from_slice::<T>(bytes) else {
+        return;
+    };
+    let written = serde_json::to_vec(&body).expect("a body can be written");
+    let again: T = serde_json::from_slice(&written).expect("what is written can be read");
+    assert_eq!(again, body);
+}
+
+fn check_machine(bytes: &[u8]) {
+    check_body::<Machine>(bytes);
+    let Ok(machine) = serde_json::from_slice::<Machine>(bytes) else {
+        return;
+    };
+    let bounded = machine.clone().bounded();
+    assert_eq!(bounded.mistake(), None);
+    assert!(bounded.macs.len() <= MACHINE_MACS_MAX);
+    assert_eq!(bounded.clone().bounded(), bounded);
+    if machine.mistake().is_none() {
+        assert_eq!(bounded, machine);
+    }
+}
+
+fn check_code(text: &str) {
+    if let Ok(code) = text.parse::<Code>() {
+        let shown = code.to_string();
+        assert_eq!(shown.parse(), Ok(code.clone()));
+        assert_eq!(shown.to_lowercase().parse(), Ok(code));
+        let letters = |text: &str| text.replace([' ', '-'], "").to_ascii_uppercase();
+        assert_eq!(letters(text), letters(&shown));
+    }
+}
+
+fn check_url(text: &str) {
+    if let Ok(url) = base_url::parse(text) {
+        let shown = url.to_string();
+        assert!(shown.bytes().all(|byte| byte.is_ascii_graphic()));
+        let again = base_url::parse(&shown).expect("what is shown is one");
+        assert_eq!(again, url);
+        let authority = url.authority().expect("it has a host").as_str();
+        assert!(!authority.contains('@') && url.query().is_none());
+    }
+}
+
+fn check_words(text: &str) {
+    if let Ok(line) = CommandLine::parse(text) {
+        assert!(line.servers.iter().all(|it| !it.contains(',')));
+    }
+    match agent::variables(text) {
+        Ok(variables) => assert!(variables.iter().all(|(name, value)| {
+            !name.is_empty() && !name.contains(['=', '\0']) && !value.contains('\n')
+        })),
+        Err(line) => assert!((1..=text.lines().count()).contains(&line)),
+    }
+}
