@@ -1,10 +1,11 @@
 //! The chain check: whether layers together have all that each of them needs.
 //!
-//! A pure function of manifests. Libraries, interpreters and kernel modules count; they are looked for in the whole chain.
+//! A pure function of manifests. Libraries, interpreters and kernel modules count; they are looked for in the whole chain. A
+//! layer for the target needs a base that puts it there.
 
 use std::collections::BTreeSet;
 
-use towline_contract::manifest::{Kind, Manifest, Placement};
+use towline_contract::manifest::{Kind, Manifest, PLACES_ON_TARGET, Placement, unplaceable};
 
 /// What the check found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -51,6 +52,11 @@ pub fn check(chain: &[Manifest]) -> Report {
         .map(String::as_str)
         .collect();
     let mut report = Report::default();
+    if let Some(layer) = unplaceable(chain.iter()) {
+        let need =
+            format!("{PLACES_ON_TARGET} (of a base that puts layers onto the recreated disk)");
+        report.unresolved.push((layer.target_name(), need));
+    }
     for layer in chain {
         let missing_libraries = layer
             .requires

@@ -1,9 +1,8 @@
 //! What an agent layer's manifest says of its agent: how to find, restore and follow a session. Agents are data.
 //!
 //! Commands are programs with arguments, run without a shell, with the variables of [`Agent::environment`] and those of the
-//! credentials. In each argument `{session}`, `{host}`, `{target}` (where the recreated file systems are mounted),
-//! `{credentials}` ([`CREDENTIALS_DIR`]) and `{layer}` (the folder of the agent's own layer, so that `{layer}/usr/bin/x` is
-//! its program wherever the layer is placed) are replaced; a brace that is none of these is left as it is.
+//! credentials. In each argument `{session}`, `{host}`, `{target}` (where the recreated file systems are mounted) and
+//! `{credentials}` ([`CREDENTIALS_DIR`]) are replaced; a brace that is none of these is left as it is.
 
 use std::collections::BTreeMap;
 
@@ -46,7 +45,7 @@ pub struct Agent {
     /// Restores `{session}` into `{target}`; exit status 0 says that all of it is there.
     pub restore: Vec<String>,
     /// Exit status 0 says that the agent's server is reached and has `{session}`. Run before any disk is touched;
-    /// of an agent on the target, before the restore.
+    /// of an agent whose layer goes onto the target, before the restore.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub check: Vec<String>,
     /// Lists the sessions, for the person who must choose another one.

@@ -5,6 +5,7 @@
 
 mod memory;
 mod parts;
+mod placement;
 
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +16,7 @@ use crate::{Digest, Timestamp, limits};
 
 pub use memory::memory_bytes;
 pub use parts::Part;
+pub use placement::{PLACES_ON_TARGET, Placement, unplaceable};
 
 /// The format version this code writes, and the newest it reads.
 pub const MANIFEST_FORMAT: u32 = 1;
@@ -68,31 +70,6 @@ pub enum Compression {
     Gzip,
     /// One zstd frame (RFC 8878), window at most 2^[`limits::ZSTD_WINDOW_LOG_MAX`].
     Zstd,
-}
-
-/// Where a layer goes. An agent that is too large for memory goes onto the recreated file systems, as a layer or by an
-/// installer of its own ([`crate::agent::Agent::install`]).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Placement {
-    /// Into the rescue system, in memory.
-    Ram,
-    /// Into a folder of its own on the recreated file systems, from before the restore until after it. The rescue system
-    /// fetches it then; agent and extra layers only.
-    Target,
-}
-
-impl Placement {
-    /// Why a layer of this kind may not go there; `None` when it may.
-    #[must_use]
-    pub fn refusal(self, kind: Kind) -> Option<String> {
-        if self == Self::Ram || matches!(kind, Kind::Agent | Kind::Extra) {
-            return None;
-        }
-        let why =
-            "its placement is \"target\", which only layers of these kinds may have: agent, extra";
-        Some(why.into())
-    }
 }
 
 /// The squashfs inside a layer of the `image` form.

@@ -16,7 +16,9 @@ use towline_contract::plan::HandOver;
 use towline_contract::stamp::Expired;
 use towline_contract::trust::{ExpiryPolicy, Verified};
 
-use self::chain::{check_memory, in_words, manifests, place, prepare_for_images};
+use self::chain::{
+    check_memory, check_placement, in_words, manifests, place, prepare_for_images, replaceable,
+};
 use crate::code::{self, Answered};
 use crate::console::Console;
 use crate::failure::BootError;
@@ -86,6 +88,7 @@ impl Boot {
         reporter.send_meanwhile(What::PlanVerified);
         let mirrors = Mirrors::of(planned, &*self.console);
         let manifests = manifests(&self.console, &mirrors, planned).await?;
+        check_placement(manifests.iter().map(|it| &**it))?;
         check_memory(&self.console, planned.chain.plan.hand_over, &manifests)?;
         if let Some(mut loader) = self.loader.take() {
             prepare_for_images(&self.console, &mut loader)?;
@@ -323,7 +326,6 @@ fn note(
 ) -> HandOverNote {
     let plan = &planned.chain.plan;
     let on_target = |it: &Manifest| it.placement == Placement::Target;
-    let fetches = manifests.iter().any(|it| on_target(it));
     let layer = |manifest: &Verified<Manifest>| HandOverLayer {
         target: manifest.target_name(),
         image: manifest.image.as_ref().map(|image| image.path.clone()),
@@ -332,13 +334,19 @@ fn note(
         session: manifest.session.clone(),
         on_target: on_target(manifest).then(|| Manifest::clone(manifest)),
     };
+    // Older rescue systems do not know these.
+    let (mirrors, replaceable) = match manifests.iter().any(|it| on_target(it)) {
+        true => (mirrors.urls(), replaceable(manifests)),
+        false => (vec![], vec![]),
+    };
     HandOverNote {
         recovery: plan.recovery.clone(),
         host: plan.host.clone(),
         time: proven_now(planned),
         servers: vec![planned.server.to_string()],
         ca: settings.site.ca.clone(),
-        mirrors: if fetches { mirrors.urls() } else { vec![] },
+        mirrors,
+        replaceable,
         network: settings.site.network.clone(),
         shell: settings.site.shell,
         layers: manifests.iter().map(layer).collect(),

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use towline_contract::event::What;
-use towline_contract::manifest::{Manifest, Placement, memory_bytes};
+use towline_contract::manifest::{Kind, Manifest, Placement, memory_bytes, unplaceable};
 use towline_contract::plan::HandOver;
 use towline_contract::trust::{Credentials, Verified};
 
@@ -56,6 +56,27 @@ pub(super) fn check_memory(
     } else {
         Ok(())
     }
+}
+
+/// Every layer must come where it belongs, which older rescue systems know nothing of.
+pub(super) fn check_placement<'a>(
+    manifests: impl Iterator<Item = &'a Manifest> + Clone,
+) -> Result<(), PlaceError> {
+    let Some(layer) = unplaceable(manifests.clone()) else {
+        return Ok(());
+    };
+    let mut manifests = manifests;
+    let base = manifests.find(|it| it.kind == Kind::Base);
+    Err(PlaceError::OlderBase {
+        layer: layer.target_name(),
+        base: base.map_or_else(|| "this chain".into(), Manifest::target_name),
+    })
+}
+
+/// What the base lets other layers replace.
+pub(super) fn replaceable(manifests: &[Verified<Manifest>]) -> Vec<String> {
+    let base = manifests.iter().find(|it| it.kind == Kind::Base);
+    base.map_or_else(Vec::new, |it| it.replaceable.clone())
 }
 
 /// Loads what mounting needs; from here on no driver is needed, and their files are given back as memory.
@@ -192,6 +213,25 @@ pub(super) fn in_words(how: HandOver) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use towline_contract::manifest::PLACES_ON_TARGET;
+
+    #[test]
+    fn a_base_that_knows_no_layers_for_the_target_is_named_before_anything_is_downloaded() {
+        let golden = include_str!("../../../contract/tests/golden/v1/base.manifest.json");
+        let mut base = Manifest::parse(golden.as_bytes()).unwrap();
+        let mut agent = base.clone();
+        (agent.kind, agent.name) = (Kind::Agent, "large".into());
+        agent.placement = Placement::Target;
+        let error = check_placement([&base, &agent].into_iter()).unwrap_err();
+        let error = BootError::from(error);
+        let message = error.message();
+        for words in [agent.target_name(), base.target_name()] {
+            assert!(message.contains(&words), "{message}");
+        }
+        assert!(error.next().contains("publish a base layer"), "{message}");
+        base.provides.programs.push(PLACES_ON_TARGET.into());
+        assert!(check_placement([&base, &agent].into_iter()).is_ok());
+    }
 
     #[test]
     fn a_plan_without_a_console_keeps_those_of_this_boot() {

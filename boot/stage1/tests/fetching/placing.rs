@@ -5,12 +5,10 @@ use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::Path;
 
 use towline_contract::lanes::Rule;
-use towline_contract::manifest::{Compression, Kind, Manifest, Placement};
+use towline_contract::manifest::{Compression, Kind, Manifest};
 use towline_contract::trust::Verified;
 use towline_harness::layer::{Item, Layer, image_layer, layer, noise, of_items, with_parents};
-use towline_stage1::place::{
-    KexecChain, KexecPlacing, LayerSink, Mounting, PlaceError, Root, layer_in,
-};
+use towline_stage1::place::{KexecChain, KexecPlacing, LayerSink, Mounting, PlaceError, Root};
 
 use crate::world::{CHUNK, Ready, base, kernel};
 
@@ -55,7 +53,7 @@ pub(crate) fn base_of(mut items: Vec<Item>) -> Layer {
     )
 }
 
-fn agent_of(items: Vec<Item>) -> Layer {
+pub(crate) fn agent_of(items: Vec<Item>) -> Layer {
     of_items(
         Kind::Agent,
         "restic",
@@ -438,49 +436,4 @@ fn for_kexec_the_kernel_is_that_of_the_release_the_manifest_names() {
     let other = layer(Kind::Kernel, "linux", Compression::Zstd, &files[1..]);
     let found = for_kexec(dir.path(), &[other, base()]);
     assert!(matches!(found, Err(PlaceError::Incomplete(_))), "{found:?}");
-}
-
-/// An agent of these entries for the target, into `folder`.
-fn onto_target(folder: &Path, items: Vec<Item>) -> Result<(), PlaceError> {
-    let mut agent = agent_of(items);
-    agent.manifest.placement = Placement::Target;
-    let layers = [kernel(), base_of(vec![]), agent];
-    let ready = Ready::serving(&layers);
-    let manifest = &ready.manifests[2];
-    pour(layer_in(folder, manifest)?, manifest, &layers[2])
-}
-
-#[test]
-fn a_layer_for_the_target_is_unpacked_in_its_folder_and_held_to_its_kinds_rules() {
-    let dir = tempfile::tempdir().unwrap();
-    onto_target(
-        dir.path(),
-        vec![Item::file("usr/bin/restic", 0o755, b"restic")],
-    )
-    .unwrap();
-    assert_eq!(
-        fs::read(dir.path().join("usr/bin/restic")).unwrap(),
-        b"restic"
-    );
-    for items in [
-        vec![Item::file("etc/rear/os.conf", 0o644, b"evil")],
-        vec![Item::file("usr/bin/su", 0o4755, b"evil")],
-    ] {
-        let dir = tempfile::tempdir().unwrap();
-        let placed = onto_target(dir.path(), items);
-        assert!(matches!(placed, Err(PlaceError::Lane(_))), "{placed:?}");
-    }
-}
-
-#[test]
-fn a_layer_for_the_target_is_never_unpacked_through_a_link() {
-    let (dir, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let folder = dir.path().join("layer");
-    symlink(elsewhere.path(), &folder).unwrap();
-    let placed = onto_target(
-        &folder,
-        vec![Item::file("usr/bin/restic", 0o755, b"restic")],
-    );
-    assert!(placed.is_err());
-    assert_eq!(fs::read_dir(elsewhere.path()).unwrap().count(), 0);
 }

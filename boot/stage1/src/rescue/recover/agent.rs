@@ -3,12 +3,11 @@
 use std::path::{Component, Path, PathBuf};
 
 use towline_contract::agent::Agent;
-use towline_contract::handover::{HandOverLayer, HandOverNote};
+use towline_contract::handover::HandOverNote;
 use towline_contract::session::Session;
 
 use super::credentials::Credentials;
 use super::error::RecoverError;
-use super::on_target;
 
 /// Where ReaR mounts the recreated file systems.
 pub(super) const TARGET: &str = "/mnt/local";
@@ -23,10 +22,8 @@ pub(super) struct Recovering<'a> {
     pub(super) session: &'a Session,
     /// How the agent is used.
     pub(super) agent: &'a Agent,
-    /// Folder of the agent's layer on the target; empty if it is in memory, where its files are those of the root.
-    layer: String,
-    /// Folders of all layers on the target.
-    pub(super) on_target: Vec<PathBuf>,
+    /// Whether its programs are there only after the file systems are recreated.
+    pub(super) is_on_target: bool,
 }
 
 impl<'a> Recovering<'a> {
@@ -43,20 +40,14 @@ impl<'a> Recovering<'a> {
         let (layer, session) = found
             .ok_or_else(|| RecoverError::refused("no layer of the chain has a session", NEXT))?;
         let wanted = format!("agent/{}/", session.backup.agent);
-        let on_target = |(index, it): (usize, &HandOverLayer)| {
-            let is_there = it.on_target.is_some();
-            is_there.then(|| on_target::folder(index, &it.target))
-        };
         let mut agents = note
             .layers
             .iter()
-            .enumerate()
-            .filter(|(_, it)| it.target.starts_with(&wanted));
-        let with_agent = |(index, it): (usize, &'a HandOverLayer)| {
-            let agent = it.agent.as_ref()?;
-            Some((agent, on_target((index, it))))
+            .filter(|it| it.target.starts_with(&wanted));
+        let with_agent = |it: &'a towline_contract::handover::HandOverLayer| {
+            it.agent.as_ref().map(|agent| (it, agent))
         };
-        let (agent, own_folder) = agents.find_map(with_agent).ok_or_else(|| {
+        let (own, agent) = agents.find_map(with_agent).ok_or_else(|| {
             let name = &session.backup.agent;
             let what = format!("no layer of the chain says how the agent {name} restores");
             RecoverError::refused(what, NEXT)
@@ -72,27 +63,15 @@ impl<'a> Recovering<'a> {
                 .to_owned(),
             session,
             agent,
-            layer: own_folder.map_or_else(String::new, |it| it.to_string_lossy().into_owned()),
-            on_target: note
-                .layers
-                .iter()
-                .enumerate()
-                .filter_map(on_target)
-                .collect(),
+            is_on_target: own.on_target.is_some(),
         })
     }
 
-    /// Whether the agent's programs are there only after the file systems are recreated.
-    pub(super) fn is_on_target(&self) -> bool {
-        !self.layer.is_empty()
-    }
-
-    /// `text` with the session, host, target, credentials and the agent's layer in their places.
+    /// `text` with the session, host, target and credentials in their places.
     pub(super) fn fill(&self, text: &str, credentials: &Credentials) -> String {
         text.replace("{session}", &self.session.backup.session)
             .replace("{host}", &self.host)
             .replace("{target}", TARGET)
-            .replace("{layer}", &self.layer)
             .replace("{credentials}", &credentials.directory.to_string_lossy())
     }
 
@@ -104,44 +83,11 @@ impl<'a> Recovering<'a> {
             .collect()
     }
 
-    /// Where the programs and libraries of layers on the target are found: after the rescue system's own programs, which no
-    /// agent replaces in memory either.
-    fn search_paths(&self) -> Vec<(String, String)> {
-        if self.on_target.is_empty() {
-            return Vec::new();
-        }
-        let (mut programs, mut libraries) = (vec![crate::roles::PATH.to_owned()], Vec::new());
-        let multiarch = format!("{}-linux-gnu", std::env::consts::ARCH);
-        for folder in &self.on_target {
-            let folder = folder.display();
-            for below in [
-                "usr/local/sbin",
-                "usr/local/bin",
-                "usr/sbin",
-                "usr/bin",
-                "sbin",
-                "bin",
-            ] {
-                programs.push(format!("{folder}/{below}"));
-            }
-            for below in ["usr/lib", "lib"] {
-                libraries.push(format!("{folder}/{below}/{multiarch}"));
-                libraries.push(format!("{folder}/{below}"));
-            }
-        }
-        vec![
-            ("PATH".into(), programs.join(":")),
-            ("LD_LIBRARY_PATH".into(), libraries.join(":")),
-        ]
-    }
-
     /// The variables of the agent and of the credentials; the latter win.
     pub(super) fn environment(&self, credentials: &Credentials) -> Vec<(String, String)> {
         let fixed = self.agent.environment.iter();
         let fixed = fixed.map(|(name, value)| (name.clone(), self.fill(value, credentials)));
-        self.search_paths()
-            .into_iter()
-            .chain(fixed)
+        fixed
             .chain(credentials.environment.iter().cloned())
             .collect()
     }
@@ -228,26 +174,14 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn an_agent_on_the_target_is_found_in_its_folder_and_one_in_memory_in_the_root() {
-        let mut note = note();
-        note.layers[1].agent.as_mut().unwrap().restore[0] = "{layer}/usr/bin/restic".into();
-        let program = |note: &HandOverNote| {
-            let it = Recovering::of(note).unwrap();
-            let command = it.command(&it.agent.restore, &credentials());
-            (
-                command[0].clone(),
-                it.environment(&credentials())[0].clone(),
-            )
-        };
-        assert_eq!(program(&note).0, "/usr/bin/restic");
+    fn whether_the_agent_is_there_before_the_disks_is_said_by_its_own_layer() {
         let base = include_str!("../../../../contract/tests/golden/v1/base.manifest.json");
-        note.layers[1].on_target = Some(serde_json::from_str(base).unwrap());
-        let (program, (name, path)) = program(&note);
-        let folder = "/mnt/local/.towline/layers/01-restic";
-        assert_eq!(program, format!("{folder}/usr/bin/restic"));
-        assert_eq!(name, "PATH");
-        let own = path.find(&format!("{folder}/usr/bin")).unwrap();
-        assert!(path.find("/usr/bin").unwrap() < own, "{path}");
+        let (mut other, mut own) = (note(), note());
+        assert!(!Recovering::of(&note()).unwrap().is_on_target);
+        other.layers[0].on_target = Some(serde_json::from_str(base).unwrap());
+        assert!(!Recovering::of(&other).unwrap().is_on_target);
+        own.layers[1].on_target = Some(serde_json::from_str(base).unwrap());
+        assert!(Recovering::of(&own).unwrap().is_on_target);
     }
 
     #[test]

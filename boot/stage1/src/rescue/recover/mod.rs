@@ -17,7 +17,6 @@ mod install;
 mod layout;
 mod mapping;
 mod mounted;
-mod on_target;
 mod output;
 mod preflight;
 mod questions;
@@ -130,9 +129,9 @@ async fn attempt(
     preflight::firmware(console, &it, order).await?;
     let hardware = &it.session.hardware;
     let (assignments, disks) = questions::disks(console, &layout, &hardware.disks, order).await?;
-    if it.is_on_target() {
+    if it.is_on_target {
         console.note(format_args!(
-            "the agent is fetched onto the recreated disks, and cannot be asked for the session before"
+            "the agent is fetched onto the recreated disks, and cannot be asked for the session before that"
         ));
     } else {
         preflight::session(console, &it, &credentials).await?;

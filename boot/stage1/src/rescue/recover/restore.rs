@@ -10,6 +10,7 @@ use tokio::process::Child;
 use towline_contract::agent::{CREDENTIALS_DIR, Progress as How};
 use towline_contract::event::What;
 use towline_contract::handover::HandOverNote;
+use towline_contract::manifest::Manifest;
 
 use super::agent::{Recovering, TARGET};
 use super::credentials::Credentials;
@@ -19,10 +20,13 @@ use super::output::{EachLine, Output};
 use super::reports::Reports;
 use super::settings::Rear;
 use super::state::{Phase, State};
-use super::{commands, install, mounted, on_target, preflight};
+use super::{commands, install, mounted, preflight};
 use crate::console::Console;
-use crate::handover;
+use crate::fetch::{Client, Mirrors, TlsTime};
 use crate::progress::Progress as _;
+use crate::rescue::checks;
+use crate::rescue::on_target::OnTarget;
+use crate::{clock, handover};
 
 /// What the agent says.
 const AGENT_LOG: &str = "/var/log/towline-agent.log";
@@ -65,20 +69,57 @@ async fn restore(console: &Arc<Console>, state: &State) -> Result<(), RecoverErr
     console.step(format_args!("the disks are recreated, after {seconds} s"));
     reports.tell(What::LayoutRecreated { seconds }).await;
     let swaps = Swaps::on(console, &layout).await;
-    let bytes = async {
-        on_target::place(console, &it, &note, &reports).await?;
-        if it.is_on_target() {
+    let on_target = OnTarget::of(&note, Path::new("/"), Path::new(TARGET))?;
+    let restored = async {
+        place(console, &on_target, &note, &reports).await?;
+        if it.is_on_target {
             preflight::session(console, &it, &credentials).await?;
         }
         with_agent(console, &it, &credentials, &note, &reports, &points).await
     }
     .await;
-    on_target::remove(console, &it);
-    let (bytes, seconds) = bytes?;
+    if let Err(error) = on_target.remove() {
+        // After a failure the file systems are recreated; after a restore the host starts with it all the same.
+        console.warn(format_args!("{}", crate::failure::joined(&error)));
+    }
+    let (bytes, seconds) = restored?;
     swaps.off().await;
     console.step(format_args!("restored {} MiB in {seconds} s", bytes >> 20));
     reports.tell(What::Restored { bytes, seconds }).await;
     state.enter(Phase::Finalize)
+}
+
+/// Fetches the layers for the target onto it, and runs their checks: they could not be run before.
+async fn place(
+    console: &Arc<Console>,
+    on_target: &OnTarget,
+    note: &HandOverNote,
+    reports: &Reports,
+) -> Result<(), RecoverError> {
+    if on_target.is_empty() {
+        return Ok(());
+    }
+    let time = TlsTime::Proven {
+        time: clock::now(),
+        since: Instant::now(),
+    };
+    let client = Client::new(&note.ca, time).map_err(|cause| RecoverError::Authorities {
+        cause: Box::new(cause),
+    })?;
+    let mirrors = Mirrors::named(client, &note.mirrors, &**console);
+    let mut placed = |manifest: &Manifest, took: Duration| {
+        reports.tell_meanwhile(What::LayerPlaced {
+            target: manifest.target_name(),
+            bytes: manifest.stored_bytes,
+            milliseconds: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+        });
+    };
+    on_target.place(&mirrors, &**console, &mut placed).await?;
+    let layers = note.layers.iter().filter(|it| it.on_target.is_some());
+    for (target, check) in layers.flat_map(|it| it.checks.iter().map(|check| (&it.target, check))) {
+        checks::show(console, &checks::run(target, check).await);
+    }
+    Ok(())
 }
 
 /// Makes the agent's folders, restores, and removes them; bytes and seconds of the restore.
