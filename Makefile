@@ -23,7 +23,8 @@ demo: build
 
 # What needs no kernel of its own first, then the boots of what `make build` made, at most two machines at a time.
 test: root-or-sudo lint build
-	cargo test --workspace --quiet
+	cargo test --workspace --exclude towline-conformance --quiet
+	cargo test -p towline-conformance -p towline-contract --quiet
 	tests/interop/run
 	$(AS_ROOT) cargo test -p towline-stage1 --test network --test fetching --quiet -- --ignored
 	$(AS_ROOT) cargo test -p towline-server --lib --quiet -- --ignored

@@ -1,7 +1,8 @@
 //! A TUF client for tests: the command line that theupdateframework/tuf-conformance drives, over the client in
-//! `boot/contract` that stage 1 and the server use.
+//! `boot/contract` that stage 1 and the server use, here with RSA keys.
 //!
-//! Here is only what that client leaves to its callers: fetching, keeping files, the clock. What is trusted is decided there.
+//! Here is what that client leaves to its callers: fetching, keeping files, the clock, and the order of the steps. What is
+//! trusted is decided there.
 //! Unlike a medium it has a memory: the files in its folder, byte for byte as they came.
 
 mod fetch;

@@ -44,8 +44,7 @@ impl Client {
             root = root.rotate(&bytes)?;
             self.metadata.put("root.json", &bytes)?;
         }
-        root.require_date(self.now)?;
-        Ok(root)
+        Ok(root.require_date(self.now)?)
     }
 
     fn timestamp(&self, root: &TrustedRoot) -> Result<TrustedTimestamp> {
@@ -53,8 +52,8 @@ impl Client {
         let stored = stored.and_then(|bytes| root.clone().timestamp(&bytes).ok());
         let max = root.timestamp_max_bytes();
         let bytes = self.repository.get(TIMESTAMP_FILE, max)?;
-        let timestamp = root.clone().timestamp(&bytes)?.after(stored)?;
-        timestamp.require_date(self.now)?;
+        let timestamp = root.clone().timestamp(&bytes)?;
+        let timestamp = timestamp.after(stored)?.require_date(self.now)?;
         if *timestamp.digest() == Digest::of(&bytes) {
             self.metadata.put(TIMESTAMP_FILE, &bytes)?;
         }
@@ -67,16 +66,15 @@ impl Client {
             .as_ref()
             .and_then(|bytes| timestamp.clone().snapshot(bytes).ok());
         if let Some(kept) = kept {
-            kept.require_date(self.now)?;
-            return Ok(kept);
+            return Ok(kept.require_date(self.now)?);
         }
         let file = timestamp.next_file();
         let bytes = self.repository.get(&file, timestamp.max_bytes())?;
-        let snapshot = timestamp.snapshot(&bytes)?;
+        let mut snapshot = timestamp.snapshot(&bytes)?;
         if let Some(stored) = stored.and_then(|bytes| root.stored_snapshot(&bytes).ok()) {
-            snapshot.not_before(&stored)?;
+            snapshot = snapshot.not_before(&stored)?;
         }
-        snapshot.require_date(self.now)?;
+        let snapshot = snapshot.require_date(self.now)?;
         self.metadata.put("snapshot.json", &bytes)?;
         Ok(snapshot)
     }
@@ -85,13 +83,11 @@ impl Client {
         let stored = self.metadata.get("targets.json")?;
         let kept = stored.and_then(|bytes| snapshot.clone().targets(&bytes).ok());
         if let Some(kept) = kept {
-            kept.require_date(self.now)?;
-            return Ok(kept);
+            return Ok(kept.require_date(self.now)?);
         }
         let file = snapshot.next_file();
         let bytes = self.repository.get(&file, snapshot.max_bytes())?;
-        let view = snapshot.targets(&bytes)?;
-        view.require_date(self.now)?;
+        let view = snapshot.targets(&bytes)?.require_date(self.now)?;
         self.metadata.put("targets.json", &bytes)?;
         Ok(view)
     }
@@ -128,7 +124,7 @@ impl Client {
         };
         let file = format!("{path}{}.{}", escaped(hash), escaped(last));
         let bytes = targets.get(&file, target.length)?;
-        folder.put(&local, &target.verify(name, bytes)?)
+        folder.put(&local, target.verify(name, bytes)?.as_ref())
     }
 
     /// Gives the search the file it asked for: the kept one if it is the right one.

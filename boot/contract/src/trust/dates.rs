@@ -48,9 +48,9 @@ impl Header {
         })
     }
 
-    /// Refuses the document if it is past its date at `now`.
-    pub(super) fn require_date(&self, now: Time) -> Result<(), TrustError> {
-        match self.expired(self.role.as_str(), now) {
+    /// Refuses the document of this role if it is past its date at `now`.
+    pub(super) fn require_date(&self, role: &str, now: Time) -> Result<(), TrustError> {
+        match self.expired(role, now) {
             None => Ok(()),
             Some(expired) => Err(TrustError::Expired(vec![expired])),
         }
@@ -58,33 +58,36 @@ impl Header {
 }
 
 impl TrustedRoot {
-    /// Refuses a root that is past its date at `now`: to be asked of the newest one only, for older ones lead to it whatever
+    /// This root, unless it is past its date at `now`: to be asked of the newest one only, for older ones lead to it whatever
     /// their dates.
     ///
     /// # Errors
     /// [`TrustError::Expired`].
-    pub fn require_date(&self, now: Time) -> Result<(), TrustError> {
-        self.document().header.require_date(now)
+    pub fn require_date(self, now: Time) -> Result<Self, TrustError> {
+        self.document().header.require_date("root", now)?;
+        Ok(self)
     }
 }
 
 impl TrustedTimestamp {
-    /// Refuses a timestamp that is past its date at `now`.
+    /// This timestamp, unless it is past its date at `now`.
     ///
     /// # Errors
     /// [`TrustError::Expired`].
-    pub fn require_date(&self, now: Time) -> Result<(), TrustError> {
-        self.timestamp.header.require_date(now)
+    pub fn require_date(self, now: Time) -> Result<Self, TrustError> {
+        self.timestamp.header.require_date("timestamp", now)?;
+        Ok(self)
     }
 }
 
 impl TrustedSnapshot {
-    /// Refuses a snapshot that is past its date at `now`.
+    /// This snapshot, unless it is past its date at `now`.
     ///
     /// # Errors
     /// [`TrustError::Expired`].
-    pub fn require_date(&self, now: Time) -> Result<(), TrustError> {
-        self.snapshot.header.require_date(now)
+    pub fn require_date(self, now: Time) -> Result<Self, TrustError> {
+        self.snapshot.header.require_date("snapshot", now)?;
+        Ok(self)
     }
 }
 
@@ -98,11 +101,12 @@ impl SignedView {
             .collect()
     }
 
-    /// Refuses targets that are past their date at `now`.
+    /// This view, unless its targets are past their date at `now`.
     ///
     /// # Errors
     /// [`TrustError::Expired`].
-    pub fn require_date(&self, now: Time) -> Result<(), TrustError> {
-        self.targets.header.require_date(now)
+    pub fn require_date(self, now: Time) -> Result<Self, TrustError> {
+        self.targets.header.require_date("targets", now)?;
+        Ok(self)
     }
 }

@@ -110,6 +110,16 @@ pub enum TrustError {
         /// Digest signed.
         wanted: Digest,
     },
+    /// Another SHA-512 than was signed.
+    #[error("{what} has SHA-512 {found}, but {wanted} is signed")]
+    Sha512 {
+        /// The document.
+        what: String,
+        /// SHA-512 of what was received, in hex.
+        found: String,
+        /// What is signed.
+        wanted: String,
+    },
     /// More new root versions than one boot follows.
     #[error(
         "more than {max} new versions of the root are offered; stamp the medium with a newer root"

@@ -26,16 +26,28 @@ impl TargetFile {
     pub fn sha256(&self) -> Option<Digest> {
         self.hashes.get(SHA256)?.parse().ok()
     }
+}
 
+/// The whole content of a target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TargetBytes(Vec<u8>);
+
+impl AsRef<[u8]> for TargetBytes {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Verified<TargetFile> {
     /// Verifies the whole file. Layers are verified by chunks instead, for they are used while they come.
     ///
     /// # Errors
     /// Not the bytes that are signed, or signed by no hash that is understood.
-    pub fn verify(&self, name: &str, bytes: Vec<u8>) -> Result<Verified<Vec<u8>>, TrustError> {
+    pub fn verify(&self, name: &str, bytes: Vec<u8>) -> Result<Verified<TargetBytes>, TrustError> {
         let what = format!("target {}", name.escape_debug());
         check_length(&what, self.length, &bytes)?;
         check_hashes(&what, &self.hashes, &bytes)?;
-        Ok(Verified::new(bytes))
+        Ok(Verified::new(TargetBytes(bytes)))
     }
 }
 
@@ -87,10 +99,15 @@ fn check_hashes(
             });
         }
     }
-    if let Some(wanted) = hashes.get(SHA512_NAME)
-        && hex::encode(digest(&SHA512, bytes)) != *wanted
-    {
-        return Err(malformed("its sha512 is another"));
+    if let Some(wanted) = hashes.get(SHA512_NAME) {
+        let found = hex::encode(digest(&SHA512, bytes));
+        if found != *wanted {
+            return Err(TrustError::Sha512 {
+                what: what.into(),
+                found,
+                wanted: wanted.escape_debug().to_string(),
+            });
+        }
     }
     if !hashes.contains_key(SHA256) && !hashes.contains_key(SHA512_NAME) {
         return Err(malformed("its hashes have no sha256 or sha512"));

@@ -7,11 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::envelope::{Envelope, Signers};
 use super::error::TrustError;
-use super::file::check_file;
 use super::keys::PublicKey;
 use super::metadata::{FileRef, TargetFile, Targets};
-use super::roles::HOSTS_ROLE;
-use super::search::signed_targets;
+use super::roles::{HOSTS_ROLE, check_delegation};
+use super::search::{delegated_targets, signed_targets};
 use super::target::{TargetName, is_part};
 use super::view::{SignedView, file_ref, max_bytes, one_role, require_version};
 use crate::Timestamp;
@@ -59,7 +58,9 @@ pub fn host_sessions(bytes: &[u8], host: &str, key: &PublicKey) -> Result<Target
         threshold: 1,
     };
     let envelope = Envelope::parse(bytes, &what, METADATA_BYTES_MAX)?;
-    read(envelope, &what, host, &signers)
+    let sessions = signed_targets(envelope, &what, &signers)?;
+    check_sessions(&sessions, host, &what)?;
+    Ok(sessions)
 }
 
 /// The one session that `next` adds to `current`: the version counts on by one, and the earlier sessions are as they were,
@@ -121,7 +122,8 @@ impl SignedView {
         let [(id, _)] = signers.keys[..] else {
             return None;
         };
-        let own = signers.threshold == 1 && self.check_paths(host).is_ok();
+        let right = check_delegation(Some(delegations), &role, &[host_paths(host)]);
+        let own = signers.threshold == 1 && right.is_ok();
         delegations.keys.get(id).filter(|_| own)
     }
 
@@ -161,46 +163,20 @@ impl SignedView {
         let role = host_role(host);
         let reference = file_ref(&self.snapshot.meta, &format!("{role}.json"), "the snapshot")?;
         let what = format!("{}.{role}.json", reference.version);
-        let envelope = Envelope::parse(bytes, &what, max_bytes(reference))?;
-        check_file(&what, reference, bytes)?;
-        self.check_paths(host)?;
-        let signers = one_role(self.host_delegations(&role), &role)?;
-        let sessions = read(envelope, &what, host, &signers)?;
-        require_version(&what, sessions.header.version, reference.version)?;
+        let delegations = self.host_delegations(&role);
+        check_delegation(delegations, &role, &[host_paths(host)])?;
+        let signers = one_role(delegations, &role)?;
+        let sessions = delegated_targets(bytes, &what, reference, &signers)?;
+        check_sessions(&sessions, host, &what)?;
         for (name, file) in sessions.targets {
             self.layers.entry(name).or_insert(file);
         }
         Ok(self)
     }
-
-    /// The delegation must be the host's own, and nothing wider.
-    fn check_paths(&self, host: &str) -> Result<(), TrustError> {
-        let role = host_role(host);
-        let delegations = self.host_delegations(&role);
-        let mut roles = delegations.iter().flat_map(|it| &it.roles);
-        let paths = roles
-            .find(|it| it.name == role)
-            .and_then(|it| it.paths.as_ref());
-        if paths.is_some_and(|paths| *paths == [host_paths(host)]) {
-            return Ok(());
-        }
-        Err(TrustError::Malformed {
-            what: "the delegation to a host".into(),
-            why: format!(
-                "the paths of {role} are {paths:?}, not {:?}",
-                host_paths(host)
-            ),
-        })
-    }
 }
 
-fn read(
-    envelope: Envelope,
-    what: &str,
-    host: &str,
-    signers: &Signers<'_>,
-) -> Result<Targets, TrustError> {
-    let sessions = signed_targets(envelope, what, signers)?;
+/// A host's document keeps to the host's own layers.
+fn check_sessions(sessions: &Targets, host: &str, what: &str) -> Result<(), TrustError> {
     let malformed = |why| TrustError::Malformed {
         what: what.into(),
         why,
@@ -209,7 +185,7 @@ fn read(
         return Err(malformed("a host delegates nothing".into()));
     }
     match sessions.targets.iter().find(|row| !is_session(host, *row)) {
-        None => Ok(sessions),
+        None => Ok(()),
         Some((name, _)) => Err(malformed(format!(
             "it signs {name:?}, and host {host} may sign host layers of its own only"
         ))),

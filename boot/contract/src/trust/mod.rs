@@ -42,6 +42,7 @@ pub use credentials::Credentials;
 pub use dates::ExpiredRole;
 pub use envelope::{Envelope, Signature, sign};
 pub use error::TrustError;
+pub use file::TargetBytes;
 pub use hosts::{added_session, host_paths, host_role, host_sessions, is_host_id, next_sessions};
 pub use keys::{KeyId, PublicKey, SigningKey};
 pub use plan::{Asked, ExpiryPolicy, FreshNonce};

@@ -116,7 +116,11 @@ impl SignedView {
         let file = file_ref(&self.snapshot.meta, &format!("{role}.json"), "the snapshot")?;
         let what = format!("{}.{role}.json", file.version);
         let signers = self.delegated_signers(role)?;
-        self.check_role(role)?;
+        let wanted = role_paths(role).ok_or_else(|| TrustError::Malformed {
+            what: "targets.json".into(),
+            why: format!("{role:?} is no role by kind"),
+        })?;
+        check_delegation(self.targets.delegations.as_ref(), role, &wanted)?;
         let signed = delegated_targets(bytes, &what, file, &signers)?;
         check_lane(role, &signed, &what)?;
         for (name, file) in &signed.targets {
@@ -146,26 +150,27 @@ impl SignedView {
         let names = |it: &&Delegations| it.roles.iter().any(|it| it.name == role);
         all.into_iter().flatten().find(names)
     }
+}
 
-    /// The delegation must be what a role of this name has, and nothing wider.
-    fn check_role(&self, role: &str) -> Result<(), TrustError> {
-        let malformed = |why| TrustError::Malformed {
-            what: "targets.json".into(),
-            why,
-        };
-        let wanted = role_paths(role);
-        let wanted = wanted.ok_or_else(|| malformed(format!("{role:?} is no role by kind")))?;
-        let mut roles = self.targets.delegations.iter().flat_map(|it| &it.roles);
-        let is_right = |it: &DelegatedRole| {
-            it.terminating && it.path_hash_prefixes.is_none() && it.paths.as_ref() == Some(&wanted)
-        };
-        match roles.find(|it| it.name == role) {
-            Some(found) if is_right(found) => Ok(()),
-            found => Err(malformed(format!(
-                "the delegation to {role} must be terminating and for {wanted:?}, not {:?}",
+/// The delegation to this role must be for these paths, terminating, and nothing wider.
+pub(super) fn check_delegation(
+    delegations: Option<&Delegations>,
+    role: &str,
+    wanted: &[String],
+) -> Result<(), TrustError> {
+    let mut roles = delegations.iter().flat_map(|it| &it.roles);
+    let is_right = |it: &DelegatedRole| {
+        it.terminating && it.path_hash_prefixes.is_none() && it.paths.as_deref() == Some(wanted)
+    };
+    match roles.find(|it| it.name == role) {
+        Some(found) if is_right(found) => Ok(()),
+        found => Err(TrustError::Malformed {
+            what: format!("the delegation to {role}"),
+            why: format!(
+                "it must be terminating and for {wanted:?}, not {:?}",
                 found.and_then(|it| it.paths.as_ref())
-            ))),
-        }
+            ),
+        }),
     }
 }
 

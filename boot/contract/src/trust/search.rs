@@ -5,14 +5,16 @@
 //! of another.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 use super::envelope::{Envelope, Signers};
 use super::error::TrustError;
 use super::file::check_file;
 use super::keys::{KeyId, PublicKey};
 use super::metadata::{
-    DelegatedRole, Delegations, FileRef, Role, RoleName, Snapshot, TargetFile, Targets,
+    DelegatedRole, Delegations, FileRef, RoleName, Snapshot, TargetFile, Targets,
 };
+use super::verified::Verified;
 use super::view::{SignedView, check_header, file_ref, max_bytes, require_version, signers};
 use crate::Timestamp as Time;
 use crate::limits::DELEGATED_ROLES_MAX;
@@ -22,26 +24,25 @@ use crate::limits::DELEGATED_ROLES_MAX;
 pub struct Search<'a> {
     snapshot: &'a Snapshot,
     target: String,
-    found: Option<TargetFile>,
+    found: Option<Verified<TargetFile>>,
     /// Roles to look into; the next one is the last.
     pending: Vec<Pending>,
     /// Roles that were looked into, by name.
     visited: BTreeSet<String>,
 }
 
-/// A role to look into, with the keys that its delegation names.
-#[derive(Debug)]
+/// A role to look into, with the keys of the document that delegates to it.
+#[derive(Clone, Debug)]
 struct Pending {
-    name: String,
-    role: Role,
-    keys: BTreeMap<KeyId, PublicKey>,
+    delegated: DelegatedRole,
+    keys: Rc<BTreeMap<KeyId, PublicKey>>,
 }
 
 /// What a search needs, or found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
     /// The target as it is signed.
-    Found(TargetFile),
+    Found(Verified<TargetFile>),
     /// No role that may sign the target does.
     Absent,
     /// Another file must be fetched, and given to [`Search::take`].
@@ -78,7 +79,7 @@ impl SignedView {
             pending: Vec::new(),
             visited: BTreeSet::new(),
         };
-        search.look(&self.targets);
+        search.look(self.targets.clone());
         search
     }
 }
@@ -92,26 +93,16 @@ impl Search<'_> {
         if let Some(found) = &self.found {
             return Ok(Step::Found(found.clone()));
         }
-        while let Some(next) = self.pending.pop() {
-            if self.visited.contains(&next.name) {
-                continue;
-            }
-            if self.visited.len() == DELEGATED_ROLES_MAX {
-                return Err(TrustError::TooManyRoles {
-                    target: self.target.escape_debug().to_string(),
-                    max: DELEGATED_ROLES_MAX,
-                });
-            }
-            let file = reference(self.snapshot, &next.name)?;
-            let step = Step::Fetch(DelegatedFile {
-                role: file_name(&next.name),
-                version: file.version,
-                max_bytes: max_bytes(file),
-            });
-            self.pending.push(next);
-            return Ok(step);
-        }
-        Ok(Step::Absent)
+        let Some(next) = self.next()? else {
+            return Ok(Step::Absent);
+        };
+        let role = next.delegated.name;
+        let file = reference(self.snapshot, &role)?;
+        Ok(Step::Fetch(DelegatedFile {
+            role: file_name(&role),
+            version: file.version,
+            max_bytes: max_bytes(file),
+        }))
     }
 
     /// Takes the file that [`Self::step`] asked for. It must not be past its date at `now`, if there is one. When it is
@@ -120,55 +111,60 @@ impl Search<'_> {
     /// # Errors
     /// Not the file that the snapshot names, not signed by the keys of the delegation, expired or malformed.
     pub fn take(&mut self, bytes: &[u8], now: Option<Time>) -> Result<(), TrustError> {
-        let next = self.pending.last().ok_or_else(|| TrustError::Malformed {
+        let next = self.next()?.ok_or_else(|| TrustError::Malformed {
             what: "a delegated file".into(),
-            why: "no role is left to be looked into".into(),
+            why: "the search asks for none".into(),
         })?;
-        let file = reference(self.snapshot, &next.name)?;
-        let what = format!("{}.{}.json", file.version, file_name(&next.name));
-        let signers = signers(&next.role, &next.keys, &next.name, &what)?;
+        let DelegatedRole { name, role, .. } = next.delegated;
+        let file = reference(self.snapshot, &name)?;
+        let what = format!("{}.{}.json", file.version, file_name(&name));
+        let signers = signers(&role, &next.keys, &name, &what)?;
         let targets = delegated_targets(bytes, &what, file, &signers)?;
         if let Some(now) = now {
-            targets.header.require_date(now)?;
+            targets.header.require_date(&name, now)?;
         }
-        self.visited
-            .extend(self.pending.pop().map(|taken| taken.name));
-        self.look(&targets);
+        self.visited.insert(name);
+        self.look(targets);
         Ok(())
     }
 
-    /// Looks for the target in these targets, and for the roles they name for it.
-    fn look(&mut self, targets: &Targets) {
-        self.found = targets.targets.get(&self.target).cloned();
-        let Some(delegations) = targets.delegations.as_ref() else {
-            return;
-        };
-        let roles = delegations
-            .roles
-            .iter()
-            .filter(|it| it.is_for(&self.target));
-        let mut next = Vec::new();
-        for role in roles {
-            next.push(Pending::new(role, delegations));
-            // Whatever is left elsewhere, the search ends in this role.
-            if role.terminating {
-                self.pending.clear();
-                break;
-            }
+    /// The role to look into now; the roles before it that were looked into already are dropped. None when the answer is
+    /// known.
+    fn next(&mut self) -> Result<Option<Pending>, TrustError> {
+        if self.found.is_some() {
+            return Ok(None);
         }
-        self.pending.extend(next.into_iter().rev());
+        let visited = &self.visited;
+        while self
+            .pending
+            .pop_if(|it| visited.contains(&it.delegated.name))
+            .is_some()
+        {}
+        if self.visited.len() == DELEGATED_ROLES_MAX && !self.pending.is_empty() {
+            return Err(TrustError::TooManyRoles {
+                target: self.target.escape_debug().to_string(),
+                max: DELEGATED_ROLES_MAX,
+            });
+        }
+        Ok(self.pending.last().cloned())
     }
-}
 
-impl Pending {
-    fn new(delegated: &DelegatedRole, delegations: &Delegations) -> Self {
-        let own = |(id, _): &(&KeyId, &PublicKey)| delegated.role.keyids.contains(id);
-        let keys = delegations.keys.iter().filter(own);
-        Self {
-            name: delegated.name.clone(),
-            role: delegated.role.clone(),
-            keys: keys.map(|(id, key)| (id.clone(), key.clone())).collect(),
+    /// Looks for the target in these targets, and for the roles they name for it.
+    fn look(&mut self, mut targets: Targets) {
+        self.found = targets.targets.remove(&self.target).map(Verified::new);
+        let Delegations { keys, mut roles } = targets.delegations.unwrap_or_default();
+        roles.retain(|it| it.is_for(&self.target));
+        // Whatever is left elsewhere, the search ends in the first such role.
+        if let Some(last) = roles.iter().position(|it| it.terminating) {
+            roles.truncate(last + 1);
+            self.pending.clear();
         }
+        let keys = Rc::new(keys);
+        let next = roles.into_iter().rev().map(|delegated| Pending {
+            delegated,
+            keys: Rc::clone(&keys),
+        });
+        self.pending.extend(next);
     }
 }
 

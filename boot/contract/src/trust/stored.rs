@@ -57,11 +57,11 @@ impl TrustedTimestamp {
 }
 
 impl TrustedSnapshot {
-    /// Compares with a snapshot that was trusted before: no file it named is older now, or gone.
+    /// This snapshot, unless a file that `stored`, which was trusted before, names is older now, or gone.
     ///
     /// # Errors
     /// [`TrustError::Rollback`], or [`TrustError::Malformed`] for a file that is gone.
-    pub fn not_before(&self, stored: &StoredSnapshot) -> Result<(), TrustError> {
+    pub fn not_before(self, stored: &StoredSnapshot) -> Result<Self, TrustError> {
         let what = "snapshot.json";
         let version = |it: &Snapshot| it.header.version;
         not_older(what, version(&self.snapshot), version(&stored.0))?;
@@ -73,7 +73,7 @@ impl TrustedSnapshot {
             })?;
             not_older(file, now.version, *version)?;
         }
-        Ok(())
+        Ok(self)
     }
 }
 

@@ -175,11 +175,13 @@ const PSS: [&str; 4] = [
 ];
 
 #[test]
+#[cfg(feature = "rsa")]
 fn an_rsa_pss_signature_by_openssl_is_taken() {
     targets_signed_by(&Token::rsa(2048, &PSS), |message| message).unwrap();
 }
 
 #[test]
+#[cfg(feature = "rsa")]
 fn a_short_rsa_key_another_padding_or_another_message_is_refused() {
     for (token, more) in [
         (Token::rsa(1024, &PSS), &b""[..]),
@@ -195,6 +197,7 @@ fn a_short_rsa_key_another_padding_or_another_message_is_refused() {
 }
 
 #[test]
+#[cfg(feature = "rsa")]
 fn what_is_no_rsa_key_can_verify_nothing() {
     let mut key = Token::rsa(2048, &PSS).public;
     assert!(key.can_verify());
@@ -204,4 +207,16 @@ fn what_is_no_rsa_key_can_verify_nothing() {
     key.keyval = whole;
     key.scheme = "rsa-pkcs1v15-sha256".into();
     assert!(!key.can_verify(), "another scheme");
+}
+
+#[test]
+#[cfg(not(feature = "rsa"))]
+fn an_rsa_key_signs_nothing_and_no_host_has_one() {
+    let token = Token::rsa(2048, &PSS);
+    assert!(!token.public.can_verify());
+    let found = targets_signed_by(&token, |message| message);
+    assert!(
+        matches!(found, Err(TrustError::Signatures { .. })),
+        "{found:?}"
+    );
 }

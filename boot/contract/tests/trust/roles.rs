@@ -242,7 +242,7 @@ fn the_registrar_names_each_host_for_itself_and_never_against_the_targets() {
         let wide = host_paths("*");
         it.hosts.set_delegation("host-web1", &keys, 1, &[&wide]);
     });
-    assert!(text.contains("the paths of host-web1"), "{text}");
+    assert!(text.contains("the delegation to host-web1"), "{text}");
     // A host that the targets themselves name keeps that key, whatever the registrar says.
     let mut by_kind = ByKind::new();
     let own = public(&[&key(9)]);

@@ -119,10 +119,10 @@ fn each_top_role_that_expired_is_refused_by_a_client_that_knows_the_time() {
     let view = snapshot.clone().targets(&files.targets).unwrap();
     for now in [before, at] {
         let asked = [
-            root(&site).require_date(now),
-            timestamp.require_date(now),
-            snapshot.require_date(now),
-            view.require_date(now),
+            root(&site).require_date(now).map(drop),
+            timestamp.clone().require_date(now).map(drop),
+            snapshot.clone().require_date(now).map(drop),
+            view.clone().require_date(now).map(drop),
         ];
         for found in asked {
             match found {

@@ -247,7 +247,10 @@ impl FetchError {
         };
         matches!(
             **cause,
-            TrustError::Version { .. } | TrustError::Digest { .. } | TrustError::Length { .. }
+            TrustError::Version { .. }
+                | TrustError::Digest { .. }
+                | TrustError::Sha512 { .. }
+                | TrustError::Length { .. }
         )
     }
 
