@@ -1,17 +1,19 @@
 //! The chain check: whether layers together have all that each of them needs.
 //!
-//! A pure function of manifests. Libraries, interpreters and kernel modules count; they are looked for in the whole chain.
+//! A pure function of manifests. Libraries, interpreters and kernel modules count; they are looked for in the whole chain. A
+//! layer for the target needs a base that puts it there.
 
 use std::collections::BTreeSet;
 
-use towline_contract::manifest::{Kind, Manifest};
+use towline_contract::manifest::{Kind, Manifest, PLACES_ON_TARGET, Placement, unplaceable};
 
 /// What the check found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
     /// Needs that no layer meets: target name of the layer, and what it needs.
     pub unresolved: Vec<(String, String)>,
-    /// Bytes of memory that the layers take in the rescue system: images as stored, other entries unpacked.
+    /// Bytes of memory that the layers take in the rescue system: images as stored, other entries unpacked, and
+    /// nothing for those that go onto the target.
     pub memory_bytes: u64,
     /// Bytes that are downloaded.
     pub stored_bytes: u64,
@@ -50,6 +52,11 @@ pub fn check(chain: &[Manifest]) -> Report {
         .map(String::as_str)
         .collect();
     let mut report = Report::default();
+    if let Some(layer) = unplaceable(chain.iter()) {
+        let need =
+            format!("{PLACES_ON_TARGET} (of a base that puts layers onto the recreated disk)");
+        report.unresolved.push((layer.target_name(), need));
+    }
     for layer in chain {
         let missing_libraries = layer
             .requires
@@ -80,7 +87,9 @@ pub fn check(chain: &[Manifest]) -> Report {
             report.unresolved.push((layer.target_name(), need.clone()));
         }
         report.stored_bytes += layer.stored_bytes;
-        report.memory_bytes += layer.unpacked_bytes;
+        if layer.placement == Placement::Ram {
+            report.memory_bytes += layer.unpacked_bytes;
+        }
     }
     report
 }

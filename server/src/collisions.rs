@@ -1,6 +1,8 @@
 //! What stage 1 would refuse of a chain when it places the layers one over the other, found before they are signed.
 //!
-//! A pure decision; `docs/formats/layer.md` states the rules. Paths are compared as they are written: a layer brings
+//! A pure decision; `docs/formats/layer.md` states the rules. Layers for the target are judged like the others: their names are made in
+//! the rescue system too, and a collision that shows only there shows after the disks are erased.
+//! Paths are compared as they are written: a layer brings
 //! every directory on the way to its entries, so that a detour through a link shows as a directory over that link.
 
 use std::collections::BTreeMap;
@@ -234,6 +236,13 @@ mod tests {
             &["usr/", "usr/bin/", "usr/bin/good", "etc/", "etc/ca"],
         );
         assert_eq!(rules(&[beside]), []);
+    }
+
+    #[test]
+    fn an_agent_for_the_target_collides_as_one_in_memory_does() {
+        let mut bash = agent("evil", &["usr/", "usr/bin/", "usr/bin/bash"]);
+        bash.0.placement = towline_contract::manifest::Placement::Target;
+        assert_eq!(rules(&[bash]), [(Rule::OverFile, "usr/bin/bash".into())]);
     }
 
     #[test]

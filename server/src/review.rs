@@ -97,6 +97,7 @@ fn unmet(layers: &Newest<'_>, is_wanted: &dyn Fn(&str) -> bool) -> Vec<Unmet> {
 mod tests {
     use super::*;
     use crate::fixture::manifest;
+    use towline_contract::manifest::{PLACES_ON_TARGET, Placement};
 
     fn needing(kind: Kind, name: &str, need: &str) -> Manifest {
         let mut layer = manifest(kind, name, "1");
@@ -145,6 +146,22 @@ mod tests {
             review(&published, &[host], &|_| true),
             Review::Checked(vec![])
         );
+    }
+
+    #[test]
+    fn a_layer_for_the_target_over_a_base_that_does_not_put_it_there_is_named() {
+        let mut agent = manifest(Kind::Agent, "large", "1");
+        agent.placement = Placement::Target;
+        let agent = [agent];
+        let mut base = manifest(Kind::Base, "debian", "1");
+        let found = review(&[base.clone()], &agent, &|_| true);
+        let Review::Checked(rows) = found else {
+            panic!("there is a base");
+        };
+        assert_eq!(rows.len(), 1);
+        assert_eq!(rows[0].layer, "agent/large/1/amd64");
+        base.provides.programs = vec![PLACES_ON_TARGET.into()];
+        assert_eq!(review(&[base], &agent, &|_| true), Review::Checked(vec![]));
     }
 
     #[test]

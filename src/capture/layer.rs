@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use towline_contract::manifest::{Compression, Kind, Manifest};
+use towline_contract::manifest::{Compression, Kind, Manifest, Placement};
 use towline_contract::session::Session;
 use towline_initramfs::build::{self, Options};
 use towline_initramfs::recipe::{DirectorySource, Form, NumberedSource, Recipe, Source};
@@ -32,6 +32,7 @@ pub(super) fn build(
         architecture: "all".to_owned(),
         form: Form::Files,
         compression: Compression::Zstd,
+        placement: Placement::Ram,
         level: LEVEL,
         time: Some(session.captured),
         exclude: Vec::new(),

@@ -3,6 +3,7 @@
 use anyhow::anyhow;
 use clap::{Args, Subcommand};
 use towline_contract::Timestamp;
+use towline_contract::manifest::Placement;
 use towline_server::doctor::chain::{Chain, LayerRow};
 use towline_server::doctor::{Finding, look};
 
@@ -118,11 +119,39 @@ fn print_findings(host: &str, findings: &[Finding]) {
 fn in_words(layer: &LayerRow) -> String {
     let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
     let day = layer.created.strftime("%Y-%m-%d");
+    let place = match layer.placement {
+        Placement::Ram => format!("{:.1} in memory", mib(layer.memory_bytes)),
+        Placement::Target => "onto the recreated disk".into(),
+    };
     format!(
-        "{}  {:.1} MiB, {:.1} in memory, of {day}, {} days ago",
+        "{}  {:.1} MiB, {place}, of {day}, {} days ago",
         layer.target,
         mib(layer.stored_bytes),
-        mib(layer.memory_bytes),
         layer.age_days
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_layer_says_what_it_takes_in_memory_or_that_it_goes_onto_the_disk() {
+        let mut layer = LayerRow {
+            target: "agent/large/1/amd64".into(),
+            created: Timestamp::UNIX_EPOCH,
+            age_days: 3,
+            stored_bytes: 5 << 20,
+            memory_bytes: 7 << 20,
+            placement: Placement::Ram,
+        };
+        let words = in_words(&layer);
+        assert!(words.contains("5.0 MiB, 7.0 in memory, of"), "{words}");
+        (layer.memory_bytes, layer.placement) = (0, Placement::Target);
+        let words = in_words(&layer);
+        assert!(
+            words.contains("5.0 MiB, onto the recreated disk, of"),
+            "{words}"
+        );
+    }
 }

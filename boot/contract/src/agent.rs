@@ -44,7 +44,8 @@ pub fn variables(text: &str) -> Result<Vec<(String, String)>, usize> {
 pub struct Agent {
     /// Restores `{session}` into `{target}`; exit status 0 says that all of it is there.
     pub restore: Vec<String>,
-    /// Exit status 0 says that the agent's server is reached and has `{session}`. Run before any disk is touched.
+    /// Exit status 0 says that the agent's server is reached and has `{session}`. Run before any disk is touched;
+    /// of an agent whose layer goes onto the target, before the restore.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub check: Vec<String>,
     /// Lists the sessions, for the person who must choose another one.

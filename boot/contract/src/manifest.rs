@@ -5,6 +5,7 @@
 
 mod memory;
 mod parts;
+mod placement;
 
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +16,7 @@ use crate::{Digest, Timestamp, limits};
 
 pub use memory::memory_bytes;
 pub use parts::Part;
+pub use placement::{PLACES_ON_TARGET, Placement, unplaceable};
 
 /// The format version this code writes, and the newest it reads.
 pub const MANIFEST_FORMAT: u32 = 1;
@@ -68,17 +70,6 @@ pub enum Compression {
     Gzip,
     /// One zstd frame (RFC 8878), window at most 2^[`limits::ZSTD_WINDOW_LOG_MAX`].
     Zstd,
-}
-
-/// Where a layer goes. Every layer goes into memory: an agent that is too large for that is installed on the recreated file
-/// systems ([`crate::agent::Agent::install`]).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Placement {
-    /// Into the rescue system, in memory.
-    Ram,
-    /// Onto the recreated file systems of the target. Reserved, and refused: nothing places such layers.
-    Target,
 }
 
 /// The squashfs inside a layer of the `image` form.
@@ -279,12 +270,8 @@ impl Manifest {
         if let Some(misplaced) = parts::misplaced(self) {
             return Some(misplaced);
         }
-        if self.placement == Placement::Target {
-            return Some(
-                "its placement is \"target\", and nothing places layers there; use \"ram\", or \
-                 [agent.install] for what is too large for memory"
-                    .into(),
-            );
+        if let Some(misplaced) = self.placement.refusal(self.kind) {
+            return Some(misplaced);
         }
         let chunks = self.stored_bytes.div_ceil(limits::CHUNK_BYTES);
         if !is_word(&self.name, "")
@@ -407,7 +394,6 @@ mod tests {
             |m: &mut Manifest| m.name = "../restic".into(),
             |m: &mut Manifest| m.unpacked_bytes = u64::MAX,
             |m: &mut Manifest| m.kind = Kind::Kernel,
-            |m: &mut Manifest| m.placement = Placement::Target,
         ] {
             let mut manifest = example();
             break_it(&mut manifest);
@@ -415,6 +401,22 @@ mod tests {
                 Manifest::parse(&manifest.to_bytes()),
                 Err(ManifestError::Inconsistent { .. })
             ));
+        }
+    }
+
+    #[test]
+    fn only_agent_and_extra_layers_go_onto_the_target() {
+        for (kind, may) in [
+            (Kind::Agent, true),
+            (Kind::Extra, true),
+            (Kind::Base, false),
+            (Kind::Host, false),
+            (Kind::Credentials, false),
+        ] {
+            let mut manifest = example();
+            (manifest.kind, manifest.placement) = (kind, Placement::Target);
+            let parsed = Manifest::parse(&manifest.to_bytes());
+            assert_eq!(parsed.is_ok(), may, "{kind}: {parsed:?}");
         }
     }
 

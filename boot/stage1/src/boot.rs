@@ -11,12 +11,14 @@ use towline_contract::Timestamp;
 use towline_contract::api::PlanRequest;
 use towline_contract::event::What;
 use towline_contract::handover::{HandOverLayer, HandOverNote};
-use towline_contract::manifest::Manifest;
+use towline_contract::manifest::{Manifest, Placement};
 use towline_contract::plan::HandOver;
 use towline_contract::stamp::Expired;
 use towline_contract::trust::{ExpiryPolicy, Verified};
 
-use self::chain::{check_memory, in_words, manifests, place, prepare_for_images};
+use self::chain::{
+    check_memory, check_placement, in_words, manifests, place, prepare_for_images, replaceable,
+};
 use crate::code::{self, Answered};
 use crate::console::Console;
 use crate::failure::BootError;
@@ -86,12 +88,13 @@ impl Boot {
         reporter.send_meanwhile(What::PlanVerified);
         let mirrors = Mirrors::of(planned, &*self.console);
         let manifests = manifests(&self.console, &mirrors, planned).await?;
+        check_placement(manifests.iter().map(|it| &**it))?;
         check_memory(&self.console, planned.chain.plan.hand_over, &manifests)?;
         if let Some(mut loader) = self.loader.take() {
             prepare_for_images(&self.console, &mut loader)?;
         }
         let ready = place(&self.console, &mirrors, planned, &manifests, credentials).await?;
-        let note = note(&settings, planned, &manifests);
+        let note = note(&settings, planned, &mirrors, &manifests);
         let how = planned.chain.plan.hand_over;
         self.console.step(format_args!(
             "starting the rescue system ({})",
@@ -315,14 +318,26 @@ fn correct_clock(console: &Console, planned: &Planned) {
     }
 }
 
-fn note(settings: &Settings, planned: &Planned, manifests: &[Verified<Manifest>]) -> HandOverNote {
+fn note(
+    settings: &Settings,
+    planned: &Planned,
+    mirrors: &Mirrors,
+    manifests: &[Verified<Manifest>],
+) -> HandOverNote {
     let plan = &planned.chain.plan;
+    let on_target = |it: &Manifest| it.placement == Placement::Target;
     let layer = |manifest: &Verified<Manifest>| HandOverLayer {
         target: manifest.target_name(),
         image: manifest.image.as_ref().map(|image| image.path.clone()),
         checks: manifest.checks.clone(),
         agent: manifest.agent.clone(),
         session: manifest.session.clone(),
+        on_target: on_target(manifest).then(|| Manifest::clone(manifest)),
+    };
+    // Older rescue systems do not know these.
+    let (mirrors, replaceable) = match manifests.iter().any(|it| on_target(it)) {
+        true => (mirrors.urls(), replaceable(manifests)),
+        false => (vec![], vec![]),
     };
     HandOverNote {
         recovery: plan.recovery.clone(),
@@ -330,6 +345,8 @@ fn note(settings: &Settings, planned: &Planned, manifests: &[Verified<Manifest>]
         time: proven_now(planned),
         servers: vec![planned.server.to_string()],
         ca: settings.site.ca.clone(),
+        mirrors,
+        replaceable,
         network: settings.site.network.clone(),
         shell: settings.site.shell,
         layers: manifests.iter().map(layer).collect(),

@@ -48,6 +48,9 @@ impl BootError {
             Self::Module(_) => "write the medium again: it does not go with its kernel",
             Self::Network(error) => error.next(),
             Self::Fetch(error) => after_fetch(error),
+            Self::Place(PlaceError::OlderBase { .. }) => {
+                "publish a base layer built with this version and its recipe, or that layer with placement \"ram\""
+            }
             Self::Place(_) => AFTER_PLACE,
             Self::HandOver(error) => error.next(),
         }

@@ -1,7 +1,7 @@
 //! What a finished layer's manifest says.
 
 use towline_contract::Timestamp;
-use towline_contract::manifest::{MANIFEST_FORMAT, Manifest, Needs, Placement};
+use towline_contract::manifest::{MANIFEST_FORMAT, Manifest, Needs};
 
 use super::{BuildError, Packed};
 use crate::assemble::Assembly;
@@ -30,7 +30,7 @@ pub(super) fn manifest(
         entries: stored.entries,
         compression: packed.compression,
         chunks: stored.chunks.clone(),
-        placement: Placement::Ram,
+        placement: recipe.placement,
         image: packed.image,
         kernel_release: packed.assembly.kernel_release,
         provides: Needs {

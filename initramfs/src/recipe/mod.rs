@@ -91,6 +91,8 @@ pub struct Recipe {
     pub form: Form,
     /// How the archive is compressed; an archive around an image is not.
     pub compression: Compression,
+    /// Where the layer goes.
+    pub placement: Placement,
     /// Compression level, of zstd (1–22) or gzip (1–9).
     pub level: i32,
     /// The time of entries that have none of their own, and of the layer.
@@ -172,15 +174,17 @@ impl Raw {
         }
     }
 
-    /// Not built, because nothing would place it.
-    fn check_placement(&self, at: &Place<'_>) -> Result<(), RecipeError> {
-        match &self.placement {
-            Some(it) if *it.get_ref() == Placement::Target => Err(at.error(
-                it.span().start,
-                "placement \"target\" is not there yet: no program puts layers onto the recreated file systems; \
-                 leave it out, or use [agent.install] for an agent that is too large for memory",
+    /// Where the layer goes: into memory, if nothing else is said.
+    fn placement(&self, at: &Place<'_>) -> Result<Placement, RecipeError> {
+        let Some(given) = &self.placement else {
+            return Ok(Placement::Ram);
+        };
+        match given.get_ref().refusal(self.kind) {
+            Some(why) => Err(at.error(
+                given.span().start,
+                &format!("a {} layer is refused: {why}", self.kind),
             )),
-            _ => Ok(()),
+            None => Ok(*given.get_ref()),
         }
     }
 }
@@ -222,7 +226,7 @@ impl Recipe {
             at.error(cause.span().map_or(0, |span| span.start), cause.message())
         })?;
         raw.check_parts(&at)?;
-        raw.check_placement(&at)?;
+        let placement = raw.placement(&at)?;
         let form = raw.form.unwrap_or(match raw.kind {
             Kind::Kernel | Kind::Base => Form::Image,
             _ => Form::Files,
@@ -249,6 +253,7 @@ impl Recipe {
             architecture,
             form,
             compression,
+            placement,
             level: level(raw.level, form, compression, &at)?,
             time: time.transpose()?,
             exclude: raw.exclude,

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use towline_contract::manifest::{Kind, Manifest, Needs};
+use towline_contract::manifest::{Kind, Manifest, Needs, PLACES_ON_TARGET, Placement};
 use towline_initramfs::chain;
 
 use crate::support::{Workshop, directory_recipe};
@@ -26,10 +26,18 @@ fn agent() -> Manifest {
 
 /// A base with the libraries of this machine's `ls` and a shell.
 fn base() -> Manifest {
+    base_with("")
+}
+
+/// The same with these links.
+fn base_with(links: &str) -> Manifest {
     let recipe = "kind = \"base\"\nname = \"test\"\nversion = \"1\"\nform = \"files\"\nlevel = 1\n\
-                  [[source]]\ntype = \"links\"\nlinks = { bin = \"usr/bin\", lib = \"usr/lib\", lib64 = \"usr/lib64\" }\n\
+                  [[source]]\ntype = \"links\"\nlinks = { {links}bin = \"usr/bin\", lib = \"usr/lib\", lib64 = \"usr/lib64\" }\n\
                   [[source]]\ntype = \"program\"\nprograms = [\"/bin/ls\", \"/bin/sh\"]\n";
-    Workshop::new().build(recipe).unwrap().manifest
+    Workshop::new()
+        .build(&recipe.replace("{links}", links))
+        .unwrap()
+        .manifest
 }
 
 #[test]
@@ -77,4 +85,21 @@ fn a_host_whose_disk_the_chains_kernel_does_not_drive_is_named() {
     let report = chain::check(&[kernel, host.clone()]);
     let missing = (host.target_name(), "megaraid_sas".to_owned());
     assert_eq!(report.unresolved, [missing]);
+}
+
+#[test]
+fn a_layer_for_the_target_takes_no_memory_and_needs_a_base_that_puts_it_there() {
+    let mut agent = agent();
+    agent.placement = Placement::Target;
+    let older = base();
+    let report = chain::check(&[older.clone(), agent.clone()]);
+    assert_eq!(report.memory_bytes, older.unpacked_bytes);
+    let [(layer, need)] = &report.unresolved[..] else {
+        panic!("{report:?}")
+    };
+    assert_eq!(*layer, agent.target_name());
+    assert!(need.starts_with(PLACES_ON_TARGET), "{need}");
+    let link = format!("\"{}\" = \"/usr/bin/ls\", ", &PLACES_ON_TARGET[1..]);
+    let newer = base_with(&link);
+    assert_eq!(chain::check(&[newer, agent]).unresolved, []);
 }

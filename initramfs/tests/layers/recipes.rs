@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use towline_contract::manifest::{Kind, PLACES_ON_TARGET, Placement};
 use towline_initramfs::filter::Filter;
 use towline_initramfs::ready_recipes;
 use towline_initramfs::recipe::{Recipe, Source};
@@ -72,14 +73,21 @@ fn a_recipe_with_a_part_of_another_kind_is_refused() {
 }
 
 #[test]
-fn a_layer_for_the_target_is_refused_because_nothing_would_place_it() {
-    let text = refusal(&format!("{HEAD}placement = \"target\"\n"));
-    assert!(
-        text.contains("line 4: placement \"target\" is not there yet"),
-        "{text}"
-    );
-    let ram = format!("{HEAD}placement = \"ram\"\n");
-    Workshop::new().parse(&ram).unwrap();
+fn only_agent_and_extra_layers_may_go_onto_the_target() {
+    let recipe = |kind: &str| {
+        format!("kind = \"{kind}\"\nname = \"test\"\nversion = \"1\"\nplacement = \"target\"\n")
+    };
+    for kind in ["agent", "extra"] {
+        let read = Workshop::new().parse(&recipe(kind)).unwrap();
+        assert_eq!(read.placement, Placement::Target);
+    }
+    for kind in ["kernel", "base", "host"] {
+        let text = refusal(&recipe(kind));
+        assert!(
+            text.contains("line 4") && text.contains(&format!("a {kind} layer is refused")),
+            "{text}"
+        );
+    }
 }
 
 #[test]
@@ -170,6 +178,32 @@ fn the_ready_recipes_are_valid_and_find_their_files() {
         assert!(!recipe.sources.is_empty());
     }
     assert_eq!(recipes, 8);
+}
+
+#[test]
+fn every_ready_base_says_that_it_puts_layers_onto_the_target() {
+    let values = [
+        ("stage1", "/bin/true"),
+        ("host", "web1"),
+        ("initrd", "/srv/initrd"),
+    ];
+    let settings = BTreeMap::from(values.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    let mut bases = 0;
+    for (name, bytes) in ready_recipes().filter(|(name, _)| name.contains("base")) {
+        let text = std::str::from_utf8(bytes).unwrap();
+        let recipe = Recipe::parse(Path::new(name), text, &settings).unwrap();
+        assert_eq!(recipe.kind, Kind::Base, "{name}");
+        let says = recipe.sources.iter().any(|it| match &it.source {
+            // A link to the program beside it, which stage 1 is.
+            Source::Links(it) => {
+                it.links.get(&PLACES_ON_TARGET[1..]).map(String::as_str) == Some("rescue")
+            }
+            _ => false,
+        });
+        assert!(says, "{name}");
+        bases += 1;
+    }
+    assert_eq!(bases, 2);
 }
 
 #[test]

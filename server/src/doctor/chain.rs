@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 use towline_contract::api::{Machine, PlanRequest};
-use towline_contract::manifest::{Kind, Manifest, memory_bytes};
+use towline_contract::manifest::{Kind, Manifest, Placement, memory_bytes};
 use towline_contract::plan::HandOver;
 use towline_contract::session::Session;
 use towline_contract::{Digest, Timestamp};
@@ -63,6 +63,8 @@ pub struct LayerRow {
     pub stored_bytes: u64,
     /// Bytes that it takes in memory.
     pub memory_bytes: u64,
+    /// Where it goes.
+    pub placement: Placement,
 }
 
 /// The agent, then and now.
@@ -164,6 +166,7 @@ impl Chain {
             age_days: age(it),
             stored_bytes: it.stored_bytes,
             memory_bytes: memory_bytes(HandOver::InPlace, it),
+            placement: it.placement,
         };
         self.layers = layers.iter().map(row).collect();
         if let Some(layer) = layers.iter().find(|it| it.kind == Kind::Agent) {

@@ -14,3 +14,4 @@ mod other_disks;
 mod personal_image;
 mod power_cut;
 mod server_restarts;
+mod target_layer;

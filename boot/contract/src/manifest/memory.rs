@@ -1,14 +1,17 @@
 //! What a layer takes in memory: one sum, by which a machine refuses a chain that does not fit and a doctor foretells it.
 
-use super::Manifest;
+use super::{Manifest, Placement};
 use crate::plan::HandOver;
 
 /// Copies of the stored bytes that kexec makes: the file, the kernel's copy of it, and the copy in its final place.
 const KEXEC_COPIES: u64 = 3;
 
-/// Memory that a layer takes until the rescue system starts, in bytes.
+/// Memory that a layer takes until the rescue system starts, in bytes. One for the target takes none.
 #[must_use]
 pub fn memory_bytes(how: HandOver, manifest: &Manifest) -> u64 {
+    if manifest.placement == Placement::Target {
+        return 0;
+    }
     let (stored, unpacked) = (manifest.stored_bytes, manifest.unpacked_bytes);
     let copies = stored.saturating_mul(KEXEC_COPIES);
     match (how, &manifest.image) {
@@ -49,5 +52,14 @@ mod tests {
         let image = manifest(1000, 1000, true);
         assert_eq!(memory_bytes(HandOver::Kexec, &image), 3000);
         assert_eq!(memory_bytes(HandOver::InPlace, &image), 999);
+    }
+
+    #[test]
+    fn a_layer_for_the_target_takes_no_memory() {
+        let mut large = manifest(100, 1000, false);
+        large.placement = Placement::Target;
+        for how in [HandOver::InPlace, HandOver::Kexec] {
+            assert_eq!(memory_bytes(how, &large), 0);
+        }
     }
 }

@@ -21,6 +21,7 @@ mod dates;
 mod envelope;
 mod error;
 mod file;
+mod handed_over;
 mod hosts;
 mod keys;
 pub mod metadata;

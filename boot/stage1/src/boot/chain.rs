@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use towline_contract::event::What;
-use towline_contract::manifest::{Manifest, memory_bytes};
+use towline_contract::manifest::{Kind, Manifest, Placement, memory_bytes, unplaceable};
 use towline_contract::plan::HandOver;
 use towline_contract::trust::{Credentials, Verified};
 
@@ -58,6 +58,27 @@ pub(super) fn check_memory(
     }
 }
 
+/// Every layer must come where it belongs, which older rescue systems know nothing of.
+pub(super) fn check_placement<'a>(
+    manifests: impl Iterator<Item = &'a Manifest> + Clone,
+) -> Result<(), PlaceError> {
+    let Some(layer) = unplaceable(manifests.clone()) else {
+        return Ok(());
+    };
+    let mut manifests = manifests;
+    let base = manifests.find(|it| it.kind == Kind::Base);
+    Err(PlaceError::OlderBase {
+        layer: layer.target_name(),
+        base: base.map_or_else(|| "this chain".into(), Manifest::target_name),
+    })
+}
+
+/// What the base lets other layers replace.
+pub(super) fn replaceable(manifests: &[Verified<Manifest>]) -> Vec<String> {
+    let base = manifests.iter().find(|it| it.kind == Kind::Base);
+    base.map_or_else(Vec::new, |it| it.replaceable.clone())
+}
+
 /// Loads what mounting needs; from here on no driver is needed, and their files are given back as memory.
 pub(super) fn prepare_for_images(console: &Console, loader: &mut Loader) -> Result<(), BootError> {
     for module in IMAGE_MODULES {
@@ -76,6 +97,15 @@ pub(super) async fn place(
     credentials: Option<Credentials>,
 ) -> Result<Ready, BootError> {
     let plan = &planned.chain.plan;
+    for manifest in manifests
+        .iter()
+        .filter(|it| it.placement == Placement::Target)
+    {
+        console.note(format_args!(
+            "{} is fetched later, onto the recreated file systems",
+            manifest.target_name()
+        ));
+    }
     let work = Work {
         console,
         mirrors,
@@ -84,7 +114,7 @@ pub(super) async fn place(
     match plan.hand_over {
         HandOver::InPlace => {
             let mut root = Root::create(Path::new(PLACE), Mounting::Real)?;
-            for manifest in manifests {
+            for manifest in in_memory(manifests) {
                 work.layer(manifest, root.layer(manifest)?).await?;
             }
             if let Some(Credentials { manifest, chunk }) = credentials {
@@ -94,7 +124,7 @@ pub(super) async fn place(
         }
         HandOver::Kexec => {
             let mut placing = KexecPlacing::create(Path::new(PLACE), Mounting::Real)?;
-            for manifest in manifests {
+            for manifest in in_memory(manifests) {
                 work.layer(manifest, placing.layer(manifest)?).await?;
             }
             if let Some(Credentials { manifest, chunk }) = credentials {
@@ -108,6 +138,11 @@ pub(super) async fn place(
             })
         }
     }
+}
+
+/// The layers that are placed now; the rescue system places the others when there are disks for them.
+fn in_memory(manifests: &[Verified<Manifest>]) -> impl Iterator<Item = &Verified<Manifest>> {
+    manifests.iter().filter(|it| it.placement == Placement::Ram)
 }
 
 /// Places a layer that is here already.
@@ -178,6 +213,25 @@ pub(super) fn in_words(how: HandOver) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use towline_contract::manifest::PLACES_ON_TARGET;
+
+    #[test]
+    fn a_base_that_knows_no_layers_for_the_target_is_named_before_anything_is_downloaded() {
+        let golden = include_str!("../../../contract/tests/golden/v1/base.manifest.json");
+        let mut base = Manifest::parse(golden.as_bytes()).unwrap();
+        let mut agent = base.clone();
+        (agent.kind, agent.name) = (Kind::Agent, "large".into());
+        agent.placement = Placement::Target;
+        let error = check_placement([&base, &agent].into_iter()).unwrap_err();
+        let error = BootError::from(error);
+        let message = error.message();
+        for words in [agent.target_name(), base.target_name()] {
+            assert!(message.contains(&words), "{message}");
+        }
+        assert!(error.next().contains("publish a base layer"), "{message}");
+        base.provides.programs.push(PLACES_ON_TARGET.into());
+        assert!(check_placement([&base, &agent].into_iter()).is_ok());
+    }
 
     #[test]
     fn a_plan_without_a_console_keeps_those_of_this_boot() {

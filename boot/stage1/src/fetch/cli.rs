@@ -15,6 +15,7 @@ use std::sync::{Mutex, PoisonError};
 
 use towline_contract::Timestamp;
 use towline_contract::api::PlanRequest;
+use towline_contract::manifest::Placement;
 use towline_contract::plan::HandOver;
 use towline_contract::stamp::{self, Settings};
 
@@ -183,8 +184,12 @@ async fn in_place(planned: &Planned, arguments: &Wanted, talk: &Talk) -> Result<
     let mirrors = Mirrors::of(planned, talk);
     let mut root = Root::create(&arguments.root, arguments.mounting)?;
     for (index, layer) in planned.chain.layers.iter().enumerate() {
-        talk.step(format_args!("fetching {}", layer.target));
         let manifest = mirrors.manifest(&planned.chain, index, talk).await?;
+        if manifest.placement == Placement::Target {
+            talk.note(format_args!("{} is for the target", layer.target));
+            continue;
+        }
+        talk.step(format_args!("fetching {}", layer.target));
         let mut sink = root.layer(&manifest)?;
         mirrors
             .layer(&manifest, &mut |chunk| sink.chunk(chunk), talk)
@@ -203,8 +208,12 @@ async fn for_kexec(planned: &Planned, arguments: &Wanted, talk: &Talk) -> Result
     let mirrors = Mirrors::of(planned, talk);
     let mut placing = KexecPlacing::create(&arguments.root, arguments.mounting)?;
     for (index, layer) in planned.chain.layers.iter().enumerate() {
-        talk.step(format_args!("fetching {}", layer.target));
         let manifest = mirrors.manifest(&planned.chain, index, talk).await?;
+        if manifest.placement == Placement::Target {
+            talk.note(format_args!("{} is for the target", layer.target));
+            continue;
+        }
+        talk.step(format_args!("fetching {}", layer.target));
         let mut sink = placing.layer(&manifest)?;
         mirrors
             .layer(&manifest, &mut |chunk| sink.chunk(chunk), talk)

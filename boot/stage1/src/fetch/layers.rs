@@ -45,6 +45,21 @@ impl Mirrors {
         Self::new(planned.client.clone(), servers)
     }
 
+    /// The servers with these URLs, as stage 1 noted them ([`Self::urls`]).
+    #[must_use]
+    pub fn named(client: Client, urls: &[String], progress: &dyn Progress) -> Self {
+        Self::new(client, usable(urls, progress))
+    }
+
+    /// Their URLs, the one that worked last first.
+    #[must_use]
+    pub fn urls(&self) -> Vec<String> {
+        self.in_order()
+            .into_iter()
+            .map(ToString::to_string)
+            .collect()
+    }
+
     /// These servers, in order of preference.
     #[must_use]
     pub fn new(client: Client, servers: Vec<Server>) -> Self {

@@ -131,7 +131,7 @@ fn segment(files: &[(&str, &[u8])]) -> Vec<u8> {
 
 fn add(archive: &mut Vec<u8>, name: &str, mode: u32, body: &[u8]) {
     let inode = u32::try_from(archive.len()).unwrap_or(u32::MAX);
-    // Bounded by the log's limit and the note's few kilobytes.
+    // Bounded by the log's limit and the note, which is smaller than the plan's manifests.
     let bytes = u32::try_from(body.len()).unwrap_or(0);
     let entry = Entry {
         name: name.into(),

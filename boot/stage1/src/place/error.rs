@@ -52,6 +52,16 @@ pub enum PlaceError {
         #[source]
         cause: io::Error,
     },
+    /// Nobody would put a layer where it belongs.
+    #[error(
+        "layer {layer} goes onto the recreated disk, and the rescue system of {base} does not know how to put it there"
+    )]
+    OlderBase {
+        /// Target name.
+        layer: String,
+        /// Target name of the base.
+        base: String,
+    },
     /// The chain lacks something to start it.
     #[error("{0}")]
     Incomplete(String),

@@ -55,7 +55,10 @@ impl Unpacker {
     }
 
     /// The directory that `path` lies in, reached without following any link, and its name there.
-    fn parent<'p>(&self, path: &'p EntryPath) -> Result<(OwnedFd, &'p [u8]), PlaceError> {
+    pub(super) fn parent<'p>(
+        &self,
+        path: &'p EntryPath,
+    ) -> Result<(OwnedFd, &'p [u8]), PlaceError> {
         let (dir, name) = path.split();
         let dir: &[u8] = if dir.is_empty() { b"." } else { dir };
         let resolve =
@@ -69,7 +72,7 @@ impl Unpacker {
     }
 
     /// What is at `name` in `dir`.
-    fn existing(
+    pub(super) fn existing(
         &self,
         dir: &OwnedFd,
         name: &[u8],
@@ -101,7 +104,7 @@ impl Unpacker {
         Ok((dir, name))
     }
 
-    fn directory(&self, path: &EntryPath, owner: Owner) -> Result<(), PlaceError> {
+    pub(super) fn directory(&self, path: &EntryPath, owner: Owner) -> Result<(), PlaceError> {
         let (dir, name) = self.parent(path)?;
         match self.existing(&dir, name, path)? {
             Some(FileType::Directory) => return Ok(()),
@@ -131,7 +134,12 @@ impl Unpacker {
     }
 
     /// Owner, then mode (a change of owner clears set-id bits), then time.
-    fn settle(&self, file: impl AsFd, path: &EntryPath, owner: Owner) -> Result<(), PlaceError> {
+    pub(super) fn settle(
+        &self,
+        file: impl AsFd,
+        path: &EntryPath,
+        owner: Owner,
+    ) -> Result<(), PlaceError> {
         if self.fill == Fill::Names {
             return Ok(());
         }
@@ -206,7 +214,7 @@ impl Unpacker {
         chownat(&dir, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW).map_err(failed)
     }
 
-    fn over(&self, path: &EntryPath, rule: &'static str) -> PlaceError {
+    pub(super) fn over(&self, path: &EntryPath, rule: &'static str) -> PlaceError {
         PlaceError::Over {
             layer: self.layer.clone(),
             path: path.to_string(),
@@ -214,7 +222,7 @@ impl Unpacker {
         }
     }
 
-    fn failed(
+    pub(super) fn failed(
         &self,
         what: &'static str,
         path: &EntryPath,

@@ -8,6 +8,9 @@ use tokio::process::Command;
 use towline_contract::event::CheckResult;
 use towline_contract::manifest::Check;
 
+use crate::console::Console;
+use crate::progress::Progress as _;
+
 /// Longest that one check may take.
 const CHECK_WAIT: Duration = Duration::from_secs(60);
 
@@ -17,6 +20,20 @@ const OUTPUT_BYTES_MAX: usize = 200;
 /// Runs one check, without a shell.
 pub(super) async fn run(layer: &str, check: &Check) -> CheckResult {
     run_within(layer, check, CHECK_WAIT).await
+}
+
+/// Says what came of a check.
+pub(super) fn show(console: &Console, result: &CheckResult) {
+    let CheckResult {
+        layer,
+        name,
+        passed,
+        output,
+    } = result;
+    match passed {
+        true => console.note(format_args!("passed: {name} ({layer}): {output}")),
+        false => console.warn(format_args!("check failed: {name} ({layer}): {output}")),
+    }
 }
 
 async fn run_within(layer: &str, check: &Check, wait: Duration) -> CheckResult {

@@ -4,6 +4,7 @@
 //! little as possible. The worker brings up devices and network, runs the layers' checks, reports, and offers a menu.
 
 mod checks;
+pub mod on_target;
 pub(crate) mod recover;
 mod services;
 mod work;

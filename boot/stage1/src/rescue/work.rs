@@ -143,29 +143,20 @@ async fn run_checks(console: &Console, note: Option<&HandOverNote>) -> Vec<Check
     for layer in &note.layers {
         if layer.target.starts_with(HOST_TARGETS) {
             let found = recover::host_checks(&layer.target);
-            found.iter().for_each(|result| show(console, result));
+            found
+                .iter()
+                .for_each(|result| checks::show(console, result));
             results.extend(found);
         }
-        for check in &layer.checks {
+        // What is not in memory is run by the restore.
+        let checks = layer.checks.iter().filter(|_| layer.on_target.is_none());
+        for check in checks {
             let result = checks::run(&layer.target, check).await;
-            show(console, &result);
+            checks::show(console, &result);
             results.push(result);
         }
     }
     results
-}
-
-fn show(console: &Console, result: &CheckResult) {
-    let CheckResult {
-        layer,
-        name,
-        passed,
-        output,
-    } = result;
-    match passed {
-        true => console.note(format_args!("passed: {name} ({layer}): {output}")),
-        false => console.warn(format_args!("check failed: {name} ({layer}): {output}")),
-    }
 }
 
 async fn report(console: &Console, note: Option<&HandOverNote>, checks: Vec<CheckResult>) {

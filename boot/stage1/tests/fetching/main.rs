@@ -5,6 +5,7 @@
 mod certificates;
 mod lanes;
 mod mirrors;
+mod on_target;
 mod placing;
 mod plans;
 mod process;

@@ -53,7 +53,7 @@ pub(crate) fn base_of(mut items: Vec<Item>) -> Layer {
     )
 }
 
-fn agent_of(items: Vec<Item>) -> Layer {
+pub(crate) fn agent_of(items: Vec<Item>) -> Layer {
     of_items(
         Kind::Agent,
         "restic",

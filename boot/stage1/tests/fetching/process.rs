@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use towline_contract::limits::CHUNK_BYTES;
-use towline_contract::manifest::{Compression, Kind};
+use towline_contract::manifest::{Compression, Kind, Placement};
 use towline_contract::stamp::{self, Settings};
 use towline_harness::layer::{Item, Layer, image_layer, layer, of_items, squashfs, with_parents};
 use towline_harness::netns::{Namespaces, SERVER};
@@ -108,6 +108,28 @@ fn a_process_keeps_the_chain_for_kexec() {
     let output = medium.fetch(&["--no-mounts", "--kexec"]);
     assert_status(&output, 0, "4 layers are ready");
     assert_eq!(fs::read(medium.root().join("vmlinuz")).unwrap(), b"kernel");
+}
+
+#[test]
+fn a_layer_for_the_target_is_left_to_the_rescue_system_whichever_way_it_starts() {
+    let mut layers = chain();
+    layers[2].manifest.placement = Placement::Target;
+    let site = TestSite::serving(&layers);
+    for (more, words) in [
+        (&["--no-mounts"][..], "every layer is placed in"),
+        (&["--no-mounts", "--kexec"], "3 layers are ready"),
+    ] {
+        let medium = Medium::stamped(&site, &https(&site));
+        let output = medium.fetch(more);
+        assert_status(&output, 0, words);
+        let said = said(&output);
+        assert!(
+            said.contains("agent/restic/1/amd64 is for the target"),
+            "{said}"
+        );
+        assert!(!said.contains("fetching agent/"), "{said}");
+        assert!(!medium.root().join("upper/usr/bin/restic").exists());
+    }
 }
 
 #[test]

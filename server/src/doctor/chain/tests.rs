@@ -2,7 +2,7 @@ use super::super::Level;
 use super::*;
 use crate::config::HandOverChoice;
 use crate::fixture::published;
-use towline_contract::manifest::Package;
+use towline_contract::manifest::{PLACES_ON_TARGET, Package, Placement};
 use towline_contract::session::{Backup, Hardware};
 
 pub(in super::super) fn time(text: &str) -> Timestamp {
@@ -167,6 +167,27 @@ fn a_library_that_no_layer_has_is_named_with_the_layer_that_needs_it() {
         Level::Problem,
         &["agent/restic/0.18/amd64", "libfuse.so.3"],
     );
+}
+
+#[test]
+fn an_agent_for_the_target_is_said_to_go_there_and_needs_a_base_that_puts_it_there() {
+    let for_target = |layers: &mut Vec<Published>| {
+        layers[2].manifest.placement = Placement::Target;
+        layers[2].manifest.unpacked_bytes = 900 << 20;
+    };
+    let older = checked(for_target);
+    only(
+        &older,
+        Level::Problem,
+        &["agent/restic/0.18/amd64", PLACES_ON_TARGET],
+    );
+    let chain = checked(|layers| {
+        for_target(layers);
+        layers[1].manifest.provides.programs = vec![PLACES_ON_TARGET.into()];
+    });
+    assert_eq!(chain.findings, []);
+    assert_eq!(chain.layers[2].placement, Placement::Target);
+    assert_eq!(chain.layers[2].memory_bytes, 0);
 }
 
 #[test]

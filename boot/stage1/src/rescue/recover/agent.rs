@@ -22,6 +22,8 @@ pub(super) struct Recovering<'a> {
     pub(super) session: &'a Session,
     /// How the agent is used.
     pub(super) agent: &'a Agent,
+    /// Whether its programs are there only after the file systems are recreated.
+    pub(super) is_on_target: bool,
 }
 
 impl<'a> Recovering<'a> {
@@ -42,7 +44,10 @@ impl<'a> Recovering<'a> {
             .layers
             .iter()
             .filter(|it| it.target.starts_with(&wanted));
-        let agent = agents.find_map(|it| it.agent.as_ref()).ok_or_else(|| {
+        let with_agent = |it: &'a towline_contract::handover::HandOverLayer| {
+            it.agent.as_ref().map(|agent| (it, agent))
+        };
+        let (own, agent) = agents.find_map(with_agent).ok_or_else(|| {
             let name = &session.backup.agent;
             let what = format!("no layer of the chain says how the agent {name} restores");
             RecoverError::refused(what, NEXT)
@@ -58,6 +63,7 @@ impl<'a> Recovering<'a> {
                 .to_owned(),
             session,
             agent,
+            is_on_target: own.on_target.is_some(),
         })
     }
 
@@ -165,6 +171,17 @@ pub(super) mod tests {
         let environment = it.environment(&credentials());
         assert_eq!(environment[0], ("CACHE".into(), "/mnt/local/.cache".into()));
         assert_eq!(environment.last(), Some(&("NAME".into(), "secret".into())));
+    }
+
+    #[test]
+    fn whether_the_agent_is_there_before_the_disks_is_said_by_its_own_layer() {
+        let base = include_str!("../../../../contract/tests/golden/v1/base.manifest.json");
+        let (mut other, mut own) = (note(), note());
+        assert!(!Recovering::of(&note()).unwrap().is_on_target);
+        other.layers[0].on_target = Some(serde_json::from_str(base).unwrap());
+        assert!(!Recovering::of(&other).unwrap().is_on_target);
+        own.layers[1].on_target = Some(serde_json::from_str(base).unwrap());
+        assert!(Recovering::of(&own).unwrap().is_on_target);
     }
 
     #[test]

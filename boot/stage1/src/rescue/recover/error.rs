@@ -3,6 +3,7 @@
 use std::io;
 
 use crate::fetch::FetchError;
+use crate::rescue::on_target::OnTargetError;
 
 /// Why a recovery ended.
 #[derive(Debug, thiserror::Error)]
@@ -74,6 +75,16 @@ pub(crate) enum RecoverError {
         #[source]
         cause: Box<FetchError>,
     },
+    /// The site's certificate authorities cannot be used.
+    #[error("the certificate authorities in the hand-over note cannot be used")]
+    Authorities {
+        /// Why.
+        #[source]
+        cause: Box<FetchError>,
+    },
+    /// The chain's layers for the target are not there.
+    #[error(transparent)]
+    OnTarget(#[from] OnTargetError),
     /// The recovered system lacks something without which it does not start.
     #[error("the files are back, and the host would not start: {0}")]
     Incomplete(String),
@@ -100,6 +111,10 @@ impl RecoverError {
             }
             Self::Restore { .. } => "read /var/log/towline-agent.log in the shell, then try again",
             Self::Fetch { .. } => "check the installer's address and the network, then try again",
+            Self::Authorities { .. } => {
+                "stamp the medium again with `towline media stamp`, and restart"
+            }
+            Self::OnTarget(error) => error.next(),
             Self::Incomplete(_) => "put it right in the shell (the host is mounted at /mnt/local)",
         }
     }

@@ -129,7 +129,13 @@ async fn attempt(
     preflight::firmware(console, &it, order).await?;
     let hardware = &it.session.hardware;
     let (assignments, disks) = questions::disks(console, &layout, &hardware.disks, order).await?;
-    preflight::session(console, &it, &credentials).await?;
+    if it.is_on_target {
+        console.note(format_args!(
+            "the agent is fetched onto the recreated disks, and cannot be asked for the session before that"
+        ));
+    } else {
+        preflight::session(console, &it, &credentials).await?;
+    }
     rear.write(it.session, &assignments, &disks, &restore_program()?)?;
     if settings::needs_initramfs(it.session, &disks) {
         console.note(format_args!(

@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 use tokio::process::Child;
 use towline_contract::agent::{CREDENTIALS_DIR, Progress as How};
 use towline_contract::event::What;
+use towline_contract::handover::HandOverNote;
+use towline_contract::manifest::Manifest;
 
 use super::agent::{Recovering, TARGET};
 use super::credentials::Credentials;
@@ -20,8 +22,11 @@ use super::settings::Rear;
 use super::state::{Phase, State};
 use super::{commands, install, mounted, preflight};
 use crate::console::Console;
-use crate::handover;
+use crate::fetch::{Client, Mirrors, TlsTime};
 use crate::progress::Progress as _;
+use crate::rescue::checks;
+use crate::rescue::on_target::OnTarget;
+use crate::{clock, handover};
 
 /// What the agent says.
 const AGENT_LOG: &str = "/var/log/towline-agent.log";
@@ -64,15 +69,77 @@ async fn restore(console: &Arc<Console>, state: &State) -> Result<(), RecoverErr
     console.step(format_args!("the disks are recreated, after {seconds} s"));
     reports.tell(What::LayoutRecreated { seconds }).await;
     let swaps = Swaps::on(console, &layout).await;
+    let on_target = OnTarget::of(&note, Path::new("/"), Path::new(TARGET))?;
+    let restored = async {
+        place(console, &on_target, &note, &reports).await?;
+        if it.is_on_target {
+            preflight::session(console, &it, &credentials).await?;
+        }
+        with_agent(console, &it, &credentials, &note, &reports, &points).await
+    }
+    .await;
+    if let Err(error) = on_target.remove() {
+        // After a failure the file systems are recreated; after a restore the host starts with it all the same.
+        console.warn(format_args!("{}", crate::failure::joined(&error)));
+    }
+    let (bytes, seconds) = restored?;
+    swaps.off().await;
+    console.step(format_args!("restored {} MiB in {seconds} s", bytes >> 20));
+    reports.tell(What::Restored { bytes, seconds }).await;
+    state.enter(Phase::Finalize)
+}
+
+/// Fetches the layers for the target onto it, and runs their checks: they could not be run before.
+async fn place(
+    console: &Arc<Console>,
+    on_target: &OnTarget,
+    note: &HandOverNote,
+    reports: &Reports,
+) -> Result<(), RecoverError> {
+    if on_target.is_empty() {
+        return Ok(());
+    }
+    let time = TlsTime::Proven {
+        time: clock::now(),
+        since: Instant::now(),
+    };
+    let client = Client::new(&note.ca, time).map_err(|cause| RecoverError::Authorities {
+        cause: Box::new(cause),
+    })?;
+    let mirrors = Mirrors::named(client, &note.mirrors, &**console);
+    let mut placed = |manifest: &Manifest, took: Duration| {
+        reports.tell_meanwhile(What::LayerPlaced {
+            target: manifest.target_name(),
+            bytes: manifest.stored_bytes,
+            milliseconds: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+        });
+    };
+    on_target.place(&mirrors, &**console, &mut placed).await?;
+    let layers = note.layers.iter().filter(|it| it.on_target.is_some());
+    for (target, check) in layers.flat_map(|it| it.checks.iter().map(|check| (&it.target, check))) {
+        checks::show(console, &checks::run(target, check).await);
+    }
+    Ok(())
+}
+
+/// Makes the agent's folders, restores, and removes them; bytes and seconds of the restore.
+async fn with_agent(
+    console: &Arc<Console>,
+    it: &Recovering<'_>,
+    credentials: &Credentials,
+    note: &HandOverNote,
+    reports: &Reports,
+    points: &[PathBuf],
+) -> Result<(u64, u64), RecoverError> {
     let mut temporary = Temporary::default();
     if let Some(wanted) = &it.agent.install {
-        let folder = install::install(console, &it, wanted, &credentials, &note.ca).await?;
+        let folder = install::install(console, it, wanted, credentials, &note.ca).await?;
         if !wanted.keep {
             temporary.0.push(folder);
         }
     }
     if let Some(database) = &it.agent.database {
-        let folder = it.folder(database, &credentials)?;
+        let folder = it.folder(database, credentials)?;
         fs::create_dir_all(&folder).map_err(file("make", &folder))?;
         if !it.agent.keep_database {
             temporary.0.push(folder);
@@ -80,20 +147,16 @@ async fn restore(console: &Arc<Console>, state: &State) -> Result<(), RecoverErr
     }
     let follow = Follow {
         console,
-        it: &it,
-        credentials: &credentials,
-        reports: &reports,
-        points: &points,
-        empty: mounted::bytes_used(&points),
+        it,
+        credentials,
+        reports,
+        points,
+        empty: mounted::bytes_used(points),
         started: Instant::now(),
     };
     let bytes = follow.restore().await?;
     temporary.remove(console);
-    swaps.off().await;
-    let seconds = follow.started.elapsed().as_secs();
-    console.step(format_args!("restored {} MiB in {seconds} s", bytes >> 20));
-    reports.tell(What::Restored { bytes, seconds }).await;
-    state.enter(Phase::Finalize)
+    Ok((bytes, follow.started.elapsed().as_secs()))
 }
 
 fn mount_points(layout: &Layout) -> Result<Vec<PathBuf>, RecoverError> {
