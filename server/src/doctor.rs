@@ -45,6 +45,8 @@ pub struct HostFacts<'a> {
     pub host: &'a str,
     /// Whether it waits for an operator to approve it.
     pub waiting: bool,
+    /// When its key was revoked, if no other has taken its place.
+    pub revoked: Option<Timestamp>,
     /// What it would boot for its newest session.
     pub chain: &'a Chain,
     /// What is wrong with the operator's files for its recoveries, if anything.
@@ -82,7 +84,13 @@ pub fn host(facts: &HostFacts<'_>, ages: DoctorConfig, now: Timestamp) -> Vec<Fi
         )];
     };
     let mut findings = Vec::new();
-    findings.extend(session.time.and_then(|time| age(time, ages, now)));
+    match facts.revoked {
+        Some(time) => findings.push(warning(
+            format!("its key was revoked at {time}, and it adds no session"),
+            format!("when it has a new key: towline host approve {name}"),
+        )),
+        None => findings.extend(session.time.and_then(|time| age(time, ages, now))),
+    }
     findings.extend(facts.chain.findings.iter().cloned());
     findings.extend(old_agent(facts.chain, ages));
     if let Some(mistake) = &facts.credentials {

@@ -15,6 +15,7 @@
 //! state/events.jsonl        what machines reported
 //! state/hosts/              hosts that asked to be known
 //! state/sessions/           sessions that are kept by hand
+//! state/revoked/            hosts whose key was revoked
 //! state/recoveries/         each recovery, and its journal
 //! state/drills/HOST/        the last drills, and the consoles of their machines
 //! ```

@@ -10,7 +10,9 @@ use data_encoding::BASE64;
 use towline_contract::api::{EnrolmentState, HostState, NewSession};
 use towline_contract::manifest::{Kind, Manifest};
 use towline_contract::trust::metadata::{TargetFile, Targets};
-use towline_contract::trust::{SigningKey, TargetName, host_sessions, next_sessions, sign};
+use towline_contract::trust::{
+    SigningKey, TargetName, TrustError, host_sessions, next_sessions, sign,
+};
 
 use super::client::{Client, ClientError};
 use super::error::{CaptureError, file};
@@ -155,14 +157,12 @@ fn send_one(
     let state = approved(client, &config.id, key)?;
     let previous = match &state.sessions {
         None => None,
-        Some(text) => Some(
-            host_sessions(text.as_bytes(), &config.id, &key.public()).map_err(|cause| {
-                CaptureError::Sessions {
-                    server: client.server().to_owned(),
-                    cause: Box::new(cause),
-                }
-            })?,
-        ),
+        Some(text) => Some(previous(text, &config.id, key, &state).map_err(|cause| {
+            CaptureError::Sessions {
+                server: client.server().to_owned(),
+                cause: Box::new(cause),
+            }
+        })?),
     };
     let name = session.manifest.target_name();
     let ours = TargetFile::of_layer(&session.manifest, &session.manifest_bytes);
@@ -185,6 +185,21 @@ fn send_one(
         layer: BASE64.encode(&layer),
     };
     Ok(client.add(&config.id, &body)?)
+}
+
+/// The list to go on from: the host's own; or, after a new key was approved, the one that the key before it signed, which the
+/// server names: whoever could lie about it names this host's key to the machines anyway.
+fn previous(
+    text: &str,
+    host: &str,
+    key: &SigningKey,
+    state: &HostState,
+) -> Result<Targets, TrustError> {
+    let own = host_sessions(text.as_bytes(), host, &key.public());
+    match &state.predecessor {
+        Some(before) if own.is_err() => host_sessions(text.as_bytes(), host, before),
+        _ => own,
+    }
 }
 
 /// The next list: without those that retention let go, with the new one.

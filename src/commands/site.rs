@@ -76,7 +76,7 @@ pub(crate) fn catalogue_failure(error: CatalogueError) -> Failure {
             Failure::new(Exit::No, error).next("towline catalogue list shows what is published")
         }
         CatalogueError::OtherKey { .. } => Failure::new(Exit::NotTrusted, error)
-            .next("a host that lost its key enrols under another name (towline host enrol --host)"),
+            .next("for a host that lost its key: towline host revoke HOST, and it enrols again"),
         CatalogueError::ToSign(_) => Failure::new(Exit::No, error).next(
             "where the keys are: towline key sign FILE --key KEY; bring the file back, and run this command again",
         ),
@@ -98,6 +98,8 @@ pub(crate) fn host_failure(error: HostError) -> Failure {
             Failure::new(Exit::No, error).next("towline host list shows those that are known")
         }
         HostError::Catalogue(error) => catalogue_failure(error),
+        HostError::Revoked { .. } => Failure::new(Exit::NotTrusted, error)
+            .next("on the host: remove /etc/towline/host.key, and enrol again"),
         _ => Failure::new(Exit::Internal, error),
     }
 }

@@ -234,6 +234,9 @@ pub struct HostState {
     /// The newest file of the host's role, the envelope as text; none before the first session.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub sessions: Option<String>,
+    /// The key that signed that file, when it is the one before the host's own: the host signs its next file over it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub predecessor: Option<crate::trust::PublicKey>,
     /// Versions of the sessions that the retention rules let go: the host leaves them out of the next file.
     #[serde(default)]
     pub retired: Vec<String>,

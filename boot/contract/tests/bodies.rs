@@ -216,6 +216,7 @@ fn what_hosts_send_and_are_told_is_as_documented() {
     };
     assert!(pinned(&enrolled, r#"{"state":"waiting"}"#).is_err());
     let state = HostState {
+        predecessor: None,
         key: key.id(),
         state: EnrolmentState::Approved,
         sessions: Some("{}".into()),

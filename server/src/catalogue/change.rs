@@ -124,6 +124,18 @@ pub(super) fn change(
     roles: &[&str],
     edit: impl Fn(&str, &mut Targets),
 ) -> Result<()> {
+    change_with(site, current, now, roles, edit, None)
+}
+
+/// The same, with one more file in the new snapshot, or one less.
+pub(super) fn change_with(
+    site: &Site,
+    current: &SignedView,
+    now: Timestamp,
+    roles: &[&str],
+    edit: impl Fn(&str, &mut Targets),
+    more: Option<(String, Option<FileRef>)>,
+) -> Result<()> {
     // All the signatures before anything is written.
     let (mut signed, mut lacking) = (Vec::new(), Vec::new());
     for role in roles {
@@ -144,6 +156,11 @@ pub(super) fn change(
         return Err(CatalogueError::ToSign(lacking));
     }
     let mut files = current.files().clone();
+    match more {
+        Some((name, Some(file))) => files.extend([(name, file)]),
+        Some((name, None)) => files.retain(|it, _| *it != name),
+        None => {}
+    }
     for (role, document, by) in &signed {
         let reference = match by {
             Signed::Here(keys) => put_targets(&site.store, role, document.clone(), keys)?,

@@ -30,7 +30,9 @@ use crate::store::{Store, StoreError};
 
 pub use change::{FirstKeys, create, refresh};
 pub use host_view::{HostView, host_view, view_of};
-pub use hosts::{HostFile, add_session, approve, host_file, host_layers};
+pub use hosts::{
+    HostFile, Succession, add_session, approve, freeze, host_file, host_layers, remove,
+};
 pub use publish::{Missing, NewLayer, Outcome, publish, retire};
 pub use rotate::{Change, Rotated, Rotation, rotate};
 pub use to_sign::ToSign;

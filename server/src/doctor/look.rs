@@ -17,8 +17,8 @@ use super::{Finding, HostFacts, LastDrill, Level, problem};
 use crate::catalogue::{self, CatalogueError, Published};
 use crate::credentials::{self, client_ca, dates};
 use crate::drills::Drills;
-use crate::hosts::HostError;
 use crate::hosts::registry::Registry;
+use crate::hosts::{HostError, revoked};
 use crate::private::PrivateError;
 use crate::sessions::{self, Choice};
 use crate::site::{Site, offset};
@@ -155,6 +155,7 @@ fn one(
             let facts = HostFacts {
                 host,
                 waiting: view.host_key(host).is_none() && !of_operators,
+                revoked: revoked::read(site, host).ok().flatten().map(|it| it.time),
                 chain: &chain,
                 credentials: credentials::check(site, host).err().map(|it| joined(&it)),
                 drills: found.drills.clone(),

@@ -15,6 +15,7 @@ fn found_with(
     let facts = HostFacts {
         host: "web1",
         waiting: false,
+        revoked: None,
         chain: &chain,
         credentials: None,
         drills: drill.into_iter().collect(),
@@ -40,6 +41,29 @@ pub(super) fn only(findings: &[Finding], level: Level, word: &str) {
 #[test]
 fn a_host_with_all_it_needs_is_recoverable() {
     assert_eq!(found(|_| {}), []);
+}
+
+#[test]
+fn a_host_whose_key_was_revoked_is_a_warning_and_its_sessions_may_be_old() {
+    let chain = checked(|layers| {
+        let session = layers[3].manifest.session.as_mut().unwrap();
+        session.time = time("2026-10-20T02:00:00Z");
+        session.captured = session.time;
+    });
+    let facts = HostFacts {
+        host: "web1",
+        waiting: false,
+        revoked: Some(time("2026-10-21T02:00:00Z")),
+        chain: &chain,
+        credentials: None,
+        drills: vec![drilled("2026-11-01T00:00:00Z", true)],
+    };
+    let findings = host(&facts, DoctorConfig::default(), now());
+    only(
+        &findings,
+        Level::Warning,
+        "its key was revoked at 2026-10-21",
+    );
 }
 
 #[test]
@@ -78,6 +102,7 @@ fn a_host_without_approval_or_session_is_a_problem_and_nothing_more_is_said() {
         let facts = HostFacts {
             host: "web1",
             waiting,
+            revoked: None,
             chain: &chain,
             credentials: Some("others may read it".into()),
             drills: vec![],
@@ -94,6 +119,7 @@ fn credentials_that_a_recovery_would_refuse_are_a_problem() {
     let facts = HostFacts {
         host: "web1",
         waiting: false,
+        revoked: None,
         chain: &chain,
         credentials: Some("others may read its files".into()),
         drills: vec![drilled("2026-11-01T00:00:00Z", true)],

@@ -8,19 +8,21 @@ pub mod daily;
 pub mod kept;
 pub mod registry;
 pub mod retention;
+pub mod revoked;
 pub mod take;
 
 use std::net::IpAddr;
 
 use towline_contract::Timestamp;
 use towline_contract::api::{EnrolmentState, HostState};
-use towline_contract::trust::{KeyId, SignedView, TrustError};
+use towline_contract::trust::{KeyId, PublicKey, SignedView, TrustError};
 
-use crate::catalogue::{self, CatalogueError, Published};
+use crate::catalogue::{self, CatalogueError, Published, Succession};
 use crate::intake::IntakeError;
 use crate::private::PrivateError;
 use crate::site::Site;
 use registry::{Record, Registry};
+use revoked::Revoked;
 
 /// Why a host is not told, known or believed.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +50,14 @@ pub enum HostError {
         known: KeyId,
         /// Identifier of the one that asks.
         found: KeyId,
+    },
+    /// An operator has revoked its key.
+    #[error("the key of host {host} was revoked at {time}")]
+    Revoked {
+        /// The host.
+        host: String,
+        /// When.
+        time: Timestamp,
     },
     /// Nothing that can be enrolled.
     #[error("this cannot be enrolled: {0}")]
@@ -98,6 +108,8 @@ pub struct Known {
     pub state: EnrolmentState,
     /// Its enrolment, if it is still here: when, from where, which machine.
     pub record: Option<Record>,
+    /// When its key was revoked, if it was and no other has taken its place.
+    pub revoked: Option<Timestamp>,
     /// Its own sessions.
     pub sessions: Vec<Published>,
 }
@@ -127,16 +139,20 @@ pub fn show(site: &Site, host: &str) -> Result<Known, HostError> {
 
 fn known(site: &Site, view: &SignedView, host: &str) -> Result<Known, HostError> {
     let record = Registry::of(site).read(host)?;
-    let (key, state) = match (view.host_key(host), &record) {
-        (Some(key), _) => (key.id(), EnrolmentState::Approved),
-        (None, Some(record)) => (record.enrolment.key.id(), EnrolmentState::Waiting),
-        (None, None) => return Err(HostError::Unknown(host.into())),
+    let revoked = revoked::read(site, host)?;
+    let (key, state) = match (view.host_key(host), &record, &revoked) {
+        (_, Some(record), Some(_)) => (record.enrolment.key.id(), EnrolmentState::Waiting),
+        (_, None, Some(revoked)) => (revoked.key.clone(), EnrolmentState::Approved),
+        (Some(key), _, None) => (key.id(), EnrolmentState::Approved),
+        (None, Some(record), None) => (record.enrolment.key.id(), EnrolmentState::Waiting),
+        (None, None, None) => return Err(HostError::Unknown(host.into())),
     };
     Ok(Known {
         host: host.into(),
         key,
         state,
         record,
+        revoked: revoked.map(|it| it.time),
         sessions: catalogue::host_layers(&site.store, view, host)?,
     })
 }
@@ -149,16 +165,90 @@ pub fn state(site: &Site, view: &SignedView, host: &str) -> Result<HostState, Ho
     let Known {
         key,
         state,
+        record,
+        revoked,
         sessions,
         ..
     } = known(site, view, host)?;
+    if let (Some(time), None) = (revoked, record) {
+        let host = host.into();
+        return Err(HostError::Revoked { host, time });
+    }
     let file = catalogue::host_file(&site.store, view, host)?;
     Ok(HostState {
         key,
         state,
+        predecessor: file.as_ref().and_then(|it| it.predecessor.clone()),
         sessions: file.map(|it| String::from_utf8_lossy(&it.bytes).into_owned()),
         retired: retired(site, host, &sessions)?,
     })
+}
+
+/// What becomes of the sessions of a host whose key is revoked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sessions {
+    /// They can be recovered, and none is added.
+    Keep,
+    /// They are gone from the catalogue.
+    Drop,
+}
+
+/// Revokes the key of a host. With [`Sessions::Keep`], the host may enrol again with another key, which follows this one; with
+/// [`Sessions::Drop`] the name is free.
+///
+/// # Errors
+/// It has no approved key, or the catalogue cannot be changed.
+pub fn revoke(
+    site: &Site,
+    host: &str,
+    sessions: Sessions,
+    now: Timestamp,
+) -> Result<(), HostError> {
+    let view = catalogue::view(&site.store)?;
+    let before = revoked::read(site, host)?;
+    match (view.host_key(host), before) {
+        (None, None) => return Err(HostError::Unknown(host.into())),
+        (_, Some(_)) => {}
+        // First of all: no session is taken from now on, whatever interrupts this.
+        (Some(key), None) => {
+            let (time, key) = (now, key.id());
+            revoked::write(site, host, &Revoked { time, key })?;
+        }
+    }
+    Registry::of(site).forget(host)?;
+    match sessions {
+        Sessions::Keep => catalogue::freeze(site, host, now)?,
+        Sessions::Drop => {
+            catalogue::remove(site, host, now)?;
+            revoked::forget(site, host)?;
+        }
+    }
+    Ok(())
+}
+
+/// Approves the key that waits for this name; it follows one that was revoked.
+///
+/// # Errors
+/// Another key is approved, or the catalogue cannot be changed.
+pub fn approve(
+    site: &Site,
+    host: &str,
+    key: &PublicKey,
+    now: Timestamp,
+) -> Result<bool, HostError> {
+    let succession = match revoked::read(site, host)? {
+        Some(revoked) if revoked.key == key.id() => {
+            let (host, time) = (host.into(), revoked.time);
+            return Err(HostError::Revoked { host, time });
+        }
+        Some(_) => Succession::Yes,
+        None => Succession::No,
+    };
+    let is_new = catalogue::approve(site, host, key, succession, now)?;
+    if succession == Succession::Yes {
+        revoked::forget(site, host)?;
+    }
+    Ok(is_new)
 }
 
 /// Versions of the host's sessions that the rules let go now.

@@ -8,7 +8,7 @@ use towline_contract::Timestamp;
 use towline_contract::api::{ENROLMENT_BYTES_MAX, Enrolment, EnrolmentState};
 use towline_contract::trust::{PublicKey, SignedView, is_host_id};
 
-use super::{HostError, Request};
+use super::{HostError, Request, revoked};
 use crate::private::{self, PrivateError};
 use crate::site::Site;
 
@@ -31,15 +31,17 @@ pub struct Record {
 }
 
 /// The enrolments of a site.
-pub struct Registry {
+pub struct Registry<'a> {
+    site: &'a Site,
     folder: PathBuf,
 }
 
-impl Registry {
+impl<'a> Registry<'a> {
     /// Those of this site.
     #[must_use]
-    pub fn of(site: &Site) -> Self {
+    pub fn of(site: &'a Site) -> Self {
         Self {
+            site,
             folder: site.state().join("hosts"),
         }
     }
@@ -56,8 +58,18 @@ impl Registry {
     ) -> Result<EnrolmentState, HostError> {
         let host = enrolment.host.clone();
         check(&enrolment)?;
-        if let Some(known) = view.host_key(&host) {
-            return same(&host, known, &enrolment.key).map(|()| EnrolmentState::Approved);
+        match &revoked::read(self.site, &host)? {
+            Some(revoked) if revoked.key == enrolment.key.id() => {
+                let time = revoked.time;
+                return Err(HostError::Revoked { host, time });
+            }
+            // Another key may follow.
+            Some(_) => {}
+            None => {
+                if let Some(known) = view.host_key(&host) {
+                    return same(&host, known, &enrolment.key).map(|()| EnrolmentState::Approved);
+                }
+            }
         }
         let folder = private::lock(&self.folder)?;
         if let Some(known) = self.read(&host)? {
@@ -197,7 +209,7 @@ mod tests {
         let kept = Registry::of(&world.site).read("web1").unwrap().unwrap();
         assert_eq!(kept.enrolment, web1);
         let now = Timestamp::UNIX_EPOCH;
-        catalogue::approve(&world.site, "web1", &web1.key, now).unwrap();
+        crate::hosts::approve(&world.site, "web1", &web1.key, now).unwrap();
         assert_eq!(world.enrol(&web1).unwrap(), EnrolmentState::Approved);
     }
 
@@ -208,7 +220,7 @@ mod tests {
         let approve = || {
             let now = Timestamp::UNIX_EPOCH;
             let key = enrolment("web1", 1).key;
-            catalogue::approve(&world.site, "web1", &key, now).unwrap();
+            crate::hosts::approve(&world.site, "web1", &key, now).unwrap();
             Registry::of(&world.site).forget("web1").unwrap();
         };
         for step in [&|| (), &approve as &dyn Fn()] {

@@ -18,7 +18,7 @@ use towline_initramfs::stored::StoredError;
 
 use super::daily::Daily;
 use super::registry::Registry;
-use super::{HostError, retired};
+use super::{HostError, retired, revoked};
 use crate::catalogue::{self, CatalogueError, HostFile, NewLayer, Published};
 use crate::intake::{self, IntakeError};
 use crate::private;
@@ -79,6 +79,7 @@ pub fn take(
     let next = HostFile {
         bytes: bytes.to_vec(),
         sessions,
+        predecessor: None,
     };
     catalogue::add_session(site, &view, host, &next, &layer, now)?;
     daily.count(host, now);
@@ -94,6 +95,12 @@ pub fn approved<'a>(
     view: &'a SignedView,
     host: &str,
 ) -> Result<&'a PublicKey, HostError> {
+    if let Some(revoked) = revoked::read(site, host)? {
+        return Err(HostError::Revoked {
+            host: host.into(),
+            time: revoked.time,
+        });
+    }
     if let Some(key) = view.host_key(host) {
         return Ok(key);
     }

@@ -163,6 +163,12 @@ fn fault(error: &HostError) -> Fault {
                 "enrol under another name (--host), or an operator looks at: towline host show {host}"
             ),
         ),
+        E::Revoked { host, .. } => (
+            StatusCode::FORBIDDEN,
+            format!(
+                "with a new key the host can enrol again: remove /etc/towline/host.key there, run towline host enrol, and an operator runs: towline host approve {host}"
+            ),
+        ),
         E::NotAHost(_) => (
             StatusCode::BAD_REQUEST,
             "choose another name with --host".into(),

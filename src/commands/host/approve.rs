@@ -7,12 +7,11 @@ use clap::Args;
 use towline_contract::Timestamp;
 use towline_contract::api::EnrolmentState;
 use towline_contract::trust::KeyId;
-use towline_server::catalogue;
 use towline_server::hosts::registry::Registry;
 use towline_server::hosts::{self, Known};
 
 use super::show::lines;
-use crate::commands::site::{SiteArgs, catalogue_failure, host_failure};
+use crate::commands::site::{SiteArgs, host_failure};
 use crate::exit::{Exit, Failure, Outcome};
 
 /// Longest line that is read as a fingerprint, in bytes.
@@ -41,6 +40,27 @@ pub(crate) struct ForgetArgs {
     host: String,
 }
 
+/// Revoke a host's key: it was stolen, or the host is gone
+///
+/// The host adds no session from then on. It can enrol again with a new key.
+#[derive(Args)]
+pub(crate) struct RevokeArgs {
+    #[command(flatten)]
+    site: SiteArgs,
+    /// Name of the host
+    host: String,
+    /// What becomes of the sessions it signed: they can be recovered, or are gone
+    #[arg(long, value_enum, default_value_t = Sessions::Keep)]
+    sessions: Sessions,
+}
+
+/// What becomes of the sessions.
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Sessions {
+    Keep,
+    Drop,
+}
+
 /// Approves the host.
 pub(crate) fn run(args: &ApproveArgs) -> Outcome {
     let site = args.site.open()?;
@@ -50,7 +70,7 @@ pub(crate) fn run(args: &ApproveArgs) -> Outcome {
         None => ask(&known)?,
     };
     compare(&known, &said)?;
-    if known.state == EnrolmentState::Approved {
+    if known.state == EnrolmentState::Approved && known.revoked.is_none() {
         println!("unchanged {}", known.host);
         return Ok(());
     }
@@ -59,7 +79,7 @@ pub(crate) fn run(args: &ApproveArgs) -> Outcome {
     };
     // The key that was compared, whatever the file holds by now.
     let key = &record.enrolment.key;
-    catalogue::approve(&site, &known.host, key, Timestamp::now()).map_err(catalogue_failure)?;
+    hosts::approve(&site, &known.host, key, Timestamp::now()).map_err(host_failure)?;
     println!("approved {}", known.host);
     Ok(())
 }
@@ -73,13 +93,31 @@ pub(crate) fn forget(args: &ForgetArgs) -> Outcome {
             "host {} is approved: the catalogue names its key",
             known.host
         );
-        return Err(Failure::new(Exit::Usage, error)
-            .next("its sessions stay recoverable; only hosts that wait can be forgotten"));
+        return Err(Failure::new(Exit::Usage, error).next(format!(
+            "only hosts that wait can be forgotten; to stop its key: towline host revoke {}",
+            known.host
+        )));
     }
     let registry = Registry::of(&site);
     let forgotten = registry.forget(&known.host);
     forgotten.map_err(|error| host_failure(error.into()))?;
     println!("forgot {}", known.host);
+    Ok(())
+}
+
+/// Revokes the host's key.
+pub(crate) fn revoke(args: &RevokeArgs) -> Outcome {
+    let site = args.site.open()?;
+    let (host, now) = (args.host.as_str(), Timestamp::now());
+    let sessions = match args.sessions {
+        Sessions::Keep => hosts::Sessions::Keep,
+        Sessions::Drop => hosts::Sessions::Drop,
+    };
+    hosts::revoke(&site, host, sessions, now).map_err(host_failure)?;
+    match args.sessions {
+        Sessions::Keep => println!("revoked the key of {host}; its sessions can be recovered"),
+        Sessions::Drop => println!("revoked the key of {host}; its sessions are gone"),
+    }
     Ok(())
 }
 

@@ -22,6 +22,7 @@ enum HostCommand {
     List(show::ListArgs),
     Show(show::ShowArgs),
     Forget(approve::ForgetArgs),
+    Revoke(approve::RevokeArgs),
 }
 
 /// Runs the command.
@@ -32,5 +33,6 @@ pub(crate) fn run(args: &HostArgs) -> Outcome {
         HostCommand::List(args) => show::list(args),
         HostCommand::Show(args) => show::show(args),
         HostCommand::Forget(args) => approve::forget(args),
+        HostCommand::Revoke(args) => approve::revoke(args),
     }
 }

@@ -84,6 +84,9 @@ pub(crate) fn show(args: &ShowArgs) -> Outcome {
 pub(super) fn lines(known: &Known) -> Vec<String> {
     let mut lines = vec![format!("host         {}", known.host)];
     lines.push(format!("state        {}", state(known)));
+    if let Some(time) = known.revoked {
+        lines.push(format!("revoked      the key of before, at {time}"));
+    }
     if let Some(record) = &known.record {
         let machine = &record.enrolment.machine;
         let model = machine.model.as_deref().unwrap_or("unknown");
@@ -113,6 +116,9 @@ pub(super) fn lines(known: &Known) -> Vec<String> {
 }
 
 fn state(known: &Known) -> &'static str {
+    if known.revoked.is_some() && known.record.is_none() {
+        return "revoked";
+    }
     match known.state {
         EnrolmentState::Waiting => "waiting",
         EnrolmentState::Approved => "approved",
@@ -124,7 +130,8 @@ fn row(known: &Known) -> Value {
     let newest = sessions::newest(known.sessions.iter());
     json!({
         "host": known.host,
-        "state": known.state,
+        "state": state(known),
+        "revoked": known.revoked,
         "fingerprint": known.key.fingerprint(),
         "key": known.key,
         "hostname": enrolment.map(|it| &it.hostname),

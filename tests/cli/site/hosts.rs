@@ -490,3 +490,49 @@ fn what_a_host_says_of_itself_does_not_drive_the_operators_terminal() {
         "{shown}"
     );
 }
+
+#[test]
+fn a_stolen_host_key_is_revoked_and_the_host_goes_on_with_a_new_one() {
+    let world = World::new();
+    let server = Server::start(&world);
+    let host = Host::new(&world);
+    let old = host.enrol(&server);
+    world.succeeds(&["host", "approve", "web1", "--fingerprint", &old]);
+    host.captures("one");
+    let said = world.succeeds(&["host", "revoke", "web1"]);
+    assert_eq!(
+        said,
+        "revoked the key of web1; its sessions can be recovered\n"
+    );
+    assert!(
+        world
+            .succeeds(&["host", "list"])
+            .contains("web1                     revoked")
+    );
+    let refused = host.capture("by the thief");
+    let talk = String::from_utf8_lossy(&refused.stderr);
+    assert!(
+        talk.contains("the key of host web1 was revoked at"),
+        "{talk}"
+    );
+    assert_eq!(backups(&world), ["one"]);
+
+    // What the thief's copy captured is not what the host sends later.
+    fs::remove_dir_all(host.folder.join("state")).unwrap();
+    fs::remove_file(host.folder.join("etc/host.key")).unwrap();
+    let new = host.enrol(&server);
+    assert_ne!(new, old);
+    world.refuses(
+        &["host", "approve", "web1", "--fingerprint", &old],
+        3,
+        &[&new],
+    );
+    world.succeeds(&["host", "approve", "web1", "--fingerprint", &new]);
+    assert_eq!(backups(&world), ["one"], "still recoverable");
+    host.captures("two");
+    host.captures("three");
+    assert_eq!(backups(&world), ["three", "two", "one"]);
+    let said = world.succeeds(&["host", "revoke", "web1", "--sessions", "drop"]);
+    assert_eq!(said, "revoked the key of web1; its sessions are gone\n");
+    world.refuses(&["host", "show", "web1"], 1, &["no host called \"web1\""]);
+}

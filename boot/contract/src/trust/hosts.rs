@@ -113,18 +113,27 @@ fn version_of(name: &str) -> Option<String> {
 }
 
 impl SignedView {
-    /// The key of this host, when the targets role, or `hosts`, delegates the host's own sessions to one key.
+    /// The key of this host, when the targets role, or `hosts`, delegates the host's own sessions to it.
     #[must_use]
     pub fn host_key(&self, host: &str) -> Option<&PublicKey> {
+        Some(self.host_keys(host)?.0)
+    }
+
+    /// The key of this host, and the one before it: until the host has signed its list anew, machines take either.
+    #[must_use]
+    pub fn host_keys(&self, host: &str) -> Option<(&PublicKey, Option<&PublicKey>)> {
         let role = host_role(host);
         let delegations = self.host_delegations(&role)?;
+        check_delegation(Some(delegations), &role, &[host_paths(host)]).ok()?;
         let signers = one_role(Some(delegations), &role).ok()?;
-        let [(id, _)] = signers.keys[..] else {
-            return None;
-        };
-        let right = check_delegation(Some(delegations), &role, &[host_paths(host)]);
-        let own = signers.threshold == 1 && right.is_ok();
-        delegations.keys.get(id).filter(|_| own)
+        let own = delegations.roles.iter().find(|it| it.name == role)?;
+        let keys = own.role.keyids.iter().map(|id| delegations.keys.get(id));
+        let keys: Vec<_> = keys.collect::<Option<_>>()?;
+        match (signers.threshold, keys.as_slice()) {
+            (1, [key]) => Some((key, None)),
+            (1, [key, before]) => Some((key, Some(before))),
+            _ => None,
+        }
     }
 
     /// The hosts that the targets role and `hosts` delegate to.

@@ -246,9 +246,15 @@ impl Targets {
             paths: Some(paths.iter().map(ToString::to_string).collect()),
             path_hash_prefixes: None,
         });
-        let roles = &delegations.roles;
-        let named: BTreeSet<_> = roles.iter().flat_map(|r| &r.role.keyids).cloned().collect();
-        delegations.keys.retain(|id, _| named.contains(id));
+        delegations.drop_keys();
+    }
+
+    /// Takes the delegated role `name` away, with the keys that no role names any more.
+    pub fn drop_delegation(&mut self, name: &str) {
+        if let Some(delegations) = &mut self.delegations {
+            delegations.roles.retain(|role| role.name != name);
+            delegations.drop_keys();
+        }
     }
 }
 
@@ -259,6 +265,15 @@ pub struct Delegations {
     pub keys: BTreeMap<KeyId, PublicKey>,
     /// The roles, in order of precedence.
     pub roles: Vec<DelegatedRole>,
+}
+
+impl Delegations {
+    /// Drops the keys that no role names.
+    fn drop_keys(&mut self) {
+        let roles = self.roles.iter();
+        let named: BTreeSet<_> = roles.flat_map(|r| &r.role.keyids).cloned().collect();
+        self.keys.retain(|id, _| named.contains(id));
+    }
 }
 
 /// One delegated role.

@@ -13,6 +13,7 @@ use towline_contract::{Digest, Timestamp};
 use towline_harness::layer::{Layer, layer};
 use towline_harness::site::TestSite;
 use towline_server::catalogue::{self, HostFile, NewLayer};
+use towline_server::hosts;
 use towline_server::recoveries::open::{Wanted, chosen};
 use towline_server::recoveries::{Options, State};
 use towline_stage1::fetch::plan::with_code;
@@ -51,7 +52,7 @@ fn host() -> Layer {
 /// Adds the session that the host itself signs.
 fn add_signed(site: &TestSite) {
     let (key, now, layer) = (SigningKey::generate([7; 32]), Timestamp::now(), host());
-    catalogue::approve(&site.site, HOST, &key.public(), now).unwrap();
+    hosts::approve(&site.site, HOST, &key.public(), now).unwrap();
     let bytes = layer.manifest.to_bytes();
     let mut sessions = next_sessions(None);
     let file = TargetFile::of_layer(&layer.manifest, &bytes);
@@ -65,6 +66,7 @@ fn add_signed(site: &TestSite) {
         manifest_bytes: bytes,
     };
     let file = HostFile {
+        predecessor: None,
         sessions: host_sessions(&signed, HOST, &key.public()).unwrap(),
         bytes: signed,
     };

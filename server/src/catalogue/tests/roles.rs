@@ -110,7 +110,7 @@ fn approving_a_host_needs_the_registrars_key_and_no_operators() {
         world.without(name);
     }
     let before = world.view().targets().header.version;
-    assert!(approve(&world.site, "web1", &host().public(), now()).unwrap());
+    assert!(approve(&world.site, "web1", &host().public(), Succession::No, now()).unwrap());
     let view = world.view();
     assert_eq!(view.host_key("web1"), Some(&host().public()));
     assert_eq!(view.targets().header.version, before);
@@ -118,18 +118,19 @@ fn approving_a_host_needs_the_registrars_key_and_no_operators() {
         &world.site,
         "web1",
         &SigningKey::generate([78; 32]).public(),
+        Succession::No,
         now(),
     );
     assert!(matches!(other, Err(CatalogueError::OtherKey { .. })));
     world.without("hosts");
-    let found = approve(&world.site, "web2", &host().public(), now());
+    let found = approve(&world.site, "web2", &host().public(), Succession::No, now());
     assert!(found.unwrap_err().to_string().contains("hosts.key"));
 }
 
 #[test]
 fn what_names_the_hosts_is_kept_fresh_with_the_snapshot() {
     let world = World::new();
-    approve(&world.site, "web1", &host().public(), now()).unwrap();
+    approve(&world.site, "web1", &host().public(), Succession::No, now()).unwrap();
     let version = |world: &World| world.view().role(HOSTS_ROLE).unwrap().header.version;
     let before = version(&world);
     assert!(refresh(&world.site, hours(13)).unwrap());
@@ -173,7 +174,7 @@ fn a_site_of_before_roles_by_kind_goes_on_as_it_was() {
     let world = older();
     world.publish(&[world.base("1"), world.agent("1")]).unwrap();
     assert_eq!(world.view().targets().targets.len(), 2);
-    assert!(approve(&world.site, "web1", &host().public(), now()).unwrap());
+    assert!(approve(&world.site, "web1", &host().public(), Succession::No, now()).unwrap());
     assert_eq!(world.view().host_key("web1"), Some(&host().public()));
     retire(&world.site, None, "restic", "1", now()).unwrap();
     assert!(refresh(&world.site, hours(19)).unwrap());
@@ -194,7 +195,14 @@ fn fleet(world: &World, numbers: std::ops::Range<u32>) {
     let mut files = world.view().files().clone();
     for number in numbers {
         let host = format!("web{number}");
-        approve(&world.site, &host, &host_key(number).public(), now()).unwrap();
+        approve(
+            &world.site,
+            &host,
+            &host_key(number).public(),
+            Succession::No,
+            now(),
+        )
+        .unwrap();
         let sessions = FileRef::of(1, host.as_bytes());
         files.insert(format!("host-{host}.json"), sessions);
     }

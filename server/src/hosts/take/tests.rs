@@ -1,3 +1,5 @@
+mod revoking;
+
 use super::*;
 use crate::hosts::{Request, kept, state};
 use crate::{fixture, keys};
@@ -34,7 +36,7 @@ impl World {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let site = fixture::site(&folder.path().join("site"), now());
-        catalogue::approve(&site, "web1", &key(1).public(), now()).unwrap();
+        crate::hosts::approve(&site, "web1", &key(1).public(), now()).unwrap();
         Self {
             _folder: folder,
             site,
@@ -137,8 +139,8 @@ fn sessions_outlive_what_operators_publish_and_what_the_server_signs_again() {
     let mut world = World::new();
     world.add(1);
     let other = key(2).public();
-    assert!(catalogue::approve(&world.site, "web2", &other, now()).unwrap());
-    assert!(!catalogue::approve(&world.site, "web2", &other, now()).unwrap());
+    assert!(crate::hosts::approve(&world.site, "web2", &other, now()).unwrap());
+    assert!(!crate::hosts::approve(&world.site, "web2", &other, now()).unwrap());
     let later = now() + SignedDuration::from_hours(24 * 5);
     assert!(catalogue::refresh(&world.site, later).unwrap());
     assert_eq!(world.versions(), ["s1"]);
@@ -147,7 +149,7 @@ fn sessions_outlive_what_operators_publish_and_what_the_server_signs_again() {
 #[test]
 fn another_key_for_an_approved_host_is_refused_with_both_fingerprints() {
     let world = World::new();
-    let found = catalogue::approve(&world.site, "web1", &key(2).public(), now());
+    let found = crate::hosts::approve(&world.site, "web1", &key(2).public(), now());
     let text = found.unwrap_err().to_string();
     for seed in [1, 2] {
         assert!(
@@ -206,7 +208,7 @@ fn a_host_that_no_operator_approved_adds_nothing() {
 #[test]
 fn a_session_signed_by_another_hosts_key_is_refused() {
     let mut world = World::new();
-    catalogue::approve(&world.site, "web2", &key(2).public(), now()).unwrap();
+    crate::hosts::approve(&world.site, "web2", &key(2).public(), now()).unwrap();
     world.key = key(2);
     let sent = world.session(1);
     world.refuses(&sent, &["not taken", "0 of 1 required signatures"]);
