@@ -36,7 +36,7 @@ pub enum KeyError {
     },
     /// Not a key.
     #[error(
-        "{0} is no signing key: it should hold 64 hex digits, or a PKCS#8 key of Ed25519 in PEM"
+        "{0} is no signing key: it should hold 64 hex digits, or an Ed25519 key that is encrypted as PKCS#8 in PEM"
     )]
     Format(PathBuf),
     /// It needs a passphrase.

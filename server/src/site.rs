@@ -196,15 +196,20 @@ impl Site {
     /// is signed meanwhile is right before and after.
     ///
     /// # Errors
-    /// See [`KeyError`].
+    /// See [`KeyError`]. The one that follows signs nothing alone.
     pub fn signing_keys(&self, role: &str) -> Result<Vec<SigningKey>, KeyError> {
-        let next = match keys::read(&self.next_key_path(role)) {
-            Err(error) if error.is_elsewhere() => None,
-            next => Some(next?),
-        };
-        match (keys::read(&self.key_path(role)), next) {
-            (Err(error), Some(next)) if error.is_elsewhere() => Ok(vec![next]),
-            (own, next) => Ok(std::iter::once(own?).chain(next).collect()),
+        let own = keys::read(&self.key_path(role))?;
+        Ok(std::iter::once(own).chain(self.next_key(role)?).collect())
+    }
+
+    /// The key that follows the role's own, while it is being rotated.
+    ///
+    /// # Errors
+    /// See [`KeyError`].
+    pub fn next_key(&self, role: &str) -> Result<Option<SigningKey>, KeyError> {
+        match keys::read(&self.next_key_path(role)) {
+            Err(error) if error.is_elsewhere() => Ok(None),
+            next => next.map(Some),
         }
     }
 

@@ -1,5 +1,6 @@
 //! `towline init`: a new site.
 
+use std::fs;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
@@ -93,6 +94,13 @@ pub(crate) fn run(args: &InitArgs, quiet: bool) -> Outcome {
             .map(|(name, bytes)| (name.into(), bytes.into()))
             .collect(),
     };
+    // Before there is a site whose keys nobody could open.
+    let is_free = fs::read_dir(&args.dir).is_ok_and(|mut it| it.next().is_none());
+    if args.passphrase_file.is_none() && (is_free || !args.dir.exists()) {
+        for (number, passphrase) in (1..).zip(&root_passphrases) {
+            println!("keys/root-{number}.key: passphrase {}", passphrase.text());
+        }
+    }
     Site::create(&args.dir, &new, Timestamp::now()).map_err(|error| match error {
         SiteError::Exists(_) => {
             Failure::new(Exit::Usage, error).next("choose another folder, or remove this one")
@@ -105,11 +113,6 @@ pub(crate) fn run(args: &InitArgs, quiet: bool) -> Outcome {
     })?;
     let dir = args.dir.display();
     println!("site made in {dir}");
-    if args.passphrase_file.is_none() {
-        for (number, passphrase) in (1..).zip(&root_passphrases) {
-            println!("  keys/root-{number}.key: passphrase {}", passphrase.text());
-        }
-    }
     if quiet {
         return Ok(());
     }

@@ -37,7 +37,7 @@ enum What {
 pub(crate) fn run(args: &KeyArgs, quiet: bool) -> Outcome {
     match &args.what {
         What::Rotate(rotate) => rotate::run(&args.site.open()?, rotate, quiet),
-        What::Sign(sign) => sign::run(sign, quiet),
+        What::Sign(sign) => sign::run(sign),
         What::Show { json } => show::run(&args.site.open()?, *json),
     }
 }

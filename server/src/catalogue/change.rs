@@ -11,12 +11,13 @@ use towline_contract::plan::PLAN_ROLE;
 use towline_contract::trust::metadata::Timestamp as TimestampFile;
 use towline_contract::trust::metadata::{FileRef, RoleName, Root, Snapshot, Targets};
 use towline_contract::trust::{
-    BASE_ROLE, HOSTS_ROLE, SignedView, SigningKey, TIMESTAMP_FILE, role_paths, sign,
+    BASE_ROLE, HOSTS_ROLE, SignedView, SigningKey, TIMESTAMP_FILE, TrustedRoot, role_paths, sign,
 };
 
 use super::to_sign::{self, Waiting};
-use super::{CatalogueError, LEFT_OVER_MAX, Result, view};
+use super::{CatalogueError, LEFT_OVER_MAX, Result, metadata, newest_root, verified, view};
 use crate::config::ValidDays;
+use crate::keys::KeyError;
 use crate::site::Site;
 use crate::store::{Put, Store};
 
@@ -88,7 +89,8 @@ pub fn create(store: &Store, keys: &FirstKeys, valid: ValidDays, now: Timestamp)
         snapshot: from_ref(&keys.snapshot),
         timestamp: from_ref(&keys.timestamp),
     };
-    put_snapshot(store, 1, 1, files, &online, valid, now)
+    let root = newest_root(store)?;
+    put_snapshot(store, &root, (1, 1), files, &online, valid, now)
 }
 
 /// Signs snapshot and timestamp, and what names the hosts, again when less than half of their time is left; says whether it
@@ -104,15 +106,16 @@ pub fn refresh(site: &Site, now: Timestamp) -> Result<bool> {
     let (timestamp, snapshot) = current.online_expiry();
     let is_old = |expires, days| expires <= soon(days).unwrap_or(now);
     let hosts = current.role(HOSTS_ROLE).map(|it| it.header.expires);
-    if hosts.is_some_and(|it| is_old(it, days_of(HOSTS_ROLE, valid))) {
-        change(site, &current, now, &[HOSTS_ROLE], |_, _| {})?;
-        return Ok(true);
+    let hosts = match hosts.is_some_and(|it| is_old(it, days_of(HOSTS_ROLE, valid))) {
+        true => change(site, &current, now, &[HOSTS_ROLE], |_, _| {}).map(|()| true),
+        false => Ok(false),
+    };
+    // Also when the registrar's key is away: the others must not grow old with it.
+    let is_due = is_old(timestamp, valid.timestamp) || is_old(snapshot, valid.snapshot);
+    if is_due && !matches!(hosts, Ok(true)) {
+        Signing::now(site)?.put_online(&current, current.files().clone(), now)?;
     }
-    if !is_old(timestamp, valid.timestamp) && !is_old(snapshot, valid.snapshot) {
-        return Ok(false);
-    }
-    put_online(site, &current, current.files().clone(), now)?;
-    Ok(true)
+    hosts.map(|signed| signed || is_due)
 }
 
 /// Signs a new document of each of `roles`, the targets role or one by kind, after `edit`; then snapshot and timestamp. The
@@ -124,55 +127,123 @@ pub(super) fn change(
     roles: &[&str],
     edit: impl Fn(&str, &mut Targets),
 ) -> Result<()> {
-    change_with(site, current, now, roles, edit, None)
+    Signing::now(site)?.change(current, now, roles, edit, None)
 }
 
-/// The same, with one more file in the new snapshot, or one less.
-pub(super) fn change_with(
-    site: &Site,
-    current: &SignedView,
-    now: Timestamp,
-    roles: &[&str],
-    edit: impl Fn(&str, &mut Targets),
-    more: Option<(String, Option<FileRef>)>,
-) -> Result<()> {
-    // All the signatures before anything is written.
-    let (mut signed, mut lacking) = (Vec::new(), Vec::new());
-    for role in roles {
-        let mut document = next_document(site, current, role, now);
-        edit(role, &mut document);
-        match site.signing_keys(role) {
-            Err(error) if error.is_elsewhere() && *role != HOSTS_ROLE => {
-                let waiting = Waiting::open(site)?;
-                match waiting.targets(site, current, role, &document, now)? {
-                    Ok(bytes) => signed.push((*role, document, Signed::Elsewhere(bytes))),
-                    Err(to_sign) => lacking.push(to_sign),
-                }
+/// With which keys a change is signed, and under which root the catalogue must be right afterwards.
+pub(super) struct Signing<'a> {
+    pub(super) site: &'a Site,
+    pub(super) root: TrustedRoot,
+    /// Roles whose next key signs without their own: the change, or the root, names it.
+    pub(super) rotating: &'a [&'a str],
+}
+
+impl<'a> Signing<'a> {
+    /// As the catalogue is now.
+    pub(super) fn now(site: &'a Site) -> Result<Self> {
+        Ok(Self {
+            site,
+            root: newest_root(&site.store)?,
+            rotating: &[],
+        })
+    }
+
+    fn keys(&self, role: &str) -> std::result::Result<Vec<SigningKey>, KeyError> {
+        match (self.site.signing_keys(role), self.site.next_key(role)?) {
+            (Err(error), Some(next)) if error.is_elsewhere() && self.rotating.contains(&role) => {
+                Ok(vec![next])
             }
-            keys => signed.push((*role, document, Signed::Here(keys?))),
+            (keys, _) => keys,
         }
     }
-    if !lacking.is_empty() {
-        return Err(CatalogueError::ToSign(lacking));
+
+    /// Signs a new document of each of `roles`, as [`change`] does, with one more file in the new snapshot, or one less.
+    pub(super) fn change(
+        &self,
+        current: &SignedView,
+        now: Timestamp,
+        roles: &[&str],
+        edit: impl Fn(&str, &mut Targets),
+        more: Option<(String, Option<FileRef>)>,
+    ) -> Result<()> {
+        let site = self.site;
+        let signed = self.signed(current, now, roles, edit)?;
+        let mut files = current.files().clone();
+        match more {
+            Some((name, Some(file))) => files.extend([(name, file)]),
+            Some((name, None)) => files.retain(|it, _| *it != name),
+            None => {}
+        }
+        for (role, document, by) in &signed {
+            let reference = match by {
+                Signed::Here(keys) => put_targets(&site.store, role, document.clone(), keys)?,
+                Signed::Elsewhere(bytes) => put_signed(&site.store, role, document, bytes)?,
+            };
+            files.insert(file_of(role), reference);
+        }
+        self.put_online(current, files, now)?;
+        for (role, document, _) in &signed {
+            to_sign::forget(site, &numbered(role, document.header.version))?;
+        }
+        Ok(())
     }
-    let mut files = current.files().clone();
-    match more {
-        Some((name, Some(file))) => files.extend([(name, file)]),
-        Some((name, None)) => files.retain(|it, _| *it != name),
-        None => {}
+
+    /// All the signatures, before anything is written.
+    fn signed<'r>(
+        &self,
+        current: &SignedView,
+        now: Timestamp,
+        roles: &[&'r str],
+        edit: impl Fn(&str, &mut Targets),
+    ) -> Result<Vec<(&'r str, Targets, Signed)>> {
+        let site = self.site;
+        let (mut signed, mut lacking) = (Vec::new(), Vec::new());
+        for role in roles {
+            let mut document = next_document(site, current, role, now);
+            edit(role, &mut document);
+            match self.keys(role) {
+                Err(error) if error.is_elsewhere() && *role != HOSTS_ROLE => {
+                    let waiting = Waiting::open(site)?;
+                    match waiting.targets(site, current, role, &document, now)? {
+                        Ok(bytes) => signed.push((*role, document, Signed::Elsewhere(bytes))),
+                        Err(to_sign) => lacking.push(to_sign),
+                    }
+                }
+                keys => signed.push((*role, document, Signed::Here(keys?))),
+            }
+        }
+        match lacking.is_empty() {
+            true => Ok(signed),
+            false => Err(CatalogueError::ToSign(lacking)),
+        }
     }
-    for (role, document, by) in &signed {
-        let reference = match by {
-            Signed::Here(keys) => put_targets(&site.store, role, document.clone(), keys)?,
-            Signed::Elsewhere(bytes) => put_signed(&site.store, role, document, bytes)?,
+
+    /// Signs a snapshot that names `files`, and the timestamp. The caller holds the store's lock.
+    pub(super) fn put_online(
+        &self,
+        current: &SignedView,
+        files: Files,
+        now: Timestamp,
+    ) -> Result<()> {
+        let online = Online {
+            snapshot: &self.keys("snapshot")?,
+            timestamp: &self.keys("timestamp")?,
         };
-        files.insert(file_of(role), reference);
+        let versions = (
+            current.snapshot_version() + 1,
+            current.timestamp_version() + 1,
+        );
+        let valid = self.site.config.valid_days;
+        put_snapshot(
+            &self.site.store,
+            &self.root,
+            versions,
+            files,
+            &online,
+            valid,
+            now,
+        )
     }
-    put_online(site, current, files, now)?;
-    for (role, document, _) in &signed {
-        to_sign::forget(site, &numbered(role, document.header.version))?;
-    }
-    Ok(())
 }
 
 /// Who signs a document.
@@ -200,32 +271,6 @@ pub(super) fn signed(site: &Site, role: &str, document: &impl Serialize) -> Resu
     let keys = site.signing_keys(role)?;
     let keys: Vec<_> = keys.iter().collect();
     Ok(sign(document, &keys)?)
-}
-
-/// Signs a snapshot that names `files`, and the timestamp. The caller holds the store's lock.
-pub(super) fn put_online(
-    site: &Site,
-    current: &SignedView,
-    files: Files,
-    now: Timestamp,
-) -> Result<()> {
-    let online = Online {
-        snapshot: &site.signing_keys("snapshot")?,
-        timestamp: &site.signing_keys("timestamp")?,
-    };
-    let (snapshot, timestamp) = (
-        current.snapshot_version() + 1,
-        current.timestamp_version() + 1,
-    );
-    put_snapshot(
-        &site.store,
-        snapshot,
-        timestamp,
-        files,
-        &online,
-        site.config.valid_days,
-        now,
-    )
 }
 
 /// Has the targets delegate to this role by kind.
@@ -286,8 +331,8 @@ fn numbered(role: &str, version: u64) -> String {
 /// Writes a snapshot under the first free number, then moves the timestamp to it.
 fn put_snapshot(
     store: &Store,
-    first: u64,
-    timestamp_version: u64,
+    root: &TrustedRoot,
+    (first, timestamp_version): (u64, u64),
     files: Files,
     keys: &Online<'_>,
     valid: ValidDays,
@@ -309,6 +354,11 @@ fn put_snapshot(
             let timestamp = TimestampFile::new(timestamp_version, expires, reference);
             let by: Vec<_> = keys.timestamp.iter().collect();
             let bytes = sign(&timestamp, &by)?;
+            // As machines read it: what is not right is never named.
+            verified(root.clone(), |file, max| match file {
+                TIMESTAMP_FILE => Ok(bytes.clone()),
+                file => metadata(store, file, max),
+            })?;
             return Ok(store.replace(&store.metadata_path(TIMESTAMP_FILE), &bytes)?);
         }
     }

@@ -8,7 +8,7 @@ use towline_contract::trust::{
 };
 use zeroize::Zeroizing;
 
-use super::change::{TARGETS, change, change_with, put_online};
+use super::change::{Signing, TARGETS, change};
 use super::publish::put_layer;
 use super::{CatalogueError, NewLayer, Published, Result, metadata, published, view};
 use crate::keys::KeyError;
@@ -110,14 +110,7 @@ pub fn freeze(site: &Site, host: &str, now: Timestamp) -> Result<()> {
     let bytes = sign(&sessions, &[&once])?;
     let list = put_list(&site.store, host, sessions.header.version, &bytes)?;
     let (keys, registrar) = ([once.public()], [registrar(&current, host)]);
-    change_with(
-        site,
-        &current,
-        now,
-        &registrar,
-        name(host, &keys),
-        Some(list),
-    )
+    Signing::now(site)?.change(&current, now, &registrar, name(host, &keys), Some(list))
 }
 
 /// Takes the host out of the catalogue, with its sessions.
@@ -133,7 +126,7 @@ fn unname(site: &Site, current: &SignedView, host: &str, now: Timestamp) -> Resu
     let (role, registrar) = (host_role(host), [registrar(current, host)]);
     let list = (format!("{role}.json"), None);
     let edit = |_: &str, document: &mut Targets| document.drop_delegation(&role);
-    change_with(site, current, now, &registrar, edit, Some(list))
+    Signing::now(site)?.change(current, now, &registrar, edit, Some(list))
 }
 
 /// The newest list of the host's sessions; none before the first.
@@ -196,19 +189,12 @@ pub fn add_session(
         // The list is the host's own now: the key before it is of no use any more.
         Some((key, Some(_))) => {
             let (keys, registrar) = ([key.clone()], [registrar(current, host)]);
-            change_with(
-                site,
-                current,
-                now,
-                &registrar,
-                name(host, &keys),
-                Some(list),
-            )
+            Signing::now(site)?.change(current, now, &registrar, name(host, &keys), Some(list))
         }
         _ => {
             let mut files = current.files().clone();
             files.extend(list.1.map(|file| (list.0, file)));
-            put_online(site, current, files, now)
+            Signing::now(site)?.put_online(current, files, now)
         }
     }
 }

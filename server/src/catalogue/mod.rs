@@ -1,7 +1,8 @@
 //! The catalogue: TUF metadata in the store, read, changed and kept fresh.
 //!
-//! Every change writes new numbered files and then moves `timestamp.json`; until that, nothing has changed. A number left
-//! over from an interrupted change is skipped, never written over.
+//! Every change writes new numbered files, verifies the whole as a machine would, and then moves `timestamp.json`; until that,
+//! nothing has changed. A number left over from an interrupted change is skipped, or written over by what was signed for that
+//! very number elsewhere; what a timestamp named is never written over.
 
 mod change;
 mod host_view;

@@ -12,7 +12,7 @@ use towline_contract::trust::metadata::Targets;
 use towline_contract::trust::{Envelope, SignedView, TrustError};
 
 use super::change::TARGETS;
-use super::{Result, newest_root};
+use super::{CatalogueError, Result, newest_root};
 use crate::private::{self, Locked};
 use crate::site::Site;
 
@@ -97,10 +97,13 @@ impl Waiting {
         now: Timestamp,
     ) -> Result<std::result::Result<Vec<u8>, ToSign>> {
         let name = format!("{}.{role}.json", document.header.version);
-        let waits = self.get(&name)?.filter(|it| is(it, document, now));
-        let envelope = match waits {
-            Some(envelope) => envelope,
-            None => {
+        let envelope = match self.get(&name)? {
+            Some(envelope) if is(&envelope, document, now) => envelope,
+            // Not without a word: an officer has signed it.
+            Some(other) if !other.signatures.is_empty() && is_in_time(&other, document, now) => {
+                return Err(CatalogueError::Waits(self.0.path(&name)));
+            }
+            _ => {
                 let envelope = Envelope::unsigned(document)?;
                 self.put(&name, &envelope)?;
                 envelope
@@ -129,12 +132,17 @@ pub(super) fn forget(site: &Site, name: &str) -> Result<()> {
     }
 }
 
-/// Whether what waits is this document, but for its date, which is still to come.
+/// Whether what waits is this document, but for its date, which is between now and the document's.
 fn is(envelope: &Envelope, document: &Targets, now: Timestamp) -> bool {
     let waiting: Option<Targets> = serde_json::from_value(envelope.signed.clone()).ok();
     waiting.is_some_and(|mut it| {
-        let is_new = it.header.expires > now;
         it.header.expires = document.header.expires;
-        is_new && it == *document
+        is_in_time(envelope, document, now) && it == *document
     })
+}
+
+fn is_in_time(envelope: &Envelope, document: &Targets, now: Timestamp) -> bool {
+    let waiting: Option<Targets> = serde_json::from_value(envelope.signed.clone()).ok();
+    let expires = waiting.map(|it| it.header.expires);
+    expires.is_some_and(|it| now < it && it <= document.header.expires)
 }

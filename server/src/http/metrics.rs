@@ -8,14 +8,13 @@ use hyper::{Response, StatusCode};
 
 use super::answer::{Body, Fault, full};
 use super::handlers::State;
-use crate::catalogue;
 use crate::doctor::look;
 use crate::doctor::site::SiteFacts;
 
 /// Answers with what has a date to keep.
 pub(super) fn metrics(state: &State) -> Result<Response<Body>, Fault> {
-    let view = catalogue::view(&state.site.store).map_err(|error| Fault::ours(&error))?;
-    let text = text(&look::dates(&state.site, Some(&view)));
+    let current = state.catalogue().map_err(|error| Fault::ours(&error))?;
+    let text = text(&look::dates(&state.site, Some(&current.view)));
     let mut response = Response::new(full(text.into_bytes()));
     *response.status_mut() = StatusCode::OK;
     let headers = response.headers_mut();

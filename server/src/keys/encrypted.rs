@@ -30,32 +30,28 @@ pub(super) fn is(text: &str) -> bool {
 /// # Errors
 /// See [`KeyError`].
 pub fn create_encrypted(path: &Path, passphrase: &str) -> Result<SigningKey, KeyError> {
-    let mut random = Zeroizing::new([0; 32 + 16 + 16]);
-    getrandom::fill(random.as_mut()).map_err(KeyError::Random)?;
-    let (seed, rest) = random.split_at(32);
-    let (salt, iv) = rest.split_at(16);
-    let seed: [u8; 32] = seed.try_into().unwrap_or_default();
-    let text = encrypt(&seed, passphrase, salt, iv).map_err(|cause| KeyError::File {
+    let (mut seed, mut salt, mut iv) = (Zeroizing::new([0; 32]), [0; 16], [0; 16]);
+    for random in [seed.as_mut_slice(), &mut salt, &mut iv] {
+        getrandom::fill(random).map_err(KeyError::Random)?;
+    }
+    let text = encrypt(&seed, passphrase, &salt, &iv).map_err(|cause| KeyError::File {
         what: "encrypt",
         path: path.into(),
         cause: std::io::Error::other(cause),
     })?;
     write_private(path, text.as_bytes()).map_err(failed("write", path))?;
-    Ok(SigningKey::generate(seed))
+    Ok(SigningKey::generate(*seed))
 }
 
 fn encrypt(
     seed: &[u8; 32],
     passphrase: &str,
-    salt: &[u8],
-    iv: &[u8],
+    salt: &[u8; 16],
+    iv: &[u8; 16],
 ) -> Result<Zeroizing<String>, pkcs8::Error> {
     let plain = ed25519_dalek::SigningKey::from_bytes(seed).to_pkcs8_der()?;
     let (log_n, r, p) = SCRYPT;
     let cost = scrypt::Params::new(log_n, r, p, AES_KEY_BYTES)
-        .map_err(|_| pkcs8::Error::ParametersMalformed)?;
-    let iv = iv
-        .try_into()
         .map_err(|_| pkcs8::Error::ParametersMalformed)?;
     let how = pbes2::Parameters::scrypt_aes256cbc(cost, salt, iv)?;
     let mut info = PrivateKeyInfo::try_from(plain.as_bytes())?;

@@ -17,8 +17,10 @@ use crate::exit::{Exit, Failure, Outcome};
 /// What `key rotate` is told.
 #[derive(Args)]
 pub(super) struct RotateArgs {
-    /// root, targets, snapshot, timestamp, base, hosts, plan, or agent-NAME
-    role: String,
+    /// root, targets, snapshot, timestamp, base, hosts, plan, or agent-NAME;
+    /// those that the root names are changed in one root
+    #[arg(required = true, value_name = "ROLE")]
+    roles: Vec<String>,
     /// Keep the keys, and give the role's documents a new date
     #[arg(long)]
     renew: bool,
@@ -43,11 +45,12 @@ const TOP: [&str; 4] = ["root", "targets", "snapshot", "timestamp"];
 const ONLINE: [&str; 4] = ["snapshot", "timestamp", "hosts", "plan"];
 
 pub(super) fn run(site: &Site, args: &RotateArgs, quiet: bool) -> Outcome {
-    let role = args.role.as_str();
-    if role != "root" && !args.replace.is_empty() {
+    let roles: Vec<_> = args.roles.iter().map(String::as_str).collect();
+    if roles != ["root"] && !args.replace.is_empty() {
+        let roles = roles.join(", ");
         return Err(Failure::new(
             Exit::Usage,
-            anyhow!("{role} has one key: --replace is for the root's"),
+            anyhow!("--replace is for the root's keys alone, not for {roles}"),
         ));
     }
     let known = keys::root_keys(&site.keys());
@@ -55,22 +58,25 @@ pub(super) fn run(site: &Site, args: &RotateArgs, quiet: bool) -> Outcome {
         true => Change::Renew,
         false => Change::Rotate(replaced(site, &known, &args.replace)?),
     };
-    let by_root = role == "root" || (TOP.contains(&role) && !args.renew);
+    let is_by_root = |role: &&str| *role == "root" || (TOP.contains(role) && !args.renew);
+    let by_root = roles.iter().any(is_by_root);
     let root_keys = match by_root {
-        true => root_keys(args, &known)?,
+        true => root_keys(site, args, &known)?,
         false => Vec::new(),
     };
     let mut new_root_key = |path: &Path| new_root_key(path, args.plain_root_keys);
     let rotation = Rotation {
-        role,
+        roles: &roles,
         change,
         root_keys,
         new_root_key: &mut new_root_key,
     };
     let done = catalogue::rotate(site, rotation, Timestamp::now()).map_err(catalogue_failure)?;
-    match args.renew {
-        true => println!("{role} is signed again"),
-        false => println!("{role} has a new key"),
+    for role in &roles {
+        match args.renew {
+            true => println!("{role} is signed again"),
+            false => println!("{role} has a new key"),
+        }
     }
     if by_root {
         println!("  the root is version {} now", done.root);
@@ -78,15 +84,26 @@ pub(super) fn run(site: &Site, args: &RotateArgs, quiet: bool) -> Outcome {
     for key in &done.keys {
         println!("  {}", key.display());
     }
-    if !quiet && !args.renew && !ONLINE.contains(&role) {
+    let is_offline = |role: &&str| !ONLINE.contains(role);
+    if !quiet && !args.renew && roles.iter().any(is_offline) {
         eprintln!("next: take keys that the server does not need off this machine (keys/README)");
     }
     Ok(())
 }
 
 /// The keys that can sign a root: those in `keys/`, and those that were named.
-fn root_keys(args: &RotateArgs, known: &[RootKey]) -> Result<Vec<SigningKey>, Failure> {
-    let here = known.iter().map(|it| &it.path).filter(|it| it.exists());
+fn root_keys(
+    site: &Site,
+    args: &RotateArgs,
+    known: &[RootKey],
+) -> Result<Vec<SigningKey>, Failure> {
+    let view = catalogue::view(&site.store).ok();
+    let named = |key: &RootKey| match (&view, &key.public) {
+        (Some(view), Some(public)) => view.root().keys.values().any(|it| it == public),
+        _ => true,
+    };
+    let here = known.iter().filter(|it| named(it)).map(|it| &it.path);
+    let here = here.filter(|it| it.exists());
     let mut found = Vec::new();
     for path in here.chain(&args.keys) {
         match args.passphrases.open(path)? {

@@ -1,5 +1,8 @@
 //! `towline key show`: each role's keys, how many must sign, and until when what they signed is good.
 
+use std::fs;
+use std::path::PathBuf;
+
 use serde_json::json;
 use towline_contract::Timestamp;
 use towline_contract::trust::metadata::Role;
@@ -32,9 +35,11 @@ struct Key {
 pub(super) fn run(site: &Site, json: bool) -> Outcome {
     let view = catalogue::view(&site.store).map_err(catalogue_failure)?;
     let rows = rows(site, &view);
+    let waiting = waiting(site);
     if json {
         let rows: Vec<_> = rows.iter().map(to_json).collect();
-        let text = serde_json::to_string_pretty(&rows).map_err(anyhow::Error::from)?;
+        let all = json!({ "roles": rows, "waiting": waiting });
+        let text = serde_json::to_string_pretty(&all).map_err(anyhow::Error::from)?;
         println!("{text}");
         return Ok(());
     }
@@ -53,7 +58,23 @@ pub(super) fn run(site: &Site, json: bool) -> Outcome {
             println!("  {}  {place}", key.fingerprint);
         }
     }
+    for file in &waiting {
+        println!("{} waits", file.display());
+    }
     Ok(())
+}
+
+/// Documents that wait for a signature, and keys that wait to be named.
+fn waiting(site: &Site) -> Vec<PathBuf> {
+    let files = [(site.to_sign(), "json"), (site.keys(), "next")];
+    let files = files.into_iter().flat_map(|(folder, ending)| {
+        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+        let paths = entries.map(|it| it.path());
+        paths.filter(move |it| it.extension().is_some_and(|it| it == ending))
+    });
+    let mut files: Vec<_> = files.collect();
+    files.sort();
+    files
 }
 
 fn rows(site: &Site, view: &SignedView) -> Vec<Row> {

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{Read as _, Write as _};
+use std::io::{self, BufRead as _, IsTerminal as _, Read as _, Write as _};
+use std::os::unix::fs::{MetadataExt as _, fchown};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, anyhow};
@@ -23,22 +24,25 @@ pub(super) struct SignArgs {
     /// The key to sign with (repeat for more)
     #[arg(long = "key", value_name = "FILE", required = true)]
     keys: Vec<PathBuf>,
+    /// The signed document before it, from where it was kept safe: shows what
+    /// differs, not all of it
+    #[arg(long, value_name = "FILE")]
+    before: Option<PathBuf>,
+    /// Sign without asking
+    #[arg(long)]
+    yes: bool,
     #[command(flatten)]
     passphrases: Passphrases,
 }
 
-/// Signs the file in place; `quiet` leaves out what it says.
-pub(super) fn run(args: &SignArgs, quiet: bool) -> Outcome {
+/// Signs the file in place, once it was shown what it says.
+pub(super) fn run(args: &SignArgs) -> Outcome {
     let mut envelope = read(&args.file)?;
-    let about = about(&envelope).map_err(|why| {
-        let file = args.file.display();
-        Failure::new(Exit::Usage, anyhow!("{file} is nothing to sign: {why}"))
-            .next("name a file that was left in to-sign/ of a site")
-    })?;
-    if !quiet {
-        for line in about {
-            eprintln!("towline: {}", one_line(&line));
-        }
+    for line in shown(args, &envelope)? {
+        eprintln!("{}", one_line(&line));
+    }
+    if !args.yes {
+        ask()?;
     }
     for path in &args.keys {
         let Some(key) = args.passphrases.open(path)? else {
@@ -70,7 +74,42 @@ fn read(path: &Path) -> Result<Envelope, Failure> {
         .map_err(|error| Failure::new(Exit::Usage, error))
 }
 
-/// What the document would have machines believe, a fact a line.
+/// What the document says; or what of it is new, and what is gone.
+fn shown(args: &SignArgs, envelope: &Envelope) -> Result<Vec<String>, Failure> {
+    let of = |path: &Path, envelope: &Envelope| {
+        about(envelope).map_err(|why| {
+            let file = path.display();
+            Failure::new(Exit::Usage, anyhow!("{file} is nothing to sign: {why}"))
+                .next("name a file that was left in to-sign/ of a site")
+        })
+    };
+    let now = of(&args.file, envelope)?;
+    let Some(path) = &args.before else {
+        return Ok(now);
+    };
+    let before = of(path, &read(path)?)?;
+    let gone = before.iter().filter(|it| !now.contains(it));
+    let new = now.iter().filter(|it| !before.contains(it));
+    let gone = gone.map(|it| format!("- {it}"));
+    Ok(gone.chain(new.map(|it| format!("+ {it}"))).collect())
+}
+
+fn ask() -> Outcome {
+    let refused = |why: &str| Failure::new(Exit::Usage, anyhow!("not signed: {why}"));
+    if !io::stdin().is_terminal() {
+        return Err(refused("nobody can be asked").next("to sign without a question: --yes"));
+    }
+    eprint!("Sign this? Machines will boot what it says. [yes/no] ");
+    let mut line = String::new();
+    let mut input = io::stdin().lock().take(16);
+    input.read_line(&mut line).context("cannot ask")?;
+    match line.trim() {
+        "yes" => Ok(()),
+        _ => Err(refused("the answer was not yes")),
+    }
+}
+
+/// What the document would have machines believe, a fact a line: everything of it that decides anything.
 fn about(envelope: &Envelope) -> Result<Vec<String>, String> {
     let signed = &envelope.signed;
     let kind = signed.get("_type").and_then(|it| it.as_str());
@@ -98,7 +137,12 @@ fn about(envelope: &Envelope) -> Result<Vec<String>, String> {
                 targets.header.version,
                 targets.header.expires
             )];
-            lines.extend(targets.targets.keys().map(|name| format!("layer {name}")));
+            lines.extend(targets.targets.iter().map(|(name, file)| {
+                let digest = file.sha256().map_or("none".into(), |it| it.to_string());
+                let manifest = file.layer().map(|it| it.manifest.sha256.to_string());
+                let manifest = manifest.unwrap_or_else(|| "none".into());
+                format!("layer {name}: SHA-256 {digest}, manifest {manifest}")
+            }));
             let delegations = targets.delegations.unwrap_or_default();
             lines.extend(delegated(&delegations));
             Ok(lines)
@@ -111,7 +155,18 @@ fn delegated(delegations: &Delegations) -> impl Iterator<Item = String> + '_ {
     delegations.roles.iter().map(|it| {
         let keys = it.role.keyids.iter();
         let keys: Vec<_> = keys.map(|id| fingerprint(&delegations.keys, id)).collect();
-        format!("{}: {} of {}", it.name, it.role.threshold, keys.join(", "))
+        let ends = if it.terminating {
+            ""
+        } else {
+            ", and others after it"
+        };
+        let (paths, prefixes) = (&it.paths, &it.path_hash_prefixes);
+        let lane = match (paths, prefixes) {
+            (Some(paths), None) => paths.join(", "),
+            (paths, prefixes) => format!("{paths:?} {prefixes:?}"),
+        };
+        let (name, threshold, keys) = (&it.name, it.role.threshold, keys.join(", "));
+        format!("{name}: {threshold} of {keys}, for {lane}{ends}")
     })
 }
 
@@ -129,8 +184,9 @@ fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let folder = folder.unwrap_or(Path::new("."));
     let mut file = tempfile::NamedTempFile::new_in(folder)?;
     file.write_all(bytes)?;
-    file.as_file()
-        .set_permissions(fs::metadata(path)?.permissions())?;
+    let before = fs::metadata(path)?;
+    file.as_file().set_permissions(before.permissions())?;
+    fchown(file.as_file(), Some(before.uid()), Some(before.gid()))?;
     file.as_file().sync_all()?;
     file.persist(path).map_err(|error| error.error)?;
     File::open(folder)?.sync_all()

@@ -1,6 +1,8 @@
 //! Reading keys that may be encrypted: passphrases come from a file, or are asked for at a terminal.
 
-use std::io::{self, IsTerminal as _};
+use std::fs::File;
+use std::io::{self, IsTerminal as _, Read as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, anyhow};
@@ -60,12 +62,20 @@ impl Passphrases {
 /// The text of a file of passphrases.
 pub(crate) fn read(path: &Path) -> Result<Zeroizing<String>, Failure> {
     let mut text = Zeroizing::new(String::new());
-    let file = std::fs::File::open(path);
-    let read = file.and_then(|it| {
-        io::Read::read_to_string(&mut io::Read::take(it, PASSPHRASES_BYTES_MAX), &mut text)
+    let file = File::open(path).and_then(|it| Ok((it.metadata()?, it)));
+    let read = file.and_then(|(about, it)| {
+        it.take(PASSPHRASES_BYTES_MAX).read_to_string(&mut text)?;
+        Ok(about)
     });
-    read.with_context(|| format!("cannot read the passphrases in {}", path.display()))
+    let about = read
+        .with_context(|| format!("cannot read the passphrases in {}", path.display()))
         .map_err(|error| Failure::new(Exit::Usage, error))?;
+    let mode = about.mode() & 0o777;
+    if about.is_file() && mode & 0o077 != 0 {
+        let path = path.display();
+        let error = anyhow!("the passphrases in {path} have mode {mode:04o}; others may read them");
+        return Err(Failure::new(Exit::Usage, error).next(format!("chmod 600 {path}")));
+    }
     Ok(text)
 }
 

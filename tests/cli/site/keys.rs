@@ -1,10 +1,13 @@
 //! `towline key`: keys made, shown, replaced and used elsewhere, as an operator and the officers of a site do it.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
+use towline_contract::manifest::{Compression, Kind};
 use towline_contract::trust::TrustedRoot;
+use towline_harness::layer::layer;
 
 use super::serving::request;
 use super::{Server, World, chain, towline};
@@ -15,8 +18,13 @@ fn passphrases(world: &World, said: &str) -> String {
     let text: Vec<_> = lines.map(|(_, passphrase)| passphrase).collect();
     assert!(!text.is_empty(), "{said}");
     let path = world.folder.path().join("passphrases");
-    fs::write(&path, text.join("\n")).expect("a file");
+    private(&path, &text.join("\n"));
     path.to_str().expect("UTF-8").to_owned()
+}
+
+fn private(path: &Path, text: &str) {
+    fs::write(path, text).expect("a file");
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).expect("a mode");
 }
 
 /// A site, and the file with the passphrases of its root keys.
@@ -34,7 +42,8 @@ fn site() -> (World, String) {
 /// The roles as `key show --json` prints them.
 fn shown(world: &World) -> Vec<Value> {
     let text = world.succeeds(&["key", "show", "--json"]);
-    serde_json::from_str(&text).expect("JSON")
+    let all: Value = serde_json::from_str(&text).expect("JSON");
+    all["roles"].as_array().expect("roles").clone()
 }
 
 fn of<'a>(rows: &'a [Value], role: &str) -> &'a Value {
@@ -77,7 +86,7 @@ fn passphrases_of_ones_own_are_one_for_each_key_or_one_for_all() {
     let (world, _) = site();
     let init = |lines: &str, to: &str| {
         let file = world.folder.path().join("own");
-        fs::write(&file, lines).expect("a file");
+        private(&file, lines);
         let arguments = [
             "init",
             to,
@@ -169,6 +178,11 @@ fn a_stolen_root_key_is_replaced_with_the_other_keys_elsewhere() {
     let document = carried(&world, "to-sign/2.root.json");
     for key in &keys {
         let sign = ["key", "sign", text(&document), "--key", text(key)];
+        let unasked = towline(world.folder.path(), &sign);
+        assert!(
+            String::from_utf8_lossy(&unasked.stderr).contains("next: to sign without a question")
+        );
+        let sign = [&sign[..], &["--yes"]].concat();
         let without = towline(world.folder.path(), &sign);
         assert_eq!(without.status.code(), Some(2), "it is encrypted");
         let with = [&sign[..], &["--passphrase-file", &passphrases]].concat();
@@ -207,7 +221,7 @@ fn what_cannot_be_done_is_said_before_anything_changes() {
     world.refuses(
         &["key", "rotate", "base", "--replace", "root-1"],
         2,
-        &["base has one key"],
+        &["--replace is for the root's keys alone"],
     );
     world.refuses(
         &["key", "rotate", "root", "--replace", "root-9"],
@@ -248,4 +262,39 @@ fn monitoring_reads_until_when_things_are_good() {
         assert!(seconds > 1_790_000_000, "{what}: {seconds}");
     }
     assert_eq!(server.post("/metrics", "").status, 405);
+}
+
+#[test]
+fn an_officer_sees_what_differs_from_the_document_before() {
+    let (world, _) = site();
+    let base = |version: &str, bytes: &[u8]| {
+        let mut layer = layer(
+            Kind::Base,
+            "debian",
+            Compression::Zstd,
+            &[("etc/it", 0o644, bytes)],
+        );
+        layer.manifest.version = version.into();
+        layer
+    };
+    let one = base("1", b"one");
+    world.succeeds(&["publish", &world.written("one", &one)]);
+    let before = world.site().join("store/metadata/2.base.json");
+    let key = carried(&world, "keys/base.key");
+    let two = base("2", b"two");
+    let output = world.run(&["publish", &world.written("two", &two)]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let waiting = world.site().join("to-sign/3.base.json");
+    let sign = ["key", "sign", text(&waiting), "--key", text(&key), "--yes"];
+    let signed = towline(
+        world.folder.path(),
+        &[&sign[..], &["--before", text(&before)]].concat(),
+    );
+    let said = String::from_utf8_lossy(&signed.stderr).into_owned();
+    let digest = two.manifest.digest.to_string();
+    let new = format!("+ layer base/debian/2/amd64: SHA-256 {digest}, manifest ");
+    assert!(said.contains(&new), "{said}");
+    assert!(!said.contains("base/debian/1"), "{said}");
+    world.succeeds(&["publish", &world.written("two", &two)]);
+    assert!(world.succeeds(&["catalogue", "list"]).contains("debian"));
 }

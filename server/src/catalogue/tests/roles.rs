@@ -213,7 +213,8 @@ fn fleet(world: &World, numbers: std::ops::Range<u32>) {
             .iter()
             .map(|(name, file)| (name.clone(), file.clone())),
     );
-    crate::catalogue::change::put_online(&world.site, &current, files, now()).unwrap();
+    let signing = crate::catalogue::change::Signing::now(&world.site).unwrap();
+    signing.put_online(&current, files, now()).unwrap();
 }
 
 fn host_key(number: u32) -> SigningKey {

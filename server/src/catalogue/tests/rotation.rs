@@ -1,5 +1,6 @@
 //! Keys that are replaced: what a medium with the first root makes of it, with keys that are elsewhere, lost, or both.
 
+use towline_contract::trust::metadata::{RoleName, Root};
 use towline_contract::trust::{Envelope, KeyId, SigningKey, sign};
 
 use super::*;
@@ -13,7 +14,7 @@ impl World {
     fn rotate(&self, role: &str, change: Change, root_keys: &[u32]) -> Result<Rotated> {
         let read = |number| keys::read(&self.site.key_path(&format!("root-{number}"))).unwrap();
         let rotation = Rotation {
-            role,
+            roles: &[role],
             change,
             root_keys: root_keys.iter().map(read).collect(),
             new_root_key: &mut |path| keys::create_root(path, None),
@@ -194,6 +195,11 @@ fn a_signature_for_another_document_is_of_no_use() {
     let first = world.publish(&[world.base("1")]).unwrap_err();
     world.sign_elsewhere(first, &base);
     let other = world.publish(&[world.base("2")]).unwrap_err();
+    let CatalogueError::Waits(path) = other else {
+        panic!("{other}");
+    };
+    fs::remove_file(path).unwrap();
+    let other = world.publish(&[world.base("2")]).unwrap_err();
     assert!(other.to_string().contains("0 of 1 signatures"), "{other}");
     let strangers = SigningKey::generate([9; 32]);
     world.sign_elsewhere(other, hex::encode(strangers.seed()).as_bytes());
@@ -293,6 +299,165 @@ fn documents_get_a_new_date_with_the_keys_they_have() {
     }
 }
 
+/// A key that waits to be named signs nothing alone: while the base's and the targets' keys are away, layers wait too.
+#[test]
+fn a_key_that_nothing_names_yet_signs_nothing_by_itself() {
+    let world = World::new();
+    let (base, targets) = (world.without("base"), world.without("targets"));
+    let waits = world.new_key("base").unwrap_err();
+    assert!(matches!(waits, CatalogueError::ToSign(_)));
+    let before = world.timestamp();
+    let published = world.publish(&[world.base("1")]).unwrap_err();
+    assert_eq!(world.timestamp(), before);
+    world.sign_elsewhere(published, &base);
+    world.publish(&[world.base("1")]).unwrap();
+    world.sign_elsewhere(world.new_key("base").unwrap_err(), &targets);
+    world.new_key("base").unwrap();
+    assert_eq!(world.machine().layers().len(), 1);
+
+    let world = World::new();
+    let targets = world.without("targets");
+    world.without("hosts");
+    let waits = world.new_key("hosts").unwrap_err();
+    // The server keeps the rest fresh meanwhile, and says what it cannot.
+    let before = world.timestamp();
+    assert!(matches!(
+        refresh(&world.site, hours(24 * 4)),
+        Err(CatalogueError::Key(_))
+    ));
+    assert_ne!(world.timestamp(), before);
+    assert_eq!(world.view().layers().len(), 0);
+    world.sign_elsewhere(waits, &targets);
+    world.new_key("hosts").unwrap();
+    assert!(refresh(&world.site, hours(24 * 4)).is_ok());
+}
+
+#[test]
+fn a_root_that_comes_back_with_more_than_was_asked_for_is_refused() {
+    let swapped = |edit: &dyn Fn(&mut Root, &SigningKey)| {
+        let world = World::new();
+        world
+            .rotate("targets", Change::Rotate(vec![]), &[1])
+            .unwrap_err();
+        let path = world.site.to_sign().join("2.root.json");
+        let bytes = fs::read(&path).unwrap();
+        let envelope = Envelope::parse(&bytes, "it", METADATA_BYTES_MAX).unwrap();
+        let mut root: Root = serde_json::from_value(envelope.signed).unwrap();
+        let next = keys::read(&world.site.next_key_path("targets")).unwrap();
+        edit(&mut root, &next);
+        // One officer signs; the command would add the second signature.
+        let officer = keys::read(&world.site.key_path("root-1")).unwrap();
+        fs::write(&path, sign(&root, &[&officer]).unwrap()).unwrap();
+        let found = world.rotate("targets", Change::Rotate(vec![]), &[2, 3]);
+        assert_eq!(newest_root(&world.site.store).unwrap().version(), 1);
+        found.unwrap_err()
+    };
+    let own = SigningKey::generate([66; 32]).public();
+    let more = |root: &mut Root, next: &SigningKey| {
+        root.set_role(RoleName::Targets, &[next.public(), own.clone()], 1);
+    };
+    let other = |root: &mut Root, _: &SigningKey| {
+        root.set_role(RoleName::Targets, std::slice::from_ref(&own), 1);
+    };
+    let timestamp = |root: &mut Root, _: &SigningKey| {
+        root.set_role(RoleName::Timestamp, std::slice::from_ref(&own), 1);
+    };
+    let few = |root: &mut Root, _: &SigningKey| {
+        root.roles.get_mut("root").unwrap().threshold = 1;
+    };
+    let late = |root: &mut Root, _: &SigningKey| root.header.expires = Timestamp::MAX;
+    let all: [&dyn Fn(&mut Root, &SigningKey); 5] = [&more, &other, &timestamp, &few, &late];
+    for edit in all {
+        let found = swapped(edit);
+        assert!(matches!(found, CatalogueError::Waits(_)), "{found}");
+    }
+}
+
+#[test]
+fn another_key_than_the_one_that_waits_is_not_replaced_in_its_name() {
+    let world = World::new();
+    let [first, second] = ["root-1", "root-2"].map(|it| world.public(it));
+    world
+        .rotate("root", Change::Rotate(vec![first]), &[3])
+        .unwrap_err();
+    let other = world.rotate("root", Change::Rotate(vec![second]), &[1, 3]);
+    assert!(matches!(other, Err(CatalogueError::Waits(_))));
+    assert_eq!(newest_root(&world.site.store).unwrap().version(), 1);
+}
+
+#[test]
+fn a_waiting_root_whose_new_key_is_gone_is_refused() {
+    let world = World::new();
+    world
+        .rotate("targets", Change::Rotate(vec![]), &[1])
+        .unwrap_err();
+    fs::remove_file(world.site.next_key_path("targets")).unwrap();
+    let found = world.new_key("targets").unwrap_err().to_string();
+    assert!(
+        found.contains("targets.key.next, which is not there"),
+        "{found}"
+    );
+    assert_eq!(world.machine().root().header.version, 1);
+}
+
+#[test]
+fn what_a_finished_rotation_left_is_not_taken_for_the_next_one() {
+    let world = World::new();
+    world.rotate("root", Change::Renew, &[1, 2]).unwrap();
+    // An officer brings a copy back after all is done.
+    let stored = world.site.store.metadata_path("2.root.json");
+    fs::copy(stored, world.site.to_sign().join("2.root.json")).unwrap();
+    let stolen = world.public("root-1");
+    world
+        .rotate("root", Change::Rotate(vec![stolen.clone()]), &[2, 3])
+        .unwrap();
+    let root = newest_root(&world.site.store).unwrap();
+    assert_eq!(root.version(), 3);
+    assert!(!root.document().roles["root"].keyids.contains(&stolen));
+}
+
+#[test]
+fn a_key_that_was_left_by_a_change_that_was_given_up_is_not_used() {
+    for role in ["timestamp", "base"] {
+        let world = World::new();
+        let left = SigningKey::generate([5; 32]);
+        let path = world.site.next_key_path(role);
+        keys::write_private(&path, hex::encode(left.seed()).as_bytes()).unwrap();
+        world.new_key(role).unwrap();
+        assert_ne!(world.public(role), left.public().id(), "{role}");
+    }
+}
+
+#[test]
+fn the_servers_keys_are_replaced_together_when_its_disk_is_lost() {
+    let world = World::new();
+    world.publish(&[world.agent("1")]).unwrap();
+    let roles = ["snapshot", "timestamp", "plan", "hosts"];
+    for role in roles {
+        world.without(role);
+    }
+    let read = |number| keys::read(&world.site.key_path(&format!("root-{number}"))).unwrap();
+    let rotation = Rotation {
+        roles: &roles,
+        change: Change::Rotate(vec![]),
+        root_keys: [1, 2].map(read).into(),
+        new_root_key: &mut |path| keys::create_root(path, None),
+    };
+    let done = rotate(&world.site, rotation, now()).unwrap();
+    assert_eq!((done.keys.len(), done.root), (4, 2));
+    assert_eq!(world.machine().layers().len(), 1);
+}
+
+#[test]
+fn two_changes_of_the_targets_do_not_overwrite_each_others_signatures() {
+    let world = World::new();
+    let targets = world.without("targets");
+    world.sign_elsewhere(world.new_key("base").unwrap_err(), &targets);
+    let other = world.new_key("plan");
+    assert!(matches!(other, Err(CatalogueError::Waits(_))));
+    world.new_key("base").unwrap();
+}
+
 #[test]
 fn one_change_of_the_root_waits_at_a_time() {
     let world = World::new();
@@ -312,7 +477,7 @@ fn a_key_that_cannot_be_made_changes_nothing() {
     let world = World::new();
     let before = (listing(&world), world.timestamp());
     let rotation = Rotation {
-        role: "root",
+        roles: &["root"],
         change: Change::Rotate(vec![]),
         root_keys: vec![],
         new_root_key: &mut |path| Err(KeyError::Format(path.into())),
