@@ -332,9 +332,12 @@ fn a_key_that_nothing_names_yet_signs_nothing_by_itself() {
     assert!(refresh(&world.site, hours(24 * 4)).is_ok());
 }
 
+/// What somebody does to a root on its way.
+type Edit<'a> = &'a dyn Fn(&mut Root, &SigningKey);
+
 #[test]
 fn a_root_that_comes_back_with_more_than_was_asked_for_is_refused() {
-    let swapped = |edit: &dyn Fn(&mut Root, &SigningKey)| {
+    let swapped = |edit: Edit<'_>| {
         let world = World::new();
         world
             .rotate("targets", Change::Rotate(vec![]), &[1])
@@ -366,7 +369,7 @@ fn a_root_that_comes_back_with_more_than_was_asked_for_is_refused() {
         root.roles.get_mut("root").unwrap().threshold = 1;
     };
     let late = |root: &mut Root, _: &SigningKey| root.header.expires = Timestamp::MAX;
-    let all: [&dyn Fn(&mut Root, &SigningKey); 5] = [&more, &other, &timestamp, &few, &late];
+    let all: [Edit<'_>; 5] = [&more, &other, &timestamp, &few, &late];
     for edit in all {
         let found = swapped(edit);
         assert!(matches!(found, CatalogueError::Waits(_)), "{found}");
