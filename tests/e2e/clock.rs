@@ -34,3 +34,15 @@ fn a_clock_at_2012_still_boots() {
 fn a_clock_at_2038_still_boots() {
     boots_with_clock_at("rtc-2038", "2038-01-20T00:00:00", "2038");
 }
+
+#[test]
+#[ignore = "boots QEMU for minutes: make test-all"]
+fn nightly_a_clock_at_1970_still_boots() {
+    boots_with_clock_at("rtc-1970", "1970-01-02T00:00:00", "1970");
+}
+
+#[test]
+#[ignore = "boots QEMU for minutes: make test-all"]
+fn nightly_a_clock_at_2100_still_boots() {
+    boots_with_clock_at("rtc-2100", "2099-12-31T00:00:00", "2099");
+}

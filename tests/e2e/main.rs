@@ -11,4 +11,5 @@ mod nightly;
 mod recovery;
 mod refused_plans;
 mod resume;
+mod stolen_keys;
 mod world;

@@ -133,6 +133,7 @@ impl Site {
                 "10.0.2.2",
                 "--listen",
                 &listen,
+                "--plain-root-keys",
             ],
         );
         let config = dir.join("towline.toml");

@@ -13,11 +13,13 @@ use towline_contract::trust::metadata::{
 };
 use towline_contract::trust::{SigningKey, TIMESTAMP_FILE, sign};
 use towline_contract::{Digest, Timestamp};
+use towline_server::catalogue::FirstKeys;
 use towline_server::config::{
     Config, CredentialsConfig, DoctorConfig, DrillConfig, PlanConfig, SessionsConfig, ValidDays,
 };
 use towline_server::hosts::retention::Retention;
 use towline_server::site::NewSite;
+use towline_server::store::Store;
 use towline_server::{Site, catalogue, http, keys};
 
 use crate::layer::Layer;
@@ -129,6 +131,34 @@ impl TestSite {
             ..Settings::default()
         }
     }
+}
+
+/// Makes the catalogue of the site in `dir` anew and empty, as whoever took its server over could: the server's keys are the
+/// site's, those of root, targets and base are the thief's own.
+///
+/// # Panics
+/// There is no site.
+pub fn usurp(dir: &Path) {
+    let site = Site::open(dir).expect("a site");
+    fs::remove_dir_all(dir.join("store")).expect("the store goes");
+    let own = |name: &str| -> SigningKey {
+        let _ = fs::remove_file(site.key_path(name));
+        keys::create(&site.key_path(name)).expect("a key")
+    };
+    let stolen = |name: &str| keys::read(&site.key_path(name)).expect("a key");
+    let all = FirstKeys {
+        root: vec![own("root-1")],
+        root_threshold: 1,
+        targets: own("targets"),
+        base: own("base"),
+        hosts: stolen("hosts"),
+        snapshot: stolen("snapshot"),
+        timestamp: stolen("timestamp"),
+        plan: stolen("plan"),
+    };
+    let store = Store::open(&dir.join("store")).expect("a store");
+    let valid = site.config.valid_days;
+    catalogue::create(&store, &all, valid, Timestamp::now()).expect("a catalogue");
 }
 
 /// Signs `layers` into the catalogue of the site in `dir` with the site's own keys, as whoever holds them could: nothing of what
