@@ -160,6 +160,29 @@ fn copy(from: &Path, to: &Path, wanted: &dyn Fn(&Path) -> bool) -> Result<(), Ca
     Ok(())
 }
 
+/// The path of `name` in `root`, with nothing there and folders above it. Of an archive that names a file twice the later one
+/// counts, as for tar, and nothing is written through a link that came before.
+fn free(root: &Path, name: &Path) -> io::Result<PathBuf> {
+    let mut path = root.to_owned();
+    for folder in name.parent().into_iter().flat_map(Path::components) {
+        path.push(folder);
+        match fs::symlink_metadata(&path) {
+            Ok(it) if it.is_dir() => {}
+            Ok(_) => {
+                let path = path.display();
+                return Err(io::Error::other(format!("{path} is no folder")));
+            }
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => fs::create_dir(&path)?,
+            Err(cause) => return Err(cause),
+        }
+    }
+    let path = root.join(name);
+    match fs::remove_file(&path) {
+        Err(cause) if cause.kind() != io::ErrorKind::NotFound => Err(cause),
+        _ => Ok(path),
+    }
+}
+
 /// Unpacks what is taken of the archive. Names may begin with `./` or a folder of the archive's own.
 fn unpack(path: &Path, root: &Path) -> Result<(), CaptureError> {
     let wrong = |why: String| CaptureError::From {
@@ -170,6 +193,7 @@ fn unpack(path: &Path, root: &Path) -> Result<(), CaptureError> {
     let reader = compressed::all_members(BufReader::new(opened)).map_err(file("read", path))?;
     let mut archive = tar::Archive::new(reader.take(BYTES_MAX));
     let entries = archive.entries().map_err(|it| wrong(it.to_string()))?;
+    fs::create_dir_all(root).map_err(file("make", root))?;
     for (number, entry) in entries.enumerate() {
         let mut entry = entry.map_err(|it| wrong(it.to_string()))?;
         if number >= FILES_MAX {
@@ -181,11 +205,10 @@ fn unpack(path: &Path, root: &Path) -> Result<(), CaptureError> {
             .into_owned();
         let Some(name) = taken(&name) else { continue };
         let kind = entry.header().entry_type();
-        let target = root.join(name);
-        let parent = target.parent().unwrap_or(root);
+        let target = root.join(&name);
         if kind.is_file() {
-            fs::create_dir_all(parent).map_err(file("make", parent))?;
-            let mut new = File::create(&target).map_err(file("write", &target))?;
+            let target = free(root, &name).map_err(file("make", &target))?;
+            let mut new = File::create_new(&target).map_err(file("write", &target))?;
             io::copy(&mut entry, &mut new).map_err(|it| wrong(it.to_string()))?;
             let mode = entry.header().mode().unwrap_or(0o644) & 0o777;
             let set = new.set_permissions(fs::Permissions::from_mode(mode));
@@ -193,7 +216,7 @@ fn unpack(path: &Path, root: &Path) -> Result<(), CaptureError> {
         } else if kind.is_symlink() && target.starts_with(root.join("usr/share/rear")) {
             let link = entry.link_name().map_err(|it| wrong(it.to_string()))?;
             let Some(link) = link else { continue };
-            fs::create_dir_all(parent).map_err(file("make", parent))?;
+            let target = free(root, &name).map_err(file("make", &target))?;
             std::os::unix::fs::symlink(link, &target).map_err(file("make", &target))?;
         }
     }
@@ -282,6 +305,61 @@ mod tests {
             assert!(root.join(PORTABLE).join(file).is_file(), "{file}");
         }
         assert!(root.join("etc/hostname").is_file());
+    }
+
+    #[test]
+    fn links_may_come_twice_and_nothing_is_written_through_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, root) = (dir.path().join("a.tar"), dir.path().join("root"));
+        let outside = dir.path().join("outside");
+        fs::write(&outside, "as it was").unwrap();
+        let make = |entries: &[(&str, &str, &str)]| {
+            let mut builder = tar::Builder::new(File::create(&path).unwrap());
+            for (name, link, text) in entries {
+                let mut header = tar::Header::new_gnu();
+                header.set_size(text.len() as u64);
+                header.set_mode(0o644);
+                if link.is_empty() {
+                    builder
+                        .append_data(&mut header, name, text.as_bytes())
+                        .unwrap();
+                } else {
+                    header.set_entry_type(tar::EntryType::Symlink);
+                    builder.append_link(&mut header, name, link).unwrap();
+                }
+            }
+            builder.finish().unwrap();
+        };
+        let (layout, check) = ((LAYOUT.0, "", LAYOUT.1), "usr/share/rear/check/GNU");
+        // ReaR 2.9 packs its links twice.
+        let link = (check, "../verify/GNU", "");
+        make(&[
+            layout,
+            link,
+            link,
+            ("usr/share/rear/verify/GNU/a.sh", "", "true"),
+        ]);
+        import(&path, &root).unwrap();
+        let found = fs::read_link(root.join(check)).unwrap();
+        assert_eq!(found, Path::new("../verify/GNU"));
+
+        fs::remove_dir_all(&root).unwrap();
+        let out = outside.to_str().unwrap();
+        make(&[layout, (check, out, ""), (check, "", "written")]);
+        import(&path, &root).unwrap();
+        assert_eq!(fs::read_to_string(&outside).unwrap(), "as it was");
+        assert_eq!(fs::read_to_string(root.join(check)).unwrap(), "written");
+
+        fs::remove_dir_all(&root).unwrap();
+        let folder = dir.path().to_str().unwrap();
+        make(&[
+            layout,
+            (check, folder, ""),
+            ("usr/share/rear/check/GNU/outside", "", "written"),
+        ]);
+        let refused = import(&path, &root).unwrap_err();
+        assert!(matches!(refused, CaptureError::File { .. }), "{refused:?}");
+        assert_eq!(fs::read_to_string(&outside).unwrap(), "as it was");
     }
 
     #[test]
