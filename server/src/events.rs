@@ -91,7 +91,12 @@ pub fn words(what: &What) -> String {
         What::FirstBoot {
             hostname,
             kernel_release,
-        } => format!("started from its own disk: {hostname}, kernel {kernel_release}"),
+            key,
+        } => {
+            let key = key.as_ref().map(|it| it.id().fingerprint());
+            let key = key.map_or_else(String::new, |it| format!(", with the new key {it}"));
+            format!("started from its own disk: {hostname}, kernel {kernel_release}{key}")
+        }
         What::Failed { message } => format!("failed: {message}"),
     }
 }

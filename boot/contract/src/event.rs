@@ -3,6 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::trust::PublicKey;
+
 /// Largest event body, in bytes.
 pub const EVENT_BYTES_MAX: usize = 64 << 10;
 
@@ -85,6 +87,9 @@ pub enum What {
         hostname: String,
         /// `uname -r`.
         kernel_release: String,
+        /// The host's new key, when its own did not come back with its files. Whoever opened the recovery has approved it.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        key: Option<PublicKey>,
     },
     /// Something failed and the machine asks its operator.
     Failed {

@@ -136,6 +136,7 @@ fn the_events_of_a_recovery_are_as_documented() {
             What::FirstBoot {
                 hostname: "web1".into(),
                 kernel_release: "6.1.0".into(),
+                key: None,
             },
             r#""first-boot","hostname":"web1","kernel_release":"6.1.0"}"#,
         ),

@@ -251,6 +251,23 @@ pub fn approve(
     Ok(is_new)
 }
 
+/// Takes the key that a recovered host has made because its own did not come back: whoever opened its recovery approved it. A
+/// host that never had a key enrols like any other.
+///
+/// # Errors
+/// It is no key, or the catalogue cannot be changed.
+pub fn succeed(site: &Site, host: &str, key: &PublicKey, now: Timestamp) -> Result<(), HostError> {
+    registry::check_key(key)?;
+    if catalogue::view(&site.store)?.host_key(host).is_none() {
+        return Ok(());
+    }
+    catalogue::approve(site, host, key, Succession::Yes, now)?;
+    if revoked::read(site, host)?.is_some() {
+        revoked::forget(site, host)?;
+    }
+    Ok(())
+}
+
 /// Versions of the host's sessions that the rules let go now.
 ///
 /// # Errors

@@ -134,10 +134,17 @@ fn name(host: &str) -> String {
 }
 
 fn check(enrolment: &Enrolment) -> Result<(), HostError> {
-    let key = &enrolment.key;
-    let why = if !is_host_id(&enrolment.host) {
-        "a host's name is of 1 to 128 small letters, digits and - . +, and begins with no dot"
-    } else if !key.can_verify() {
+    if is_host_id(&enrolment.host) {
+        return check_key(&enrolment.key);
+    }
+    Err(HostError::NotAHost(
+        "a host's name is of 1 to 128 small letters, digits and - . +, and begins with no dot",
+    ))
+}
+
+/// Whether a host can have this key.
+pub(super) fn check_key(key: &PublicKey) -> Result<(), HostError> {
+    let why = if !key.can_verify() {
         "its key is no Ed25519 or ECDSA P-256 key"
     } else if !(key.unknown.is_empty() && key.keyval.unknown.is_empty()) {
         "its key has fields that are unknown here"

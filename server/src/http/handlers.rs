@@ -8,11 +8,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use hyper::body::Incoming;
 use hyper::{Request, Response, StatusCode};
 use towline_contract::api::{ErrorBody, Machine, PlanRequest, REQUEST_BYTES_MAX};
-use towline_contract::event::{EVENT_BYTES_MAX, Event};
+use towline_contract::event::{EVENT_BYTES_MAX, Event, What};
 use towline_contract::limits::TIMESTAMP_BYTES_MAX;
 use towline_contract::plan::{BootPlan, PLAN_ROLE, TimestampRef};
 use towline_contract::recovery::Order;
-use towline_contract::trust::{SignedView, TIMESTAMP_FILE, is_host_id, sign};
+use towline_contract::trust::{PublicKey, SignedView, TIMESTAMP_FILE, is_host_id, sign};
 use towline_contract::{Digest, Timestamp};
 use zeroize::Zeroizing;
 
@@ -293,6 +293,9 @@ fn event(state: &State, peer: Peer, body: &[u8]) -> Result<Response<Body>, Fault
             event: event.what.clone(),
         };
         let token = Digest::of(token.as_bytes());
+        if let What::FirstBoot { key: Some(key), .. } = &event.what {
+            new_key(state, &event.recovery, &token, key)?;
+        }
         let report = state
             .recoveries
             .report(&event.recovery, &token, what, received);
@@ -309,6 +312,17 @@ fn event(state: &State, peer: Peer, body: &[u8]) -> Result<Response<Body>, Fault
     let text = events::sentence(&line.event);
     log::say(format_args!("{peer}: {}", log::clean(&text)));
     Ok(empty(StatusCode::NO_CONTENT))
+}
+
+/// Takes the new key of a host that was recovered. A drill's server changes nothing of the site.
+fn new_key(state: &State, id: &str, token: &Digest, key: &PublicKey) -> Result<(), Fault> {
+    let now = (state.clock)();
+    let host = state.recoveries.recovered(id, token, now);
+    let host = host.map_err(|error| Fault::ours(&error))?;
+    let Some(host) = host.filter(|_| state.site.config.trial.is_none()) else {
+        return Ok(());
+    };
+    crate::hosts::succeed(&state.site, &host, key, now).map_err(|error| Fault::ours(&error))
 }
 
 /// Whether views have a file of this name of their own.

@@ -121,6 +121,24 @@ impl Recoveries {
     }
 }
 
+impl Recoveries {
+    /// The host that was recovered, if the token is its machine's, and it has not reported its first boot yet.
+    ///
+    /// # Errors
+    /// See [`RecoveriesError`].
+    pub fn recovered(
+        &self,
+        id: &str,
+        token: &Digest,
+        now: Timestamp,
+    ) -> Result<Option<String>, RecoveriesError> {
+        let recovery = self.get(id, now)?;
+        let recovery = recovery.filter(|it| is_token(it, token));
+        let is_recovered = |it: &Recovery| matches!(it.state, State::Recovered { .. });
+        Ok(recovery.filter(is_recovered).map(|it| it.host))
+    }
+}
+
 fn is_token(recovery: &Recovery, token: &Digest) -> bool {
     use subtle::ConstantTimeEq as _;
     let known = recovery.report_token.as_ref();

@@ -155,6 +155,7 @@ mod tests {
             What::FirstBoot {
                 hostname: "web1".into(),
                 kernel_release: "6.1".into(),
+                key: None,
             },
         ];
         let used = Happened::CodeUsed {

@@ -64,6 +64,7 @@ fn first_boot() -> Happened {
     report(What::FirstBoot {
         hostname: "web1".into(),
         kernel_release: "6.1".into(),
+        key: None,
     })
 }
 

@@ -1,5 +1,9 @@
 //! The operator's side: opening, following, closing, and the report.
 
+use towline_contract::Timestamp;
+use towline_contract::trust::{PublicKey, SigningKey};
+use towline_server::{Site, hosts};
+
 use super::*;
 
 #[test]
@@ -216,4 +220,45 @@ fn a_failure_ends_the_watch_unless_it_is_to_go_on() {
     // The same machine comes again, by the same code.
     verified(&world, &MACHINE.code(&server, code));
     assert_eq!(state(&world, id)["state"]["is"], "started");
+}
+
+#[test]
+fn a_recovered_host_whose_key_did_not_come_back_gets_a_new_one_by_its_first_boot_alone() {
+    let world = world();
+    let [old, new, thief] = [1, 2, 3].map(|seed| SigningKey::generate([seed; 32]).public());
+    let site = Site::open(&world.site()).unwrap();
+    hosts::approve(&site, HOST, &old, Timestamp::now()).unwrap();
+    let opened = open(&world, &[]);
+    let id = &opened["id"];
+    let server = Server::start(&world);
+    let answer = MACHINE.code(&server, opened["code"].as_str().unwrap());
+    let (_, credentials) = verified(&world, &answer);
+    let token = token(&credentials);
+    let shown = || -> Value {
+        let text = world.succeeds(&["host", "show", HOST, "--json"]);
+        serde_json::from_str(&text).unwrap()
+    };
+    let first = |key: &PublicKey| json!({"event": "first-boot", "hostname": HOST, "kernel_release": "6.1", "key": key});
+    let is = |key: &PublicKey| assert_eq!(shown()["fingerprint"], key.id().fingerprint());
+    // Not before the recovery is done, nor without its token.
+    assert_eq!(event(&server, id, Some(&token), &first(&thief)), 204);
+    is(&old);
+
+    let opened = open(&world, &[]);
+    let id = &opened["id"];
+    let answer = MACHINE.code(&server, opened["code"].as_str().unwrap());
+    let (_, credentials) = verified(&world, &answer);
+    let token = super::token(&credentials);
+    let done = json!({"event": "recovered", "seconds": 9, "checks": []});
+    assert_eq!(event(&server, id, Some(&token), &done), 204);
+    for forged in [None, Some("wrong")] {
+        assert_eq!(event(&server, id, forged, &first(&thief)), 204);
+        is(&old);
+    }
+    assert_eq!(event(&server, id, Some(&token), &first(&new)), 204);
+    is(&new);
+    assert_eq!(state(&world, id)["state"]["recovered"], true);
+    // Once: the recovery is closed.
+    assert_eq!(event(&server, id, Some(&token), &first(&thief)), 204);
+    is(&new);
 }

@@ -7,10 +7,13 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use rustix::rand::GetRandomFlags;
 use serde::{Deserialize, Serialize};
 use towline_contract::Timestamp;
 use towline_contract::event::What;
 use towline_contract::handover::HandOverNote;
+use towline_contract::trust::SigningKey;
+use zeroize::Zeroizing;
 
 use super::agent::TARGET;
 use super::error::{RecoverError, file};
@@ -29,6 +32,11 @@ const SETTINGS: &str = "settings.json";
 /// Where its unit and the link that starts it lie.
 const UNIT: &str = "etc/systemd/system/towline-first-boot.service";
 const WANTED: &str = "etc/systemd/system/multi-user.target.wants/towline-first-boot.service";
+
+/// What says that the host is enrolled, its key, and the key that follows it (`towline host enrol`).
+const ENROLLED: &str = "etc/towline/host.toml";
+const KEY: &str = "etc/towline/host.key";
+const NEXT_KEY: &str = "etc/towline/host.key.next";
 
 /// How long one boot tries, and with what pause. Afterwards the next boot tries.
 const TRIES: u32 = 120;
@@ -74,7 +82,11 @@ fn write_to(target: &Path, settings: &Settings) -> Result<bool, RecoverError> {
     // In memory or on a read-only image, it is the same file.
     fs::copy("/proc/self/exe", &program).map_err(file("write", &program))?;
     let path = folder.join(SETTINGS);
-    write_secret(&path, settings).map_err(file("write", &path))?;
+    let text = serde_json::to_vec(settings)
+        .map_err(io::Error::from)
+        .map(Zeroizing::new);
+    text.and_then(|text| write_secret(&path, &text))
+        .map_err(file("write", &path))?;
     let (unit, wanted) = (target.join(UNIT), target.join(WANTED));
     fs::write(&unit, unit_text()).map_err(file("write", &unit))?;
     if let Some(parent) = wanted.parent() {
@@ -85,14 +97,15 @@ fn write_to(target: &Path, settings: &Settings) -> Result<bool, RecoverError> {
     Ok(true)
 }
 
-fn write_secret(path: &Path, settings: &Settings) -> io::Result<()> {
+fn write_secret(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let _ = fs::remove_file(path);
     let mut file = File::options()
         .write(true)
         .create_new(true)
         .mode(0o600)
         .open(path)?;
-    file.write_all(&serde_json::to_vec(settings)?)
+    file.write_all(bytes)?;
+    file.sync_all()
 }
 
 fn unit_text() -> String {
@@ -114,12 +127,18 @@ pub(crate) async fn run() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    let root = Path::new("/");
+    let key = new_key(root).unwrap_or_else(|error| {
+        eprintln!("{FIRST_BOOT}: this host has no key, and none can be made: {error}");
+        None
+    });
     let what = What::FirstBoot {
         hostname: fs::read_to_string("/proc/sys/kernel/hostname")
             .unwrap_or_default()
             .trim()
             .to_owned(),
         kernel_release: machine::kernel_release(),
+        key: key.as_ref().map(SigningKey::public),
     };
     for attempt in 0..TRIES {
         if attempt > 0 {
@@ -134,7 +153,13 @@ pub(crate) async fn run() -> ExitCode {
         );
         if reports.try_once(&what).await {
             println!("{FIRST_BOOT}: the server knows that this host has started");
-            remove(Path::new("/"));
+            if key.is_some()
+                && let Err(error) = fs::rename(root.join(NEXT_KEY), root.join(KEY))
+            {
+                eprintln!("{FIRST_BOOT}: cannot rename /{NEXT_KEY}: {error}");
+                return ExitCode::FAILURE;
+            }
+            remove(root);
             return ExitCode::SUCCESS;
         }
     }
@@ -146,6 +171,27 @@ pub(crate) async fn run() -> ExitCode {
         settings.servers.join(", ")
     );
     ExitCode::FAILURE
+}
+
+/// The key of a protected host whose own did not come back with its files: made once, and the host's own when the server has it.
+fn new_key(root: &Path) -> io::Result<Option<SigningKey>> {
+    let (key, next) = (root.join(KEY), root.join(NEXT_KEY));
+    if !root.join(ENROLLED).exists() || key.exists() {
+        return Ok(None);
+    }
+    if !next.exists() {
+        let mut seed = Zeroizing::new([0; 32]);
+        rustix::rand::getrandom(seed.as_mut_slice(), GetRandomFlags::empty())?;
+        let text = Zeroizing::new(hex::encode(seed.as_slice()) + "\n");
+        // Whole or not at all: what is half written makes another key.
+        let part = root.join(NEXT_KEY).with_extension("part");
+        write_secret(&part, text.as_bytes())?;
+        fs::rename(&part, &next)?;
+    }
+    let mut seed = Zeroizing::new([0; 32]);
+    let text = Zeroizing::new(fs::read_to_string(&next)?);
+    hex::decode_to_slice(text.trim_end(), seed.as_mut_slice()).map_err(io::Error::other)?;
+    Ok(Some(SigningKey::generate(*seed)))
 }
 
 /// What is left after this stays in the host's own files only as a line of its journal.
@@ -193,6 +239,29 @@ mod tests {
         remove(host.path());
         assert!(!host.path().join(FOLDER).exists() && !host.path().join(UNIT).exists());
         assert!(fs::symlink_metadata(host.path().join(WANTED)).is_err());
+    }
+
+    #[test]
+    fn a_host_whose_key_did_not_come_back_makes_one_and_no_other_host_does() {
+        let host = tempfile::tempdir().unwrap();
+        let write = |name: &str| {
+            let path = host.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "it").unwrap();
+        };
+        assert!(
+            new_key(host.path()).unwrap().is_none(),
+            "it was never enrolled"
+        );
+        write(ENROLLED);
+        let made = new_key(host.path()).unwrap().unwrap();
+        let again = new_key(host.path()).unwrap().unwrap();
+        assert_eq!(made.public(), again.public(), "after an interruption too");
+        let next = host.path().join(NEXT_KEY);
+        let mode = fs::metadata(&next).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        write(KEY);
+        assert!(new_key(host.path()).unwrap().is_none(), "its own came back");
     }
 
     #[test]
