@@ -16,6 +16,7 @@ pub(crate) mod first_boot;
 mod install;
 mod layout;
 mod mapping;
+mod mend;
 mod mounted;
 mod output;
 mod preflight;
@@ -124,6 +125,7 @@ async fn attempt(
     let credentials = Credentials::read(Path::new(CREDENTIALS_DIR))?;
     teardown::release(console).await;
     rear.as_it_came(&state).await?;
+    mend::layout(console, &rear)?;
     let layout = preflight::layout(&rear)?;
     preflight::memory()?;
     preflight::firmware(console, &it, order).await?;
