@@ -18,8 +18,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, anyhow};
 use clap::Args;
 use towline_contract::Timestamp;
+use towline_contract::manifest::Placement;
 use towline_server::catalogue::{self, Published};
 use towline_server::config::Trial;
+use towline_server::doctor::look;
 use towline_server::drills::Drills;
 use towline_server::recoveries::open::chosen;
 use towline_server::recoveries::{Chosen, Options};
@@ -94,6 +96,8 @@ pub(crate) fn run(args: &DrillArgs, quiet: bool) -> Outcome {
     })?;
     if args.restore {
         nobody_recovers(&site, &args.host)?;
+    } else {
+        all_in_memory(&site, args)?;
     }
     let medium = medium(&site, args)?;
     machine::requirements(&plan)?;
@@ -142,6 +146,21 @@ fn session(
     match (chosen(layer), session) {
         (Some(chosen), Some(session)) => Ok((chosen, session)),
         _ => Err(anyhow!("{} has no session", layer.target).into()),
+    }
+}
+
+/// A drill without a restore recreates no disk, so that it would say nothing of a layer that goes onto one.
+fn all_in_memory(site: &Site, args: &DrillArgs) -> Outcome {
+    let chain = look::chain(site, &args.host, &args.choice.choice(), Timestamp::now());
+    let chain = chain.map_err(catalogue_failure)?;
+    let mut layers = chain.layers.iter();
+    match layers.find(|it| it.placement == Placement::Target) {
+        None => Ok(()),
+        Some(layer) => {
+            let error = anyhow!("{} goes onto the recreated disk", layer.target);
+            Err(Failure::new(Exit::Usage, error)
+                .next("only a drill that restores tries it: add --restore"))
+        }
     }
 }
 

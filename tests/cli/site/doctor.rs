@@ -5,10 +5,11 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 
 use serde_json::Value;
+use towline_contract::manifest::Placement;
 use towline_contract::session::Disk;
 
 use super::World;
-use super::recoveries::{HOST, host, open, put_credentials, state, world};
+use super::recoveries::{HOST, agent, host, open, put_credentials, state, world};
 
 /// Exit status and stdout.
 fn said(world: &World, arguments: &[&str]) -> (Option<i32>, String) {
@@ -194,6 +195,24 @@ fn a_drill_that_restores_does_not_close_an_operators_recovery() {
         &[id, "is open", &format!("towline recovery close {id}")],
     );
     assert_eq!(state(&world, &opened["id"])["state"]["is"], "opened");
+}
+
+#[test]
+fn a_drill_that_recreates_no_disk_does_not_pass_for_a_layer_that_goes_onto_one() {
+    let world = world();
+    let mut large = agent();
+    large.manifest.version = "9".into();
+    large.manifest.placement = Placement::Target;
+    let path = world.written("large", &large);
+    world.succeeds(&["publish", &path, "--accept-missing"]);
+    world.refuses(
+        &["drill", HOST],
+        2,
+        &[
+            "agent/restic/9/amd64 goes onto the recreated disk",
+            "add --restore",
+        ],
+    );
 }
 
 #[test]

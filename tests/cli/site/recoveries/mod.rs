@@ -47,7 +47,7 @@ pub(super) fn host(version: &str, id: &str, hours_ago: i64) -> Layer {
     host
 }
 
-fn agent() -> Layer {
+pub(super) fn agent() -> Layer {
     let files = [("usr/bin/restic", 0o755, b"restic".as_slice())];
     let mut agent = layer(Kind::Agent, "restic", Compression::Zstd, &files);
     let restore = json!({"restore": ["restic", "restore", "{session}"]});
