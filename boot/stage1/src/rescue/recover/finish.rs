@@ -75,6 +75,26 @@ pub(super) async fn checks(console: &Console, layout: &Layout) -> Vec<CheckResul
     results.into()
 }
 
+/// A ReaR that runs from the folder `prefix` leaves its logs below that folder of the target, where a host has none; they
+/// belong where any other ReaR leaves them. What cannot be moved stays: it is no reason to refuse a recovered host.
+pub(super) fn move_logs(target: &Path, prefix: &Path) {
+    const LOGS: &str = "var/log/rear/recover";
+    let below = prefix.strip_prefix("/").unwrap_or(prefix);
+    let (from, to) = (target.join(below).join(LOGS), target.join(LOGS));
+    let parent = to.parent().unwrap_or(target);
+    let moved = fs::create_dir_all(parent).and_then(|()| fs::rename(&from, &to));
+    if moved.is_err() {
+        return;
+    }
+    // The folders above them, unless the host has something in one.
+    let own = from.ancestors().skip(1);
+    for folder in own.take_while(|it| *it != target.join("usr")) {
+        if fs::remove_dir(folder).is_err() {
+            return;
+        }
+    }
+}
+
 /// Devices that `fstab` wants at each start; one that is missing keeps the host from starting.
 fn devices(fstab: &str, target: &Path) -> Result<String, String> {
     let wanted: Vec<_> = fstab.lines().filter_map(wanted_device).collect();
@@ -204,6 +224,26 @@ async fn uefi_loader(console: &Console, target: &Path) -> Result<String, String>
 mod tests {
     use super::super::layout::tests::MIRRORED;
     use super::*;
+
+    #[test]
+    fn the_logs_of_a_portable_rear_lie_where_any_rear_leaves_them_and_its_folders_are_gone() {
+        let host = tempfile::tempdir().unwrap();
+        let prefix = Path::new("/usr/lib/towline/rear");
+        let from = host
+            .path()
+            .join("usr/lib/towline/rear/var/log/rear/recover");
+        fs::create_dir_all(&from).unwrap();
+        fs::write(from.join("rear.log"), "it").unwrap();
+        fs::write(host.path().join("usr/lib/own"), "the host's").unwrap();
+        move_logs(host.path(), prefix);
+        let log = host.path().join("var/log/rear/recover/rear.log");
+        assert_eq!(fs::read_to_string(log).unwrap(), "it");
+        assert!(!host.path().join("usr/lib/towline").exists());
+        assert!(host.path().join("usr/lib/own").exists());
+        // Nothing to move, and nothing of the host's goes.
+        move_logs(host.path(), prefix);
+        assert!(host.path().join("var/log/rear/recover/rear.log").exists());
+    }
 
     #[test]
     fn only_devices_without_which_the_host_does_not_start_are_wanted() {

@@ -171,6 +171,9 @@ async fn complete(
     if let (Some(why), false) = (failed_checks(&checks), accept) {
         return Err(RecoverError::Incomplete(why));
     }
+    if Rear::find().is_portable() {
+        finish::move_logs(Path::new(agent::TARGET), Path::new(settings::PORTABLE));
+    }
     if !first_boot::prepare(note, &credentials.token)? {
         console.warn(format_args!(
             "the host has no systemd: its first start will not be reported"

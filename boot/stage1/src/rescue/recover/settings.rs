@@ -16,7 +16,7 @@ use super::mapping::{self, Assignment};
 use super::state::State;
 
 /// Where a host layer may bring its host's own ReaR (the tree that ReaR's `OUTPUT=PORTABLE` makes).
-const PORTABLE: &str = "/usr/lib/towline/rear";
+pub(super) const PORTABLE: &str = "/usr/lib/towline/rear";
 
 /// Name under which ReaR starts this program to restore.
 pub(crate) const RESTORE: &str = "towline-restore";
