@@ -151,11 +151,15 @@ fn one(
                 }
                 Err(error) => found.findings.push(unreadable(&error)),
             }
+            let revoked = revoked::read(site, host).unwrap_or_else(|error| {
+                found.findings.push(unreadable(&error));
+                None
+            });
             let of_operators = sessions::of_host(host, layers).next().is_some();
             let facts = HostFacts {
                 host,
                 waiting: view.host_key(host).is_none() && !of_operators,
-                revoked: revoked::read(site, host).ok().flatten().map(|it| it.time),
+                revoked: revoked.map(|it| it.time),
                 chain: &chain,
                 credentials: credentials::check(site, host).err().map(|it| joined(&it)),
                 drills: found.drills.clone(),

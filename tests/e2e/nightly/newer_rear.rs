@@ -77,7 +77,7 @@ fn of_debian(folder: &Path) -> PathBuf {
     fs::write(folder.join("status"), "").expect("a file");
     let sources = fs::read_to_string("/etc/apt/sources.list.d/debian.sources").unwrap_or_default();
     let uri = sources.lines().find_map(|line| line.strip_prefix("URIs:"));
-    let uri = uri.unwrap_or("http://deb.debian.org/debian").trim();
+    let uri = uri.expect("debian.sources names where packages are").trim();
     let source = format!(
         "Types: deb\nURIs: {uri}\nSuites: {RELEASE}\nComponents: main\n\
          Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg\n"
