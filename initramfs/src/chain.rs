@@ -30,27 +30,9 @@ impl Report {
 /// Checks the manifests of one chain, in its order.
 #[must_use]
 pub fn check(chain: &[Manifest]) -> Report {
-    let libraries: BTreeSet<&str> = chain
-        .iter()
-        .flat_map(|layer| &layer.provides.libraries)
-        .map(String::as_str)
-        .collect();
-    let programs: BTreeSet<&str> = chain
-        .iter()
-        .flat_map(|layer| &layer.provides.programs)
-        .map(String::as_str)
-        .collect();
-    let names: BTreeSet<&str> = programs
-        .iter()
-        .filter_map(|path| path.rsplit('/').next())
-        .collect();
-    // Without a kernel layer, the medium's kernel is what there is, and nothing is known of it here.
-    let has_kernel = chain.iter().any(|layer| layer.kind == Kind::Kernel);
-    let modules: BTreeSet<&str> = chain
-        .iter()
-        .flat_map(|layer| &layer.provides.modules)
-        .map(String::as_str)
-        .collect();
+    // What is in memory is there before the disks are: it cannot lean on what goes onto them.
+    let in_memory = Provided::by(chain.iter().filter(|it| it.placement == Placement::Ram));
+    let everything = Provided::by(chain.iter());
     let mut report = Report::default();
     if let Some(layer) = unplaceable(chain.iter()) {
         let need =
@@ -58,38 +40,59 @@ pub fn check(chain: &[Manifest]) -> Report {
         report.unresolved.push((layer.target_name(), need));
     }
     for layer in chain {
-        let missing_libraries = layer
-            .requires
-            .libraries
-            .iter()
-            .filter(|name| !libraries.contains(name.as_str()));
-        let has_program = |program: &str| {
-            if program.starts_with('/') {
-                programs.contains(program)
-            } else {
-                names.contains(program)
-            }
+        let provided = match layer.placement {
+            Placement::Ram => &in_memory,
+            Placement::Target => &everything,
         };
-        let missing_programs = layer
-            .requires
-            .programs
-            .iter()
-            .filter(|program| !has_program(program));
-        let missing_modules = layer
-            .requires
-            .modules
-            .iter()
-            .filter(|name| has_kernel && !modules.contains(name.as_str()));
-        for need in missing_libraries
-            .chain(missing_programs)
-            .chain(missing_modules)
-        {
-            report.unresolved.push((layer.target_name(), need.clone()));
-        }
+        let missing = provided.missing(layer);
+        let missing = missing.map(|need| (layer.target_name(), need.clone()));
+        report.unresolved.extend(missing);
         report.stored_bytes += layer.stored_bytes;
         if layer.placement == Placement::Ram {
             report.memory_bytes += layer.unpacked_bytes;
         }
     }
     report
+}
+
+/// What layers bring for each other.
+#[derive(Default)]
+struct Provided<'a> {
+    libraries: BTreeSet<&'a str>,
+    /// Paths, and names without their folders.
+    programs: BTreeSet<&'a str>,
+    modules: BTreeSet<&'a str>,
+    /// Without a kernel layer, the medium's kernel is what there is, and nothing is known of it here.
+    has_kernel: bool,
+}
+
+impl<'a> Provided<'a> {
+    fn by(layers: impl Iterator<Item = &'a Manifest>) -> Self {
+        let mut all = Self::default();
+        for layer in layers {
+            let provides = &layer.provides;
+            all.libraries
+                .extend(provides.libraries.iter().map(String::as_str));
+            for path in &provides.programs {
+                all.programs.insert(path);
+                all.programs.extend(path.rsplit('/').next());
+            }
+            all.modules
+                .extend(provides.modules.iter().map(String::as_str));
+            all.has_kernel |= layer.kind == Kind::Kernel;
+        }
+        all
+    }
+
+    /// What `layer` needs and nobody brings.
+    fn missing(&self, layer: &'a Manifest) -> impl Iterator<Item = &'a String> {
+        let needs = &layer.requires;
+        let libraries = needs.libraries.iter();
+        let programs = needs.programs.iter();
+        let modules = needs.modules.iter();
+        libraries
+            .filter(|it| !self.libraries.contains(it.as_str()))
+            .chain(programs.filter(|it| !self.programs.contains(it.as_str())))
+            .chain(modules.filter(|it| self.has_kernel && !self.modules.contains(it.as_str())))
+    }
 }

@@ -103,3 +103,22 @@ fn a_layer_for_the_target_takes_no_memory_and_needs_a_base_that_puts_it_there() 
     let newer = base_with(&link);
     assert_eq!(chain::check(&[newer, agent]).unresolved, []);
 }
+
+#[test]
+fn what_is_in_memory_cannot_lean_on_what_comes_when_the_disks_are_there() {
+    let (mut needs, mut brings) = (agent(), agent());
+    brings.placement = Placement::Target;
+    brings.name = "on-disk".into();
+    brings.provides.programs = vec!["/usr/bin/helper".into()];
+    needs.requires = Needs {
+        programs: vec!["helper".into()],
+        ..Needs::default()
+    };
+    let link = format!("\"{}\" = \"/usr/bin/ls\", ", &PLACES_ON_TARGET[1..]);
+    let chain = [base_with(&link), brings, needs];
+    let missing = (chain[2].target_name(), "helper".to_owned());
+    assert_eq!(chain::check(&chain).unresolved, [missing]);
+    let [base, brings, mut needs] = chain;
+    needs.placement = Placement::Target;
+    assert!(chain::check(&[base, brings, needs]).is_whole());
+}

@@ -23,6 +23,9 @@ fn an_agent_on_the_target_restores_the_host_and_leaves_nothing_there() {
     for words in [
         "agent/restic/99/amd64 is fetched later, onto the recreated file systems",
         "fetching agent/restic/99/amd64 onto the disk",
+        "processes that the agent has left, which are ended: 1",
+        "passed: nothing of the recovery is left on the host",
+        "passed: a kernel has the drivers of the disks: virtio_blk",
     ] {
         assert!(seen.iter().any(|line| line.contains(words)), "{words}");
     }
@@ -30,14 +33,19 @@ fn an_agent_on_the_target_restores_the_host_and_leaves_nothing_there() {
     errand(&scene, &disk, &[("run", 0o755, NOTHING_LEFT)]);
 }
 
-/// The same agent as a layer of a later version that goes onto the target.
+/// A process that stays when the restore is over, in a session of its own, and that keeps the target busy.
+const DAEMON: &str = "cd \"$2\" && setsid sleep 86400 > /dev/null 2>&1 &\n";
+
+/// The same agent as a layer of a later version that goes onto the target, and leaves a process behind.
 fn publish_agent_for_the_target(scene: &Scene) {
     let text = fs::read_to_string(protected().recipe("agent-restic")).expect("the recipe");
     let newer = text.replace(
         "version = \"${package.restic}\"",
         "version = \"99\"\nplacement = \"target\"",
     );
-    assert_ne!(text, newer, "the recipe says its version");
+    let restores = "exec /usr/lib/towline/agents/restic/with-credentials --no-lock restore";
+    let newer = newer.replace(restores, &format!("{DAEMON}{restores}"));
+    assert!(newer.contains("\"99\"") && newer.contains(DAEMON), "{text}");
     let recipe = scene.folder().join("agent.toml");
     fs::write(&recipe, newer).expect("the recipe");
     let (recipe, out) = (text_of(&recipe), scene.folder().join("agent"));

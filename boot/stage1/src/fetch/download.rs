@@ -32,6 +32,8 @@ pub(super) struct Download<'a> {
     layer: &'a str,
     /// Index of the first chunk that is not verified.
     next: usize,
+    /// Most chunks that are wanted.
+    chunks: usize,
     progress: &'a dyn Progress,
 }
 
@@ -45,8 +47,14 @@ impl<'a> Download<'a> {
             manifest,
             layer,
             next: 0,
+            chunks: usize::MAX,
             progress,
         }
+    }
+
+    /// Of the first chunk alone.
+    pub(super) fn beginning(self) -> Self {
+        Self { chunks: 1, ..self }
     }
 
     /// How many bytes from the layer's beginning are verified, and with the sink.
@@ -76,7 +84,9 @@ impl<'a> Download<'a> {
         }
         let mut rest = Bytes::new();
         let mut pace = Pace::new(client.patience(), least_rate);
-        while let Some(bytes) = self.manifest.chunk_bytes(self.next) {
+        while let Some(bytes) = self.manifest.chunk_bytes(self.next)
+            && self.next < self.chunks
+        {
             // What a server sends before the range it was asked for takes its time, too.
             let parts = u32::try_from(stream.skip().div_ceil(CHUNK_BYTES)).unwrap_or(u32::MAX);
             let limit = client

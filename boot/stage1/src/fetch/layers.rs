@@ -153,7 +153,33 @@ impl Mirrors {
         progress: &dyn Progress,
     ) -> Result<(), FetchError> {
         let layer = manifest.target_name();
-        let mut download = Download::new(manifest, &layer, progress);
+        let download = Download::new(manifest, &layer, progress);
+        self.download(download, manifest, sink, progress).await
+    }
+
+    /// Whether a mirror has the layer: its first chunk is fetched and verified, and not used.
+    ///
+    /// # Errors
+    /// As for [`Self::layer`].
+    pub async fn has(
+        &self,
+        manifest: &Verified<Manifest>,
+        progress: &dyn Progress,
+    ) -> Result<(), FetchError> {
+        let layer = manifest.target_name();
+        let download = Download::new(manifest, &layer, progress).beginning();
+        let unused = &mut |_| Ok(());
+        self.download(download, manifest, unused, progress).await
+    }
+
+    async fn download(
+        &self,
+        mut download: Download<'_>,
+        manifest: &Verified<Manifest>,
+        sink: &mut Sink<'_>,
+        progress: &dyn Progress,
+    ) -> Result<(), FetchError> {
+        let layer = manifest.target_name();
         let mut attempts = Attempts::new(self);
         loop {
             let server = attempts.server()?;

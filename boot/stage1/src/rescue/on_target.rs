@@ -166,6 +166,31 @@ impl OnTarget {
         Ok(())
     }
 
+    /// Asks the mirrors for the beginning of each layer: before the disks are written is the time to hear that none has it.
+    ///
+    /// # Errors
+    /// No mirror has a layer.
+    pub async fn are_there(
+        &self,
+        mirrors: &Mirrors,
+        progress: &dyn Progress,
+    ) -> Result<(), OnTargetError> {
+        for (_, manifest) in &self.layers {
+            let found = mirrors.has(manifest, progress).await;
+            found.map_err(|cause| OnTargetError::Layer {
+                layer: manifest.target_name(),
+                cause: Box::new(cause),
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Where all of them lie; nothing of it is the host's.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     async fn fetch(
         &self,
         mirrors: &Mirrors,

@@ -406,6 +406,25 @@ fn a_mirror_that_lies_about_a_layer_for_the_target_is_not_believed() {
 }
 
 #[test]
+fn mirrors_that_lack_a_layer_for_the_target_or_lie_about_it_are_found_out_before_the_disks_are_written()
+ {
+    let world = World::with(agent());
+    let before = world.hosts_own();
+    let asked = |mirrors: &Mirrors| run(world.on_target().are_there(mirrors, &world.lines));
+    let (_honest, honest) = world.bad_mirror(Fault::None, Fault::None);
+    asked(&honest).unwrap();
+    let (_lying, lying) = world.bad_mirror(Fault::Flip(5), Fault::Flip(5));
+    let (_lacking, lacking) = world.bad_mirror(Fault::Status(404), Fault::Status(404));
+    for mirrors in [lying, lacking] {
+        let error = asked(&mirrors).unwrap_err();
+        assert!(error.next().contains("mirrors"), "{error:?}");
+        assert!(matches!(error, OnTargetError::Layer { layer, .. } if layer == AGENT));
+    }
+    assert_eq!(world.hosts_own(), before);
+    assert!(!world.folder().exists());
+}
+
+#[test]
 fn a_recovery_whose_name_is_a_path_is_refused() {
     let world = World::with(agent());
     for name in ["", "../etc", "a/b", "."] {

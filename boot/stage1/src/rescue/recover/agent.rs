@@ -92,6 +92,21 @@ impl<'a> Recovering<'a> {
             .collect()
     }
 
+    /// The agent's folders on the recreated file systems that are not to stay there.
+    ///
+    /// # Errors
+    /// One is elsewhere.
+    pub(super) fn temporary(
+        &self,
+        credentials: &Credentials,
+    ) -> Result<Vec<PathBuf>, RecoverError> {
+        let install = self.agent.install.as_ref().filter(|it| !it.keep);
+        let database = self.agent.database.as_ref();
+        let database = database.filter(|_| !self.agent.keep_database);
+        let folders = install.map(|it| &it.directory).into_iter().chain(database);
+        folders.map(|it| self.folder(it, credentials)).collect()
+    }
+
     /// A folder on the recreated file systems. Never the target itself, nor anything outside of it: it may be removed later.
     ///
     /// # Errors

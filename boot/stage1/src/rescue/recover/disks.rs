@@ -87,6 +87,14 @@ pub(super) async fn list() -> Vec<Disk> {
     disks
 }
 
+/// Those with these devices, without what lies on them.
+pub(super) fn of<'a>(devices: impl Iterator<Item = &'a str>) -> Vec<Disk> {
+    let devices: Vec<_> = devices.collect();
+    let mut disks = in_sysfs(Path::new("/sys/block"));
+    disks.retain(|it| devices.contains(&it.device.as_str()));
+    disks
+}
+
 /// Disks below `directory`: no optical, floppy or removable ones, none that is read-only or virtual.
 fn in_sysfs(directory: &Path) -> Vec<Disk> {
     let mut disks = Vec::new();

@@ -8,9 +8,8 @@ use std::time::Duration;
 use towline_contract::event::CheckResult;
 
 use super::agent::TARGET;
-use super::commands;
-use super::efi;
 use super::layout::{Layout, LayoutDisk};
+use super::{commands, disks, drivers, efi};
 use crate::console::Console;
 use crate::progress::Progress as _;
 
@@ -53,26 +52,48 @@ pub(super) async fn checks(console: &Console, layout: &Layout) -> Vec<CheckResul
         true => uefi_loader(console, target).await,
         false => bios_loader(layout, &|disk| has_boot_code(&disk.device)),
     };
+    let disks = disks::of(layout.disks.iter().map(|it| it.device.as_str()));
     let results = [
         ("the devices of /etc/fstab exist", devices(&fstab, target)),
         ("a kernel is there", kernel(target)),
+        (
+            "a kernel has the drivers of the disks",
+            drivers::check(target, &disks),
+        ),
         ("the boot loader is installed", loader),
     ];
-    let results = results.map(|(name, outcome)| {
-        let passed = outcome.is_ok();
-        let (Ok(output) | Err(output)) = outcome;
-        match passed {
-            true => console.note(format_args!("passed: {name}: {output}")),
-            false => console.warn(format_args!("check failed: {name}: {output}")),
-        }
-        CheckResult {
-            layer: "recovery".into(),
-            name: name.into(),
-            passed,
-            output,
-        }
-    });
+    let results = results.map(|(name, outcome)| told(console, name, outcome));
     results.into()
+}
+
+/// Whether none of the recovery's own `folders` is left on the host.
+pub(super) fn nothing_is_left(console: &Console, folders: &[PathBuf]) -> CheckResult {
+    let left = folders.iter().filter(|it| it.symlink_metadata().is_ok());
+    let left: Vec<_> = left.map(|it| it.display().to_string()).collect();
+    let outcome = match left.is_empty() {
+        true => Ok("nothing".to_owned()),
+        false => Err(format!("still there: {}", left.join(", "))),
+    };
+    told(
+        console,
+        "nothing of the recovery is left on the host",
+        outcome,
+    )
+}
+
+fn told(console: &Console, name: &str, outcome: Result<String, String>) -> CheckResult {
+    let passed = outcome.is_ok();
+    let (Ok(output) | Err(output)) = outcome;
+    match passed {
+        true => console.note(format_args!("passed: {name}: {output}")),
+        false => console.warn(format_args!("check failed: {name}: {output}")),
+    }
+    CheckResult {
+        layer: "recovery".into(),
+        name: name.into(),
+        passed,
+        output,
+    }
 }
 
 /// A ReaR that runs from the folder `prefix` leaves its logs below that folder of the target, where a host has none; they

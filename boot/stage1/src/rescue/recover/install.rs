@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use towline_contract::agent::Install;
@@ -28,7 +28,7 @@ const PAUSE: Duration = Duration::from_secs(10);
 /// Longest that an installer may run.
 const INSTALL_WAIT: Duration = Duration::from_secs(30 * 60);
 
-/// Fetches and runs the installer; the folder it went to.
+/// Fetches and runs the installer.
 ///
 /// # Errors
 /// It cannot be fetched, is not the one that the recipe means, or fails.
@@ -38,7 +38,7 @@ pub(super) async fn install(
     install: &Install,
     credentials: &Credentials,
     ca: &[String],
-) -> Result<PathBuf, RecoverError> {
+) -> Result<(), RecoverError> {
     let folder = it.folder(&install.directory, credentials)?;
     fs::create_dir_all(&folder).map_err(file("make", &folder))?;
     let installer = folder.join("installer");
@@ -69,7 +69,7 @@ pub(super) async fn install(
         return Err(RecoverError::Restore { said });
     }
     let _ = fs::remove_file(&installer);
-    Ok(folder)
+    Ok(())
 }
 
 /// Fetches to `path`, and keeps it only if it has the digest.

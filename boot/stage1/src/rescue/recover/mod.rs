@@ -9,6 +9,7 @@ mod commands;
 mod credentials;
 mod described;
 mod disks;
+mod drivers;
 mod efi;
 mod error;
 mod finish;
@@ -18,6 +19,7 @@ mod layout;
 mod mapping;
 mod mend;
 mod mounted;
+mod orphans;
 mod output;
 mod preflight;
 mod questions;
@@ -46,6 +48,7 @@ use self::settings::Rear;
 use self::state::State;
 use crate::console::{Answer, Console};
 use crate::progress::Progress as _;
+use crate::rescue::on_target::OnTarget;
 use crate::{menu, power, shell};
 
 pub(crate) use settings::RESTORE;
@@ -131,6 +134,11 @@ async fn attempt(
     preflight::firmware(console, &it, order).await?;
     let hardware = &it.session.hardware;
     let (assignments, disks) = questions::disks(console, &layout, &hardware.disks, order).await?;
+    let on_target = on_target(note)?;
+    if !on_target.is_empty() {
+        let mirrors = restore::mirrors(console, note)?;
+        on_target.are_there(&mirrors, &**console).await?;
+    }
     if it.is_on_target {
         console.note(format_args!(
             "the agent is fetched onto the recreated disks, and cannot be asked for the session before that"
@@ -167,10 +175,14 @@ async fn complete(
     let credentials = Credentials::read(Path::new(CREDENTIALS_DIR))?;
     // With the names of this machine by now.
     let layout = preflight::layout(&Rear::find())?;
-    let checks = finish::checks(console, &layout).await;
+    let mut checks = finish::checks(console, &layout).await;
     if let (Some(why), false) = (failed_checks(&checks), accept) {
         return Err(RecoverError::Incomplete(why));
     }
+    // Told, and no reason to keep the host from starting.
+    let mut folders = Recovering::of(note)?.temporary(&credentials)?;
+    folders.push(on_target(note)?.folder().to_owned());
+    checks.push(finish::nothing_is_left(console, &folders));
     if Rear::find().is_portable() {
         finish::move_logs(Path::new(agent::TARGET), Path::new(settings::PORTABLE));
     }
@@ -194,6 +206,14 @@ fn failed_checks(checks: &[CheckResult]) -> Option<String> {
         .map(|it| format!("{}: {}", it.name, it.output))
         .collect();
     (!failed.is_empty()).then(|| failed.join("; "))
+}
+
+fn on_target(note: &HandOverNote) -> Result<OnTarget, RecoverError> {
+    Ok(OnTarget::of(
+        note,
+        Path::new("/"),
+        Path::new(agent::TARGET),
+    )?)
 }
 
 /// This program under the name by which it restores.

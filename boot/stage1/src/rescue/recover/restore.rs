@@ -20,7 +20,7 @@ use super::output::{EachLine, Output};
 use super::reports::Reports;
 use super::settings::Rear;
 use super::state::{Phase, State};
-use super::{commands, install, mounted, preflight};
+use super::{commands, install, mounted, orphans, preflight};
 use crate::console::Console;
 use crate::fetch::{Client, Mirrors, TlsTime};
 use crate::progress::Progress as _;
@@ -50,7 +50,7 @@ pub(crate) async fn run(console: Arc<Console>) -> ExitCode {
         Err(error) => {
             let why = crate::failure::joined(&error);
             console.warn(format_args!("{why}"));
-            state.failed(&why);
+            state.failed(&format!("{why} ({})", error.next()));
             ExitCode::FAILURE
         }
     }
@@ -69,6 +69,7 @@ async fn restore(console: &Arc<Console>, state: &State) -> Result<(), RecoverErr
     console.step(format_args!("the disks are recreated, after {seconds} s"));
     reports.tell(What::LayoutRecreated { seconds }).await;
     let swaps = Swaps::on(console, &layout).await;
+    orphans::adopt();
     let on_target = OnTarget::of(&note, Path::new("/"), Path::new(TARGET))?;
     let restored = async {
         place(console, &on_target, &note, &reports).await?;
@@ -78,8 +79,9 @@ async fn restore(console: &Arc<Console>, state: &State) -> Result<(), RecoverErr
         with_agent(console, &it, &credentials, &note, &reports, &points).await
     }
     .await;
+    orphans::end(console).await;
     if let Err(error) = on_target.remove() {
-        // After a failure the file systems are recreated; after a restore the host starts with it all the same.
+        // After a failure the file systems are recreated; after a restore the checks of the recovered system tell it.
         console.warn(format_args!("{}", crate::failure::joined(&error)));
     }
     let (bytes, seconds) = restored?;
@@ -99,14 +101,7 @@ async fn place(
     if on_target.is_empty() {
         return Ok(());
     }
-    let time = TlsTime::Proven {
-        time: clock::now(),
-        since: Instant::now(),
-    };
-    let client = Client::new(&note.ca, time).map_err(|cause| RecoverError::Authorities {
-        cause: Box::new(cause),
-    })?;
-    let mirrors = Mirrors::named(client, &note.mirrors, &**console);
+    let mirrors = mirrors(console, note)?;
     let mut placed = |manifest: &Manifest, took: Duration| {
         reports.tell_meanwhile(What::LayerPlaced {
             target: manifest.target_name(),
@@ -122,6 +117,18 @@ async fn place(
     Ok(())
 }
 
+/// Where the chain came from.
+pub(super) fn mirrors(console: &Console, note: &HandOverNote) -> Result<Mirrors, RecoverError> {
+    let time = TlsTime::Proven {
+        time: clock::now(),
+        since: Instant::now(),
+    };
+    let client = Client::new(&note.ca, time).map_err(|cause| RecoverError::Authorities {
+        cause: Box::new(cause),
+    })?;
+    Ok(Mirrors::named(client, &note.mirrors, console))
+}
+
 /// Makes the agent's folders, restores, and removes them; bytes and seconds of the restore.
 async fn with_agent(
     console: &Arc<Console>,
@@ -131,19 +138,12 @@ async fn with_agent(
     reports: &Reports,
     points: &[PathBuf],
 ) -> Result<(u64, u64), RecoverError> {
-    let mut temporary = Temporary::default();
     if let Some(wanted) = &it.agent.install {
-        let folder = install::install(console, it, wanted, credentials, &note.ca).await?;
-        if !wanted.keep {
-            temporary.0.push(folder);
-        }
+        install::install(console, it, wanted, credentials, &note.ca).await?;
     }
     if let Some(database) = &it.agent.database {
         let folder = it.folder(database, credentials)?;
         fs::create_dir_all(&folder).map_err(file("make", &folder))?;
-        if !it.agent.keep_database {
-            temporary.0.push(folder);
-        }
     }
     let follow = Follow {
         console,
@@ -155,7 +155,10 @@ async fn with_agent(
         started: Instant::now(),
     };
     let bytes = follow.restore().await?;
-    temporary.remove(console);
+    orphans::end(console).await;
+    for folder in it.temporary(credentials)? {
+        remove(console, &folder);
+    }
     Ok((bytes, follow.started.elapsed().as_secs()))
 }
 
@@ -192,23 +195,16 @@ impl Swaps {
     }
 }
 
-/// Folders on the target that are not the host's.
-#[derive(Default)]
-struct Temporary(Vec<PathBuf>);
-
-impl Temporary {
-    fn remove(&self, console: &Console) {
-        for folder in &self.0 {
-            if let Err(error) = fs::remove_dir_all(folder) {
-                console.warn(format_args!("cannot remove {}: {error}", folder.display()));
-            }
-            // The parents that were made for it, as far as they are empty.
-            let parents = folder.ancestors().skip(1);
-            for parent in parents.take_while(|it| *it != Path::new(TARGET)) {
-                if fs::remove_dir(parent).is_err() {
-                    break;
-                }
-            }
+/// Removes a folder on the target that is not the host's.
+fn remove(console: &Console, folder: &Path) {
+    if let Err(error) = fs::remove_dir_all(folder) {
+        console.warn(format_args!("cannot remove {}: {error}", folder.display()));
+    }
+    // The parents that were made for it, as far as they are empty.
+    let parents = folder.ancestors().skip(1);
+    for parent in parents.take_while(|it| *it != Path::new(TARGET)) {
+        if fs::remove_dir(parent).is_err() {
+            break;
         }
     }
 }
