@@ -89,6 +89,17 @@ pub enum StoredError {
         #[source]
         cause: io::Error,
     },
+    /// What is stored cannot be unpacked.
+    #[error("{path} is no whole {} frame with a window that Linux takes", format!("{compression:?}").to_lowercase())]
+    Frame {
+        /// The layer.
+        path: PathBuf,
+        /// What it should be compressed with.
+        compression: Compression,
+        /// Why.
+        #[source]
+        cause: io::Error,
+    },
     /// A gzip header with fields that Linux takes for compressed data.
     #[error(
         "{path} has a gzip header with other fields than a name, which Linux takes for data; compress it with `gzip -n`"
@@ -248,12 +259,20 @@ pub(crate) fn unpack(
     mut take: impl FnMut(&[u8]) -> Result<(), StoredError>,
 ) -> Result<(), StoredError> {
     let failed = |cause| read_error(path, cause);
+    let unpacked = |cause: io::Error| match cause.raw_os_error() {
+        Some(_) => read_error(path, cause),
+        None => StoredError::Frame {
+            path: path.to_owned(),
+            compression,
+            cause,
+        },
+    };
     let file = File::open(path).map_err(failed)?;
     let mut stored = BufReader::with_capacity(BUFFER_BYTES, file);
     let mut buffer = vec![0; BUFFER_BYTES];
     let mut pump = |reader: &mut dyn Read| -> Result<(), StoredError> {
         loop {
-            match reader.read(&mut buffer).map_err(failed)? {
+            match reader.read(&mut buffer).map_err(unpacked)? {
                 0 => return Ok(()),
                 n => take(&buffer[..n])?,
             }

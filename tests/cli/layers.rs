@@ -190,3 +190,33 @@ fn the_list_of_a_cut_layer_ends_with_3_and_says_that_nothing_was_verified() {
     let gone = layer(dir.path(), &["inspect", &path, "--entries"]);
     assert_eq!(gone.status.code(), Some(2), "{}", talk(&gone));
 }
+
+#[test]
+fn every_bad_layer_of_the_index_is_refused_for_what_is_wrong_with_it() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/refused/layers");
+    let index = fs::read_to_string(folder.join("INDEX")).expect("the index");
+    let files = fs::read_dir(&folder).expect("the folder").count();
+    assert_eq!(
+        files,
+        1 + 2 * index.lines().count(),
+        "a layer and a manifest for each line of the index"
+    );
+    let mut wrong = Vec::new();
+    for line in index.lines() {
+        let [name, what, says] = line.splitn(3, '\t').collect::<Vec<_>>()[..] else {
+            panic!("{line:?} is no line of an index")
+        };
+        let output = layer(&folder, &["verify", &format!("{name}.layer")]);
+        let told = talk(&output);
+        let right = match says {
+            "accepted" => output.status.success(),
+            "" => false,
+            // A manifest that cannot be read is a wrong argument; everything else is not trusted.
+            _ => matches!(output.status.code(), Some(2 | 3)) && told.contains(says),
+        };
+        if !right {
+            wrong.push(format!("{name} ({what}): {says:?}, but: {told}"));
+        }
+    }
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
