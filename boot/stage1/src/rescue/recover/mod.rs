@@ -184,7 +184,10 @@ async fn complete(
     folders.push(on_target(note)?.folder().to_owned());
     checks.push(finish::nothing_is_left(console, &folders));
     if Rear::find().is_portable() {
-        finish::move_logs(Path::new(agent::TARGET), Path::new(settings::PORTABLE));
+        let (target, portable) = (Path::new(agent::TARGET), Path::new(settings::PORTABLE));
+        if let Err(why) = finish::move_logs(target, portable).await {
+            console.warn(format_args!("ReaR's logs stay where it left them: {why}"));
+        }
     }
     if !first_boot::prepare(note, &credentials.token)? {
         console.warn(format_args!(
