@@ -1,7 +1,7 @@
 //! After the restore: does the recovered system have what it needs to start?
 
 use std::fs::{self, File};
-use std::io::{self, Read as _};
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -94,32 +94,6 @@ fn told(console: &Console, name: &str, outcome: Result<String, String>) -> Check
         passed,
         output,
     }
-}
-
-/// A ReaR that runs from the folder `prefix` leaves its logs below that folder of the target, where a host has none; they
-/// belong where any other ReaR leaves them, beside what an earlier recovery of the host left there. Why not, if they
-/// cannot be moved.
-pub(super) async fn move_logs(target: &Path, prefix: &Path) -> Result<(), String> {
-    const LOGS: &str = "var/log/rear/recover";
-    let below = prefix.strip_prefix("/").unwrap_or(prefix);
-    let (from, to) = (target.join(below).join(LOGS), target.join(LOGS));
-    let said = |error: io::Error| error.to_string();
-    fs::create_dir_all(&to).map_err(said)?;
-    let (source, destination) = (from.to_string_lossy(), to.to_string_lossy());
-    let words = ["cp", "-aT", &source, &destination];
-    let copied = commands::run_words(&words, STEP_WAIT).await.map_err(said)?;
-    if !copied.success {
-        return Err(copied.said());
-    }
-    fs::remove_dir_all(&from).map_err(said)?;
-    // The folders above them, unless the host has something in one.
-    let own = from.ancestors().skip(1);
-    for folder in own.take_while(|it| *it != target.join("usr")) {
-        if fs::remove_dir(folder).is_err() {
-            break;
-        }
-    }
-    Ok(())
 }
 
 /// Devices that `fstab` wants at each start; one that is missing keeps the host from starting.
@@ -251,30 +225,6 @@ async fn uefi_loader(console: &Console, target: &Path) -> Result<String, String>
 mod tests {
     use super::super::layout::tests::MIRRORED;
     use super::*;
-
-    #[tokio::test]
-    async fn the_logs_of_a_portable_rear_lie_where_any_rear_leaves_them_and_its_folders_are_gone() {
-        let host = tempfile::tempdir().unwrap();
-        let prefix = Path::new("/usr/lib/towline/rear");
-        let from = host
-            .path()
-            .join("usr/lib/towline/rear/var/log/rear/recover");
-        fs::create_dir_all(&from).unwrap();
-        fs::write(from.join("rear.log"), "it").unwrap();
-        fs::write(host.path().join("usr/lib/own"), "the host's").unwrap();
-        // As a host has them that was recovered before.
-        let to = host.path().join("var/log/rear/recover");
-        fs::create_dir_all(to.join("layout")).unwrap();
-        fs::write(to.join("layout/older"), "it").unwrap();
-        move_logs(host.path(), prefix).await.unwrap();
-        let log = to.join("rear.log");
-        assert_eq!(fs::read_to_string(log).unwrap(), "it");
-        assert!(!host.path().join("usr/lib/towline").exists());
-        assert!(host.path().join("usr/lib/own").exists());
-        // Nothing to move, and nothing of the host's goes.
-        assert!(move_logs(host.path(), prefix).await.is_err());
-        assert!(host.path().join("var/log/rear/recover/rear.log").exists());
-    }
 
     #[test]
     fn only_devices_without_which_the_host_does_not_start_are_wanted() {

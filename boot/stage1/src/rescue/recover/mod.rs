@@ -16,6 +16,7 @@ mod finish;
 pub(crate) mod first_boot;
 mod install;
 mod layout;
+mod logs;
 mod mapping;
 mod mend;
 mod mounted;
@@ -185,7 +186,7 @@ async fn complete(
     checks.push(finish::nothing_is_left(console, &folders));
     if Rear::find().is_portable() {
         let (target, portable) = (Path::new(agent::TARGET), Path::new(settings::PORTABLE));
-        if let Err(why) = finish::move_logs(target, portable).await {
+        if let Err(why) = logs::move_home(target, portable).await {
             console.warn(format_args!("ReaR's logs stay where it left them: {why}"));
         }
     }
