@@ -10,6 +10,7 @@ use towline_contract::trust::TrustedRoot;
 use towline_media::area::{AreaError, Image};
 use towline_media::build::{self, BuildError};
 use towline_media::settings::{self, SettingsError};
+use towline_media::versions;
 
 use super::layer::{apt_failure, packages_cache};
 use super::stage1::stage1;
@@ -190,6 +191,12 @@ fn stamp(args: &StampArgs) -> Outcome {
     image.stamp(&settings).map_err(area_failure)?;
     println!("{}: stamped", args.image.display());
     let plain = |url: &String| url.starts_with("http://");
+    if settings.versions.is_empty() {
+        eprintln!(
+            "towline: there is no catalogue beside {}: older layers than today's, if they were ever signed, are believed",
+            args.root.display()
+        );
+    }
     if settings.servers.iter().any(plain) {
         eprintln!(
             "towline: others can read along on http://; what is booted is verified all the same, and no secret is sent"
@@ -206,6 +213,10 @@ fn settings(args: &StampArgs) -> Result<Settings, Failure> {
         .map(|url| settings::server(url))
         .collect();
     let root = from_file(&args.root, settings::root)?;
+    let versions = versions::beside(&args.root, root.as_bytes()).map_err(|error| {
+        Failure::new(Exit::NotTrusted, error)
+            .next("use the newest N.root.json in store/metadata of the site, or a copy of it alone")
+    })?;
     let ca = args
         .ca
         .as_deref()
@@ -241,6 +252,7 @@ fn settings(args: &StampArgs) -> Result<Settings, Failure> {
             WhenExpired::Accept => Expired::Accept,
         },
         stamped: Timestamp::from_second(Timestamp::now().as_second()).ok(),
+        versions,
     };
     settings::check(&settings).map_err(settings_failure)?;
     Ok(settings)
@@ -343,6 +355,11 @@ fn print(settings: &Settings) {
             Ok(trusted) => line("root", &format!("version {}", trusted.version())),
             Err(error) => line("root", &format!("NOT TRUSTED: {error}")),
         }
+    }
+    let versions = settings.versions.iter();
+    let versions: Vec<_> = versions.map(|(role, it)| format!("{role} {it}")).collect();
+    if !versions.is_empty() {
+        line("not before", &versions.join(", "));
     }
     if !settings.ca.is_empty() {
         line("ca", &format!("{} certificates", settings.ca.len()));

@@ -24,10 +24,10 @@ fn document(output: &Output) -> Value {
     serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("no JSON: {output:?}"))
 }
 
-/// Enrols host web1 and captures one session, of what ReaR wrote.
-fn capture(site: &Site) {
-    let host = site.dir().join("web1");
-    for (name, text) in [
+/// Enrols a host, in a folder of its name, and captures one session, of what ReaR wrote.
+pub(crate) fn capture(site: &Site, name: &str) {
+    let host = site.dir().join(name);
+    for (file, text) in [
         ("etc/rear/os.conf", "OS_VENDOR=Debian\n"),
         ("etc/rear/local.conf", "OUTPUT=ISO\n"),
         ("var/lib/rear/layout/disklayout.conf", LAYOUT),
@@ -35,7 +35,7 @@ fn capture(site: &Site) {
         ("var/lib/rear/layout/xfs/vg0-data.xfs", "meta-data=\n"),
         ("var/lib/rear/recovery/bootloader", "GRUB\n"),
     ] {
-        let path = host.join("rear").join(name);
+        let path = host.join("rear").join(file);
         fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
         fs::write(path, text).expect("a file");
     }
@@ -46,17 +46,17 @@ fn capture(site: &Site) {
         "enrol",
         &url,
         "--host",
-        "web1",
+        name,
         "--ca",
         "../ca/ca.pem",
     ];
     run(&host, &[&enrol[..], &homes].concat());
-    let known = run(&site.dir(), &["host", "show", "web1", "--json"]);
+    let known = run(&site.dir(), &["host", "show", name, "--json"]);
     let known: Value = serde_json::from_str(&known).expect("JSON");
     let print = known["fingerprint"].as_str().expect("a fingerprint");
     run(
         &site.dir(),
-        &["host", "approve", "web1", "--fingerprint", print],
+        &["host", "approve", name, "--fingerprint", print],
     );
     let capture = ["capture", "--session", "4bba301e", "--from", "rear"];
     let agent = ["--agent", "restic", "--agent-version", "0.14.0"];
@@ -69,7 +69,7 @@ fn a_drill_boots_the_real_plan_of_a_captured_host_and_the_doctor_knows_how_it_we
     let site = Site::serving(&built().layers);
     // The machine of a drill calls the server by a name that this one does not have.
     site.configure(|text| text.replace("\"10.0.2.2\"", "\"127.0.0.1\""));
-    capture(&site);
+    capture(&site, "web1");
     let medium = built().medium.to_str().expect("UTF-8");
     let drill = [
         "drill", "web1", "--memory", "1024", "--limit", "15", "--medium", medium, "--json",

@@ -12,4 +12,5 @@ mod recovery;
 mod refused_plans;
 mod resume;
 mod stolen_keys;
+mod taken_over;
 mod world;

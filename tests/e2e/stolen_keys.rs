@@ -38,6 +38,37 @@ fn a_thief_of_the_servers_keys_boots_no_base_of_their_own() {
 
 #[test]
 #[ignore = "boots QEMU: make test"]
+fn an_older_catalogue_boots_nothing_from_a_medium_that_was_stamped_since() {
+    let site = Site::serving(&built().layers);
+    let (dir, older) = (site.dir(), site.dir().join("older"));
+    copy(&dir.join("store/metadata"), &older);
+    run(&dir, &["key", "rotate", "base", "--renew"]);
+    let image = site.https_medium();
+    site.kill();
+    copy(&older, &dir.join("store/metadata"));
+    site.start();
+    let mut running = site.machine("older", image).start().expect("QEMU");
+    running
+        .wait_for("base.json is version 2, but version 3 was known", RESCUE)
+        .expect("it names both versions");
+    running
+        .wait_for("What next?", RESCUE)
+        .expect("the person is asked what to do");
+    assert!(!site.events().contains("rescue-ready"));
+}
+
+/// Makes `to` a copy of the folder `from`.
+fn copy(from: &Path, to: &Path) {
+    let _ = fs::remove_dir_all(to);
+    fs::create_dir(to).expect("a folder");
+    for entry in fs::read_dir(from).expect("a folder") {
+        let entry = entry.expect("a file");
+        fs::copy(entry.path(), to.join(entry.file_name())).expect("a copy");
+    }
+}
+
+#[test]
+#[ignore = "boots QEMU: make test"]
 fn a_medium_of_the_first_day_boots_after_a_root_key_was_lost_and_all_keys_were_replaced() {
     let site = Site::serving(&built().layers);
     let image = site.https_medium();

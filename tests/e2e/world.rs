@@ -197,6 +197,11 @@ impl Site {
 
     /// A copy of the medium, stamped for `servers` (base URLs as the machine sees them) and the example host.
     pub(crate) fn medium(&self, servers: &[String], more: &[&str]) -> PathBuf {
+        self.medium_of("example", servers, more)
+    }
+
+    /// The same for another host.
+    pub(crate) fn medium_of(&self, host: &str, servers: &[String], more: &[&str]) -> PathBuf {
         let image = self.folder.path().join("towline.iso");
         fs::copy(&built().medium, &image).expect("a copy of the medium");
         let mut arguments = vec!["media", "stamp", image.to_str().expect("UTF-8")];
@@ -209,7 +214,7 @@ impl Site {
             "--ca",
             "ca/ca.pem",
             "--host",
-            "example",
+            host,
         ]);
         arguments.extend(more);
         run(&self.dir(), &arguments);

@@ -167,6 +167,11 @@ def base_that_delegates(site: Site) -> None:
     site.roles["base"]["delegations"] = {"keys": keys(STRANGER), "roles": [to]}
 
 
+@case("the base's document is older than the one that the medium knows", "base.json is version 1, but version 2 was known")
+def base_older_than_known(site: Site) -> None:
+    site.roles["base"]["version"] = 1
+
+
 @case("the base's document has expired", "version 2 of the base expired")
 def base_expired(site: Site) -> None:
     site.roles["base"]["expires"] = "2026-11-20T00:00:00Z"

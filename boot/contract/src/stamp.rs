@@ -5,6 +5,8 @@
 //! magic (32 bytes), payload length (8 decimal digits and a newline), SHA-256 of the payload (64 hex digits and a
 //! newline), the payload (JSON), zeros. A cleared area has nothing but zeros after the magic.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{Digest, Timestamp};
@@ -76,6 +78,10 @@ pub struct Settings {
     pub shell: bool,
     /// What to do when signed metadata has expired.
     pub expired: Expired,
+    /// Versions of the site's signed documents when it was stamped, by role: `targets`, `base`, `agent-restic`. No older ones
+    /// are believed.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub versions: BTreeMap<String, u64>,
     /// When the medium was stamped: no earlier time is believed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stamped: Option<Timestamp>,

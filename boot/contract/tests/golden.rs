@@ -5,6 +5,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper that fails ends its test")]
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use towline_contract::lanes::{LayerItem, LayerReader};
@@ -46,6 +47,7 @@ fn a_stamp_of_version_1_is_written_as_it_was_and_still_read() {
         shell: true,
         expired: Expired::Accept,
         stamped: Some("2026-11-23T22:30:00Z".parse().unwrap()),
+        versions: BTreeMap::new(),
     };
     let area = stamp::encode(&settings).unwrap();
     // The zeros behind the payload are not kept.

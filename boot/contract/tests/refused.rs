@@ -1,5 +1,6 @@
 //! Folders of bad catalogues that a script makes (`tests/refused/make.py`), read as a machine reads a server's answers.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -33,6 +34,7 @@ fn read(folder: &Path) -> Result<(), String> {
                 host: None,
                 architecture: "amd64",
                 floor: "2026-11-01T00:00:00Z".parse().map_err(|_| "no time")?,
+                versions: &known(),
                 expiry: ExpiryPolicy::Refuse,
             };
             view.plan(&plan, FreshNonce::new(NONCE), &asked)
@@ -51,6 +53,11 @@ fn view(file: &dyn Fn(&str) -> Result<Vec<u8>, String>) -> Result<SignedView, St
     let snapshot = timestamp.snapshot(&file(&name)?).map_err(told)?;
     let name = snapshot.next_file();
     snapshot.targets(&file(&name)?).map_err(told)
+}
+
+/// What was known when the machine's medium was stamped.
+fn known() -> BTreeMap<String, u64> {
+    [("base".to_owned(), 2)].into()
 }
 
 /// The error and its causes.

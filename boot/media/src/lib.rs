@@ -11,3 +11,4 @@ mod iso;
 pub mod settings;
 mod sources;
 mod tool;
+pub mod versions;

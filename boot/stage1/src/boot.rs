@@ -219,6 +219,7 @@ impl Boot {
                 machine: machine::identity(),
             },
             floor: settings.floor,
+            versions: settings.site.versions.clone(),
             expiry: ExpiryPolicy::from(expiry),
         }
     }

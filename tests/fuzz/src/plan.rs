@@ -1,6 +1,8 @@
 //! Plans: as they come, where nothing counts but what the plan's key once signed; and signed by that key whatever they say,
 //! where what is accepted must keep to every rule of `docs/formats/trust.md`.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 use towline_contract::limits::{
     CHAIN_LAYERS_MAX, COMMAND_LINE_BYTES_MAX, MIRRORS_MAX, PLAN_SECONDS_MAX, URL_BYTES_MAX,
@@ -17,6 +19,9 @@ use crate::golden::{self, NONCE};
 
 const HOST: &str = "web1";
 
+/// A medium that knows of no documents.
+static VERSIONS: BTreeMap<String, u64> = BTreeMap::new();
+
 /// Panics when one of the properties does not hold. The first byte chooses: the envelope, or what is signed; and whether the
 /// machine named a host, and accepts what has expired.
 pub fn check(bytes: &[u8]) {
@@ -25,6 +30,7 @@ pub fn check(bytes: &[u8]) {
         host: (first & 2 != 0).then_some(HOST),
         architecture: "amd64",
         floor: floor(),
+        versions: &VERSIONS,
         expiry: match first & 4 {
             0 => ExpiryPolicy::Refuse,
             _ => ExpiryPolicy::Accept,

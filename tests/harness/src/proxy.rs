@@ -4,6 +4,7 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -46,6 +47,8 @@ pub enum Fault {
     Short(usize),
     /// Another body.
     Replace(Vec<u8>),
+    /// The body as this makes it of the real one, for a site in this folder.
+    Alter(fn(Vec<u8>, &Path) -> Vec<u8>, PathBuf),
     /// This many bytes too many, of nothing.
     Endless(usize),
     /// Bytes of nothing after the body, for as long as somebody reads.
@@ -239,6 +242,10 @@ async fn forward(
         Fault::Replace(other) => {
             declared = Some(other.len());
             bytes = other;
+        }
+        Fault::Alter(alter, site) => {
+            bytes = alter(bytes, &site);
+            declared = Some(bytes.len());
         }
         Fault::Endless(more) => {
             bytes.resize(bytes.len() + more, 0);

@@ -72,7 +72,7 @@ pub enum TrustError {
     },
     /// An older version than one that was trusted before.
     #[error(
-        "{what} is version {found}, but version {stored} was trusted before: it may be a rollback"
+        "{what} is version {found}, but version {stored} was known before: it may be a rollback"
     )]
     Rollback {
         /// The document.

@@ -1,5 +1,7 @@
 //! Verifying a plan against a view: the step that makes a [`Chain`].
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
 use super::chain::{self, Chain};
@@ -62,14 +64,16 @@ pub struct Asked<'a> {
     pub architecture: &'a str,
     /// No earlier time is believed.
     pub floor: Timestamp,
+    /// No older documents are believed: versions by role, as [`stamp::Settings::versions`].
+    pub versions: &'a BTreeMap<String, u64>,
     /// What to do about metadata that is past its date.
     pub expiry: ExpiryPolicy,
 }
 
 impl SignedView {
     /// Verifies a plan: signed by the keys of the delegated role [`PLAN_ROLE`], an answer to `nonce` and to what was asked,
-    /// made from this very timestamp, asking only for layers of this view; then the dates of all metadata against the
-    /// plan's time, which must not be before the floor.
+    /// made from this very timestamp, asking only for layers of this view; then that no metadata is older than was known
+    /// before; then the dates of all metadata against the plan's time, which must not be before the floor.
     ///
     /// # Errors
     /// The first of these that does not hold.
@@ -95,6 +99,7 @@ impl SignedView {
         check_host(&plan, asked.host)?;
         self.check_timestamp(&plan)?;
         let layers = chain::layers(self, &plan, asked.architecture)?;
+        self.check_versions(asked.versions)?;
         let expired = self.check_expiry(plan.time);
         if !expired.is_empty() && asked.expiry == ExpiryPolicy::Refuse {
             return Err(TrustError::Expired(expired));
@@ -117,6 +122,20 @@ impl SignedView {
                 "its format is {found:?}, and this program reads {PLAN_FORMAT}"
             ))),
         }
+    }
+
+    fn check_versions(&self, known: &BTreeMap<String, u64>) -> Result<(), TrustError> {
+        for (role, header) in self.documents() {
+            let stored = known.get(role).copied().unwrap_or(0);
+            if header.version < stored {
+                return Err(TrustError::Rollback {
+                    what: format!("{role}.json"),
+                    found: header.version,
+                    stored,
+                });
+            }
+        }
+        Ok(())
     }
 
     /// The plan must be made from the catalogue that was verified, not from an older or newer one.

@@ -268,6 +268,33 @@ fn a_plan_for_another_host_than_was_asked_for_is_refused() {
 }
 
 #[test]
+fn a_catalogue_older_than_the_medium_knows_is_refused_with_both_versions() {
+    let site = Site::new();
+    let plan = sign(&site.boot_plan(), &[&key(8)]).unwrap();
+    let answer = |role: &str, version| {
+        let versions = [(role.to_owned(), version)].into();
+        let asked = Asked {
+            versions: &versions,
+            ..asked()
+        };
+        site.answer(&plan, &asked).map(drop)
+    };
+    answer("targets", 3).unwrap();
+    // A role that this plan does not need is no reason.
+    answer("agent-other", 9).unwrap();
+    let refused = answer("targets", 4).unwrap_err();
+    let TrustError::Rollback {
+        what,
+        found: 3,
+        stored: 4,
+    } = refused
+    else {
+        panic!("{refused}")
+    };
+    assert_eq!(what, "targets.json");
+}
+
+#[test]
 fn layers_of_another_architecture_are_refused() {
     let site = Site::new();
     let asked = Asked {

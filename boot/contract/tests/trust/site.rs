@@ -1,5 +1,7 @@
 //! A whole site in memory: keys, metadata, one chain of layers, plans. Tests change one thing and see it refused.
 
+use std::collections::BTreeMap;
+
 use towline_contract::manifest::{Compression, Kind, MANIFEST_FORMAT, Manifest, Needs, Placement};
 use towline_contract::plan::{
     BootPlan, HandOver, PLAN_FORMAT, PLAN_ROLE, PLAN_TYPE, PlanLayer, TimestampRef,
@@ -14,6 +16,9 @@ use towline_contract::trust::{
 use towline_contract::{Digest, Timestamp as Time};
 
 pub(crate) const NONCE: [u8; 32] = [7; 32];
+
+/// A medium that knows of no documents.
+pub(crate) static NO_VERSIONS: BTreeMap<String, u64> = BTreeMap::new();
 
 pub(crate) fn time(text: &str) -> Time {
     text.parse().unwrap()
@@ -93,6 +98,7 @@ pub(crate) fn asked() -> Asked<'static> {
         host: None,
         architecture: "amd64",
         floor: time("2026-11-01T00:00:00Z"),
+        versions: &NO_VERSIONS,
         expiry: ExpiryPolicy::Refuse,
     }
 }

@@ -166,6 +166,7 @@ async fn fetch(settings: &Settings, arguments: &Wanted, talk: &Talk) -> Result<(
             .floor
             .or(settings.stamped)
             .unwrap_or(Timestamp::UNIX_EPOCH),
+        versions: settings.versions.clone(),
         expiry: settings.expired.into(),
     };
     let planned = plan::plan(settings, &ask, talk).await?;

@@ -1,5 +1,6 @@
 //! Asking for a plan: a fresh nonce, the catalogue's metadata, and the verified chain.
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use towline_contract::Timestamp;
@@ -31,6 +32,8 @@ pub struct Ask {
     pub request: PlanRequest,
     /// No earlier time is believed: when the medium was built or stamped.
     pub floor: Timestamp,
+    /// Versions of documents that the medium knows: no older ones are believed.
+    pub versions: BTreeMap<String, u64>,
     /// What to do about metadata that is past its date.
     pub expiry: ExpiryPolicy,
 }
@@ -42,6 +45,7 @@ impl Ask {
             host: self.request.host.as_deref(),
             architecture: &self.request.architecture,
             floor: self.floor,
+            versions: &self.versions,
             expiry: self.expiry,
         }
     }

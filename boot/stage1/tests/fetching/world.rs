@@ -1,5 +1,6 @@
 //! What the tests share: a small chain, a client that does not wait long, and every line that was said.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -119,6 +120,7 @@ pub(crate) fn ask() -> Ask {
             machine: Machine::default(),
         },
         floor: Timestamp::UNIX_EPOCH,
+        versions: BTreeMap::new(),
         expiry: ExpiryPolicy::Refuse,
     }
 }

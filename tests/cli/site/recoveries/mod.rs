@@ -3,6 +3,7 @@
 mod codes;
 mod following;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::PathBuf;
@@ -178,6 +179,7 @@ fn chain_of(world: &World, plan: &[u8]) -> Verified<Chain> {
         host: None,
         architecture: "amd64",
         floor: Timestamp::UNIX_EPOCH,
+        versions: &BTreeMap::new(),
         expiry: ExpiryPolicy::Refuse,
     };
     view.plan(plan, nonce, &asked)
