@@ -10,7 +10,9 @@ use towline_contract::session::Session;
 use towline_contract::trust::metadata::TargetFile;
 use towline_contract::trust::{SigningKey, host_sessions, next_sessions, sign};
 use towline_contract::{Digest, Timestamp};
+use towline_harness::certificate::Authority;
 use towline_harness::layer::{Layer, layer};
+use towline_harness::proxy::{Fault, Proxy};
 use towline_harness::site::TestSite;
 use towline_server::catalogue::{self, HostFile, NewLayer};
 use towline_server::hosts;
@@ -178,4 +180,32 @@ fn a_code_is_never_sent_in_clear() {
         with_code(&first, &settings, &asking(None), &code).await
     });
     assert!(matches!(refused.err().unwrap(), FetchError::CodeInClear(_)));
+}
+
+#[test]
+fn a_code_is_never_sent_to_who_has_a_stolen_key_and_a_certificate_outside_its_dates() {
+    let site = TestSite::serving(&[kernel(), base(), agent(), host()]);
+    let code = open(&site);
+    let authority = Authority::new("ours");
+    for years in [2001..2002, 2098..2099] {
+        // Whoever has it reads all that is sent: the proxy ends TLS.
+        let tls = Some(authority.server(&["127.0.0.1"], years));
+        let any = ([127, 0, 0, 1], 0).into();
+        let thief = Proxy::start_on(any, site.http, Box::new(|_, _| Fault::None), tls);
+        let mut settings = site.settings(&[thief.url()]);
+        settings.ca = vec![authority.pem()];
+        let (refused, asked_before) = run(async {
+            let first = planned(&settings, &asking(None), &Lines::default()).await?;
+            assert_eq!(first.chain.plan.order, Some(Order::AskCode));
+            let asked_before = thief.requests();
+            let refused = with_code(&first, &settings, &asking(None), &code).await;
+            Ok::<_, FetchError>((refused.err(), asked_before))
+        })
+        .unwrap();
+        assert!(
+            matches!(refused, Some(FetchError::Tls { .. })),
+            "{refused:?}"
+        );
+        assert_eq!(thief.requests(), asked_before, "nothing reaches the thief");
+    }
 }
