@@ -23,6 +23,10 @@ const RECIPES: &[(&str, &[u8])] = &[
         include_bytes!("../recipes/agent-run.toml"),
     ),
     (
+        "agent-archive.toml",
+        include_bytes!("../recipes/agent-archive.toml"),
+    ),
+    (
         "personal-kernel.toml",
         include_bytes!("../recipes/personal-kernel.toml"),
     ),

@@ -1,12 +1,15 @@
 //! Recipes that are refused, with the line.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::fs;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use towline_contract::manifest::{Kind, PLACES_ON_TARGET, Placement};
 use towline_initramfs::filter::Filter;
 use towline_initramfs::ready_recipes;
-use towline_initramfs::recipe::{Recipe, Source};
+use towline_initramfs::recipe::{FileContent, Recipe, Source};
 
 use crate::support::Workshop;
 
@@ -177,7 +180,7 @@ fn the_ready_recipes_are_valid_and_find_their_files() {
         }
         assert!(!recipe.sources.is_empty());
     }
-    assert_eq!(recipes, 8);
+    assert_eq!(recipes, 9);
 }
 
 #[test]
@@ -222,4 +225,55 @@ fn no_ready_agent_brings_the_links_that_the_base_has() {
             }
         }
     }
+}
+
+/// The script of `agent-archive.toml`, in a folder with two archives of which one is cut off.
+fn archive_agent(workshop: &Workshop) -> PathBuf {
+    let mut all = ready_recipes();
+    let (name, bytes) = all.find(|(name, _)| *name == "agent-archive.toml").unwrap();
+    let text = std::str::from_utf8(bytes).unwrap();
+    let recipe = Recipe::parse(Path::new(name), text, &BTreeMap::new()).unwrap();
+    let content = recipe.sources.iter().find_map(|it| match &it.source {
+        Source::File(file) => match &file.content {
+            FileContent::Text(text) => Some(text.clone()),
+            _ => None,
+        },
+        _ => None,
+    });
+    workshop.write("backups/tree/etc/hosts", "127.0.0.1 localhost\n");
+    let tree = workshop.path("backups/tree");
+    fs::hard_link(tree.join("etc/hosts"), tree.join("etc/second")).unwrap();
+    fs::set_permissions(tree.join("etc/hosts"), PermissionsExt::from_mode(0o4751)).unwrap();
+    let whole = workshop.path("backups/s1.tar.gz");
+    let packed = Command::new("tar")
+        .args(["-czf", whole.to_str().unwrap(), "-C"])
+        .args([tree.to_str().unwrap(), "."])
+        .status();
+    assert!(packed.unwrap().success());
+    let bytes = fs::read(whole).unwrap();
+    workshop.write("backups/s2.tar.gz", &bytes[..bytes.len() - 20]);
+    fs::create_dir(workshop.path("target")).unwrap();
+    workshop.write("archive", content.unwrap())
+}
+
+#[test]
+fn the_ready_archive_agent_restores_a_session_and_notices_one_that_is_gone_or_cut_off() {
+    let workshop = Workshop::new();
+    let script = archive_agent(&workshop);
+    let run = |what: &str, session: &str| {
+        let url = format!("file://{}", workshop.path("backups").display());
+        let mut command = Command::new("bash");
+        command.env("ARCHIVE_URL", url).env_remove("ARCHIVE_USER");
+        command.arg(&script).args([what, "/nowhere", session]);
+        let ran = command.arg(workshop.path("target")).output();
+        ran.expect("bash runs").status.success()
+    };
+    assert!(run("check", "s1") && !run("check", "s3"));
+    assert!(run("restore", "s1"));
+    let restored = workshop.path("target/etc/hosts").metadata().unwrap();
+    assert_eq!((restored.mode() & 0o7777, restored.nlink()), (0o4751, 2));
+    // What is there already is written again.
+    assert!(run("restore", "s1"));
+    assert!(!run("restore", "s2"), "cut off");
+    assert!(!run("restore", "s3"), "gone");
 }
