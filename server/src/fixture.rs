@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use towline_contract::lanes::Bounds;
 use towline_contract::manifest::{Compression, Kind, MANIFEST_FORMAT, Manifest, Needs, Placement};
 use towline_contract::newc::{Entry, mode, padding, trailer};
 use towline_contract::session::{Backup, Hardware, Session};
@@ -36,6 +37,7 @@ pub(crate) fn manifest(kind: Kind, name: &str, version: &str) -> Manifest {
         checks: vec![],
         agent: None,
         session: None,
+        bounds: Bounds::default(),
     }
 }
 

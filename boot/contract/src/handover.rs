@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::Timestamp;
+use crate::lanes::Bounds;
 use crate::manifest::{Check, Manifest};
 use crate::stamp::Network;
 
@@ -67,6 +68,9 @@ pub struct HandOverLayer {
     /// The manifest of a layer that is still to be fetched and placed on the target; none of one that is in memory.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub on_target: Option<Manifest>,
+    /// What the site's policy keeps that layer to.
+    #[serde(skip_serializing_if = "Bounds::is_empty", default)]
+    pub bounds: Bounds,
 }
 
 #[cfg(test)]
@@ -82,6 +86,7 @@ mod tests {
             agent: None,
             session: None,
             on_target: None,
+            bounds: Bounds::default(),
         };
         let note = HandOverNote {
             recovery: "r-1".into(),

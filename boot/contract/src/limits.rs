@@ -88,3 +88,8 @@ pub const GZIP_FLAGS_AT: usize = 3;
 
 /// Longest a plan may live, in seconds. It crosses the network once.
 pub const PLAN_SECONDS_MAX: i64 = 15 * 60;
+
+/// Most paths in one list of a site's layer policy, and bytes of each. A careful operator names a dozen.
+pub const POLICY_PATHS_MAX: usize = 256;
+/// See [`POLICY_PATHS_MAX`].
+pub const POLICY_PATH_BYTES_MAX: usize = 1024;

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::agent::Agent;
 use crate::handover::IMAGES_DIR;
+use crate::lanes::Bounds;
 use crate::session::Session;
 use crate::{Digest, Timestamp, limits};
 
@@ -177,6 +178,9 @@ pub struct Manifest {
     /// The session a host layer describes; host layers only.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub session: Option<Session>,
+    /// What the site's policy keeps layers of this kind to: no part of the document, but of what is verified about it.
+    #[serde(skip)]
+    pub bounds: Bounds,
 }
 
 /// Why a document is no usable manifest.
@@ -375,6 +379,7 @@ mod tests {
             checks: vec![],
             agent: None,
             session: None,
+            bounds: Bounds::default(),
         }
     }
 

@@ -11,6 +11,7 @@ use towline_contract::Timestamp;
 use towline_contract::api::PlanRequest;
 use towline_contract::event::What;
 use towline_contract::handover::{HandOverLayer, HandOverNote};
+use towline_contract::lanes::Bounds;
 use towline_contract::manifest::{Manifest, Placement};
 use towline_contract::plan::HandOver;
 use towline_contract::stamp::Expired;
@@ -334,6 +335,10 @@ fn note(
         agent: manifest.agent.clone(),
         session: manifest.session.clone(),
         on_target: on_target(manifest).then(|| Manifest::clone(manifest)),
+        bounds: match on_target(manifest) {
+            true => manifest.bounds.clone(),
+            false => Bounds::default(),
+        },
     };
     // Older rescue systems do not know these.
     let (mirrors, replaceable) = match manifests.iter().any(|it| on_target(it)) {

@@ -1,6 +1,7 @@
 //! What a finished layer's manifest says.
 
 use towline_contract::Timestamp;
+use towline_contract::lanes::Bounds;
 use towline_contract::manifest::{MANIFEST_FORMAT, Manifest, Needs};
 
 use super::{BuildError, Packed};
@@ -46,6 +47,7 @@ pub(super) fn manifest(
         checks: recipe.checks.clone(),
         agent: recipe.agent.clone(),
         session: recipe.session.clone(),
+        bounds: Bounds::default(),
     };
     // What is written must be what every reader takes.
     Ok(Manifest::parse(&manifest.to_bytes())?)

@@ -5,6 +5,7 @@ use std::io::Write as _;
 
 use backhand::compression::Compressor;
 use backhand::{FilesystemCompressor, FilesystemWriter, NodeHeader};
+use towline_contract::lanes::Bounds;
 use towline_contract::limits::CHUNK_BYTES;
 use towline_contract::manifest::{
     Compression, Image, Kind, MANIFEST_FORMAT, Manifest, Needs, Placement,
@@ -207,6 +208,7 @@ pub fn of_items(kind: Kind, name: &str, compression: Compression, items: &[Item]
         checks: vec![],
         agent: None,
         session: None,
+        bounds: Bounds::default(),
     };
     Layer { manifest, stored }
 }

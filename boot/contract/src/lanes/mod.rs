@@ -19,7 +19,9 @@ mod item;
 mod policy;
 mod reader;
 mod rule;
+mod site;
 
 pub use item::{EntryPath, LayerItem, Owner};
 pub use reader::LayerReader;
 pub use rule::{LaneError, Rule};
+pub use site::{Bounds, LayerPolicy, POLICY_FORMAT, POLICY_TARGET};

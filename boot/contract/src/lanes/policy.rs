@@ -204,7 +204,7 @@ fn resolve(path: &EntryPath, target: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// Whether `path` is `lane` or lies below it.
-fn is_below(path: &[u8], lane: &str) -> bool {
+pub(super) fn is_below(path: &[u8], lane: &str) -> bool {
     let rest = path.strip_prefix(lane.as_bytes());
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
 }

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use super::item::{EntryPath, LayerItem, Owner};
 use super::policy::{self, Shape};
 use super::rule::{LaneError, Rule};
+use super::site::Bounds;
 use crate::Digest;
 use crate::limits::LINK_BYTES_MAX;
 use crate::manifest::{Kind, Manifest};
@@ -37,6 +38,7 @@ pub struct LayerReader {
     entries: u64,
     image: Option<(Vec<u8>, u64)>,
     replaceable: Vec<Vec<u8>>,
+    bounds: Bounds,
     decoder: Decoder,
     bytes_seen: u64,
     entries_seen: u64,
@@ -61,6 +63,7 @@ impl LayerReader {
             entries: manifest.entries,
             image: image.map(|image| (image.path.clone().into_bytes(), image.bytes)),
             replaceable: replaceable.iter().map(|p| p.clone().into_bytes()).collect(),
+            bounds: manifest.bounds.clone(),
             decoder: Decoder::new(),
             bytes_seen: 0,
             entries_seen: 0,
@@ -200,6 +203,10 @@ impl LayerReader {
         let inode = [entry.device_major, entry.device_minor, entry.inode];
         let image = self.check_image(&path, shape, bytes)?;
         policy::check_entry(self.kind, &path, shape, &owner, image)?;
+        if !image {
+            let is_directory = shape == Shape::Directory;
+            self.bounds.check(self.kind, &path, is_directory)?;
+        }
         self.remember(&path, shape)?;
         match shape {
             Shape::Directory => Ok(Some(LayerItem::Directory { path, owner })),

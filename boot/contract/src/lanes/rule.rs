@@ -22,6 +22,9 @@ pub enum Rule {
     /// Outside of the kind's directories.
     #[error("a {0} layer may not have anything there")]
     Outside(Kind),
+    /// Where the site's own policy keeps the kind out of.
+    #[error("the site's policy keeps {0} layers out of there")]
+    Policy(Kind),
     /// A directory on the way to the kind's own ones that is not plain.
     #[error("a {0} layer may have this directory only with mode 0755 and owner root")]
     Ancestor(Kind),

@@ -7,6 +7,7 @@ use super::error::TrustError;
 use super::target::{ManifestRef, TargetName};
 use super::verified::Verified;
 use super::view::SignedView;
+use crate::lanes::LayerPolicy;
 use crate::limits::{CHAIN_LAYERS_MAX, MANIFEST_BYTES_MAX};
 use crate::manifest::{Kind, Manifest};
 use crate::plan::{BootPlan, HandOver, PlanLayer};
@@ -21,6 +22,8 @@ pub struct Chain {
     pub layers: Vec<ChainLayer>,
     /// Metadata that is past its date and was accepted all the same.
     pub expired: Vec<ExpiredRole>,
+    /// What the site keeps layers to, beside the rules of every site.
+    pub policy: LayerPolicy,
 }
 
 /// One layer as it is signed.
@@ -83,11 +86,12 @@ impl Verified<Chain> {
                 wanted,
             });
         }
-        let manifest = Manifest::parse(bytes).map_err(|source| TrustError::Manifest {
+        let mut manifest = Manifest::parse(bytes).map_err(|source| TrustError::Manifest {
             layer: layer.target.to_string(),
             source,
         })?;
         agrees(layer, &manifest)?;
+        manifest.bounds = self.policy.bounds(manifest.kind);
         Ok(Verified::new(manifest))
     }
 }

@@ -6,6 +6,7 @@ use super::target::TargetName;
 use super::verified::Verified;
 use crate::Digest;
 use crate::agent::CREDENTIALS_DIR;
+use crate::lanes::Bounds;
 use crate::limits::CREDENTIALS_BYTES_MAX;
 use crate::manifest::{Compression, Kind, MANIFEST_FORMAT, Manifest, Needs, Placement};
 use crate::newc::{Decoder, Item};
@@ -135,5 +136,6 @@ fn manifest(recovery: &str, named: &CredentialsRef) -> Manifest {
         checks: vec![],
         agent: None,
         session: None,
+        bounds: Bounds::default(),
     }
 }

@@ -17,7 +17,7 @@ impl HandOverLayer {
         let Some(manifest) = &self.on_target else {
             return Ok(None);
         };
-        let manifest =
+        let mut manifest =
             Manifest::parse(&manifest.to_bytes()).map_err(|source| TrustError::Manifest {
                 layer: self.target.clone(),
                 source,
@@ -39,6 +39,7 @@ impl HandOverLayer {
                 wanted: "target".into(),
             });
         }
+        manifest.bounds = self.bounds.clone();
         Ok(Some(Verified::new(manifest)))
     }
 }
@@ -46,6 +47,7 @@ impl HandOverLayer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lanes::Bounds;
     use crate::manifest::Kind;
 
     fn layer() -> HandOverLayer {
@@ -60,6 +62,7 @@ mod tests {
             agent: None,
             session: None,
             on_target: Some(manifest),
+            bounds: Bounds::default(),
         }
     }
 

@@ -27,6 +27,7 @@ mod keys;
 pub mod metadata;
 mod pattern;
 mod plan;
+mod policy;
 mod roles;
 mod search;
 mod stored;

@@ -100,6 +100,7 @@ impl SignedView {
         self.check_timestamp(&plan)?;
         let layers = chain::layers(self, &plan, asked.architecture)?;
         self.check_versions(asked.versions)?;
+        let policy = self.layer_policy()?;
         let expired = self.check_expiry(plan.time);
         if !expired.is_empty() && asked.expiry == ExpiryPolicy::Refuse {
             return Err(TrustError::Expired(expired));
@@ -108,6 +109,7 @@ impl SignedView {
             plan,
             layers,
             expired,
+            policy,
         }))
     }
 

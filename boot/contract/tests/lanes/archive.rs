@@ -2,6 +2,7 @@
 
 use towline_contract::Digest;
 use towline_contract::Timestamp;
+use towline_contract::lanes::Bounds;
 use towline_contract::lanes::{LaneError, LayerItem, LayerReader};
 use towline_contract::manifest::{
     Compression, Image, Kind, MANIFEST_FORMAT, Manifest, Needs, Placement,
@@ -81,6 +82,7 @@ pub(crate) fn manifest(kind: Kind, records: &[Record]) -> Manifest {
         checks: vec![],
         agent: None,
         session: None,
+        bounds: Bounds::default(),
     }
 }
 

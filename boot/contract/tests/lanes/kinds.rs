@@ -305,3 +305,17 @@ fn a_layer_cannot_bring_a_stamp() {
         assert!(refused.is_err(), "{kind}");
     }
 }
+
+#[test]
+fn what_the_sites_policy_keeps_out_is_refused_by_layer_entry_and_rule() {
+    let records = with_parents(file("usr/sbin/agent"));
+    let mut manifest = manifest(Kind::Agent, &records);
+    read(&manifest, &bytes(&records), 64).unwrap();
+    manifest.bounds.never = vec!["usr/sbin".into()];
+    let refused = read(&manifest, &bytes(&records), 64).unwrap_err();
+    assert_eq!(refused.rule, Rule::Policy(Kind::Agent));
+    assert_eq!(
+        (refused.layer.as_str(), refused.entry.as_deref()),
+        (manifest.target_name().as_str(), Some("usr/sbin"))
+    );
+}

@@ -11,6 +11,7 @@ mod hosts;
 mod layers;
 mod openssl;
 mod plans;
+mod policy;
 mod roles;
 mod site;
 mod stored;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use towline_contract::lanes::Bounds;
 use towline_contract::manifest::{Compression, Kind, MANIFEST_FORMAT, Manifest, Needs, Placement};
 use towline_contract::plan::{
     BootPlan, HandOver, PLAN_FORMAT, PLAN_ROLE, PLAN_TYPE, PlanLayer, TimestampRef,
@@ -64,6 +65,7 @@ impl Layer {
             checks: vec![],
             agent: None,
             session: None,
+            bounds: Bounds::default(),
         };
         let manifest_bytes = manifest.to_bytes();
         Self {

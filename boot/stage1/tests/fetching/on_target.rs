@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use towline_contract::Timestamp;
 use towline_contract::handover::{HandOverLayer, HandOverNote};
-use towline_contract::lanes::Rule;
+use towline_contract::lanes::{Bounds, Rule};
 use towline_contract::manifest::{Manifest, Placement};
 use towline_contract::stamp::Network;
 use towline_harness::layer::{Item, noise};
@@ -81,6 +81,7 @@ impl World {
             agent: None,
             session: None,
             on_target: (it.placement == Placement::Target).then(|| it.clone()),
+            bounds: Bounds::default(),
         };
         HandOverNote {
             recovery: RECOVERY.into(),
