@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use anyhow::anyhow;
 use towline_initramfs::stored::StoredError;
 use towline_server::Site;
 use towline_server::catalogue::CatalogueError;
@@ -26,7 +27,20 @@ pub(crate) struct SiteArgs {
 impl SiteArgs {
     /// Opens the site.
     pub(crate) fn open(&self) -> Result<Site, Failure> {
-        Site::with_config(&self.config).map_err(failure)
+        let site = Site::with_config(&self.config).map_err(failure)?;
+        match site.is_unfinished() {
+            false => Ok(site),
+            true => {
+                let waits = site.to_sign();
+                let error = anyhow!(
+                    "the site's first catalogue waits for signatures in {}",
+                    waits.display()
+                );
+                Err(Failure::new(Exit::No, error).next(
+                    "towline key sign FILE --key KEY, where the keys are; bring the files back, and run towline init again with the same options",
+                ))
+            }
+        }
     }
 }
 
@@ -84,6 +98,9 @@ pub(crate) fn catalogue_failure(error: CatalogueError) -> Failure {
             .next("finish that change first by its own command, or remove the file to give it up"),
         CatalogueError::Role(_) => {
             Failure::new(Exit::Usage, error).next("towline key show names roles and keys")
+        }
+        CatalogueError::Agent(_) => {
+            Failure::new(Exit::Usage, error).next("see whether ssh-add -l can speak with it")
         }
         CatalogueError::Key(_) => Failure::new(Exit::Usage, error)
             .next("keys belong in keys/ of the site, readable by their owner alone (chmod 600)"),

@@ -5,6 +5,7 @@
 //! very number elsewhere; what a timestamp named is never written over.
 
 mod change;
+mod first;
 mod host_view;
 mod hosts;
 mod placing;
@@ -24,12 +25,13 @@ use towline_contract::trust::{
 use towline_initramfs::stored::StoredError;
 
 use crate::collisions::Collision;
-use crate::keys::KeyError;
+use crate::keys::{AgentError, KeyError};
 use crate::private::PrivateError;
 use crate::review::Unmet;
 use crate::store::{Store, StoreError};
 
-pub use change::{FirstKeys, create, refresh};
+pub use change::refresh;
+pub use first::{FirstKeys, RoleKeys, create};
 pub use host_view::{HostView, host_view, view_of};
 pub use hosts::{
     HostFile, Succession, add_session, approve, freeze, host_file, host_layers, remove,
@@ -56,6 +58,9 @@ pub enum CatalogueError {
     /// See the cause.
     #[error(transparent)]
     Key(#[from] KeyError),
+    /// See the cause.
+    #[error(transparent)]
+    Agent(#[from] AgentError),
     /// A manifest in the store cannot be read.
     #[error("the manifest of {target} in the store cannot be used")]
     Manifest {

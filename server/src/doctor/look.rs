@@ -232,8 +232,13 @@ pub fn dates(site: &Site, view: Option<&SignedView>) -> SiteFacts {
 }
 
 fn all_keys(site: &Site, view: Option<&SignedView>) -> Vec<KeyFacts> {
-    let roots = keys::root_keys(&site.keys()).into_iter();
-    let roots = roots.map(|it| (it.name, KeyUse::Root));
+    let apart = ["root", "targets"].map(|role| keys::offline_keys(&site.keys(), role));
+    let single = site.key_path("targets");
+    let apart = apart
+        .into_iter()
+        .flatten()
+        .filter(move |it| it.path != single);
+    let roots = apart.map(|it| (it.name, KeyUse::Apart));
     let others = [
         ("targets", KeyUse::Targets),
         ("plan", KeyUse::Online),

@@ -11,8 +11,8 @@ use crate::credentials::dates::GoodUntil;
 /// A key of the site.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum KeyUse {
-    /// Signs the root; belongs elsewhere.
-    Root,
+    /// Signs with others: the root, or the targets. Each belongs in a place of its own.
+    Apart,
     /// Signs layers, or names who does; may be elsewhere.
     Targets,
     /// The server needs it.
@@ -123,16 +123,16 @@ fn key(key: &KeyFacts) -> Option<Finding> {
             format!("the key {file} cannot be used: {why}"),
             "keys have mode 0600, belong to the server's user, and are restored from a copy",
         )),
-        (KeyUse::Root, Ok(true)) => Some(Finding {
+        (KeyUse::Apart, Ok(true)) => Some(Finding {
             level: Level::Warning,
-            what: format!("the root key {file} is on this machine"),
+            what: format!("the key {file}, which belongs elsewhere, is on this machine"),
             next: "take it away, to a place of its own, and keep a copy".into(),
         }),
         (KeyUse::Online, Ok(false)) => Some(problem(
             format!("the key {file} is not there, and the server needs it"),
             "restore it from a copy",
         )),
-        (KeyUse::Root | KeyUse::Targets, Ok(false))
+        (KeyUse::Apart | KeyUse::Targets, Ok(false))
         | (KeyUse::Targets | KeyUse::Online, Ok(true)) => None,
     }
 }

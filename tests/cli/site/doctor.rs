@@ -91,7 +91,7 @@ fn a_site_whose_hosts_could_be_recovered_is_well_and_warnings_change_no_exit_sta
         &["doctor"],
         0,
         &[
-            "WARNING site: the root key keys/root-1.key is on this machine",
+            "WARNING site: the key keys/root-1.key, which belongs elsewhere, is on this machine",
             "WARNING web1: its recovery was never tried",
             "OK 1 of 1 hosts could be recovered now",
         ],

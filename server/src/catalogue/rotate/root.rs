@@ -4,14 +4,17 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use towline_contract::Timestamp;
+use towline_contract::limits::METADATA_BYTES_MAX;
 use towline_contract::trust::metadata::{Role, RoleName, Root};
-use towline_contract::trust::{Envelope, KeyId, PublicKey, SigningKey, TrustError, TrustedRoot};
+use towline_contract::trust::{
+    Envelope, KeyId, PublicKey, SignedView, SigningKey, TrustError, TrustedRoot,
+};
 
-use super::{Change, Rotation, next_key, take_over};
-use crate::catalogue::change::{Signing, TARGETS, after_days};
-use crate::catalogue::to_sign::{self, Waiting};
+use super::{Change, Rotation, next_key, remove, take_over};
+use crate::catalogue::change::{Signing, TARGETS, after_days, required_of_targets};
+use crate::catalogue::to_sign::{self, Required, Waiting};
 use crate::catalogue::{CatalogueError, Result, metadata, newest_root, verified};
-use crate::keys;
+use crate::keys::{self, OfflineKey};
 use crate::site::Site;
 use crate::store::Put;
 
@@ -25,27 +28,70 @@ pub(super) fn change(
     let waiting = Waiting::open(site)?;
     let before = newest_root(&site.store)?;
     let mut made = finish(site, &before)?;
-    let is_done = |role: &RoleName| made.iter().any(|it| *it == site.key_path(role.as_str()));
+    let is_done = |role: &RoleName| {
+        let taken = made.iter().any(|it| *it == site.key_path(role.as_str()));
+        taken || has_all(before.document(), *role, &rotation.new_keys)
+    };
     if rotation.change != Change::Renew && roles.iter().all(is_done) {
         return Ok(made);
     }
-    let next = next_root(site, roles, rotation, &before, &waiting, now)?;
-    let bytes = next.to_bytes();
-    let after = match before.clone().rotate(&bytes) {
-        Ok(after) => after,
-        Err(error) => {
-            let lacking = waiting.lacking(&before.next_file(), error)?;
-            return Err(CatalogueError::ToSign(vec![lacking]));
-        }
+    let (next, new) = next_root(site, roles, rotation, &before, &waiting, now)?;
+    let root = read(&next, &before.next_file())?;
+    let mut lacking = Vec::new();
+    for required in [before.document(), &root].map(required) {
+        let found = waiting.lacking(&before.next_file(), &next, &required)?;
+        lacking.extend(found.filter(|it| !lacking.contains(it)));
+    }
+    drop(waiting);
+    let rotating: Vec<_> = roles.iter().map(|it| it.as_str()).collect();
+    let signing = Signing {
+        targets: required_of_targets(&root),
+        rotating: &rotating,
+        made: &new,
+        ..Signing::under(site, before.clone())
     };
-    sign_with_both(site, roles, &before, &after, now)?;
+    if !lacking.is_empty() {
+        // All that is to be signed elsewhere at once.
+        let current = under(site, &before)?;
+        if signs_targets(&signing, &current)? {
+            match signing.signed(&current, now, &[TARGETS], |_, _| {}) {
+                Err(CatalogueError::ToSign(more)) => lacking.extend(more),
+                signed => signed.map(drop)?,
+            }
+        }
+        return Err(CatalogueError::ToSign(lacking));
+    }
+    let bytes = next.to_bytes();
+    let after = before.clone().rotate(&bytes)?;
+    let signing = Signing {
+        root: after.clone(),
+        ..signing
+    };
+    sign_with_both(&signing, &before, now)?;
     let path = site.store.metadata_path(&before.next_file());
     if site.store.create(&path, &mut &bytes[..])? == Put::Exists {
         return Err(CatalogueError::NoNumber("root".into()));
     }
     made.extend(finish(site, &after)?);
-    made.extend(new_root_keys_here(site, &before, &after));
+    made.extend(new_keys_here(site, &before, &after));
     Ok(made)
+}
+
+/// Who must sign as a root of this document.
+fn required(root: &Root) -> Required {
+    Required::of(&role_of(root, RoleName::Root), &root.keys)
+}
+
+/// Whether the role has these keys already, which were made elsewhere.
+fn has_all(root: &Root, role: RoleName, new_keys: &[PublicKey]) -> bool {
+    let ids = role_of(root, role).keyids;
+    !new_keys.is_empty() && new_keys.iter().all(|it| ids.contains(&it.id()))
+}
+
+/// Whether the role's keys have numbers: those of the root, several, and those that were made elsewhere.
+fn is_numbered(role: RoleName, keys: usize, rotation: &Rotation<'_>) -> bool {
+    role == RoleName::Root
+        || (role == RoleName::Targets && (keys > 1 || !rotation.new_keys.is_empty()))
 }
 
 /// What is left to do once this root is in the store: keys that it names take their places, and it waits no more.
@@ -58,20 +104,42 @@ fn finish(site: &Site, root: &TrustedRoot) -> Result<Vec<PathBuf>> {
             taken.push(take_over(site, role.as_str())?);
         }
     }
+    drop_single(site, root.document())?;
     to_sign::forget(site, &format!("{}.root.json", root.version()))?;
     Ok(taken)
 }
 
-/// The next root with all the signatures that can be made here. It waits from now on, so that what another machine signs, or an
-/// interrupted command has signed, is not lost.
+/// The one key of the targets that was here is of no use when others, which have numbers, took its place.
+fn drop_single(site: &Site, root: &Root) -> Result<()> {
+    let named = role_of(root, RoleName::Targets).keyids;
+    let is_named = |it: &OfflineKey| {
+        it.public
+            .as_ref()
+            .is_some_and(|it| named.contains(&it.id()))
+    };
+    let single = site.key_path(TARGETS);
+    let (single, numbered): (Vec<_>, Vec<_>) = keys::offline_keys(&site.keys(), TARGETS)
+        .into_iter()
+        .partition(|it| it.path == single);
+    match single.as_slice() {
+        [it] if it.public.is_some() && !is_named(it) && numbered.iter().any(is_named) => {
+            remove(&it.path)?;
+            remove(&keys::public_path(&it.path))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The next root with all the signatures that can be made here, and the keys that were made for it. It waits from now on, so
+/// that what another machine signs, or an interrupted command has signed, is not lost.
 fn next_root(
     site: &Site,
     roles: &[RoleName],
     rotation: &mut Rotation<'_>,
     before: &TrustedRoot,
-    waiting: &Waiting,
+    waiting: &Waiting<'_>,
     now: Timestamp,
-) -> Result<Envelope> {
+) -> Result<(Envelope, Vec<SigningKey>)> {
     let (current, name) = (before.document(), before.next_file());
     let latest = after_days(now, site.config.valid_days.root);
     let mut made = Vec::new();
@@ -79,7 +147,7 @@ fn next_root(
         Some(envelope) => {
             let wanted = read(&envelope, &name)?;
             let in_time = wanted.header.expires > now && wanted.header.expires <= latest;
-            if !in_time || expected(site, roles, &rotation.change, current, &wanted)? != wanted {
+            if !in_time || expected(site, roles, rotation, current, &wanted)? != wanted {
                 return Err(CatalogueError::Waits(site.to_sign().join(&name)));
             }
             (wanted, envelope)
@@ -95,16 +163,21 @@ fn next_root(
     };
     let signers = [current, &wanted].map(|it| role_of(it, RoleName::Root).keyids);
     let signers: BTreeSet<_> = signers.concat().into_iter().collect();
-    for key in rotation.root_keys.iter().chain(&made) {
+    for key in &rotation.root_keys {
+        if signers.contains(&key.public().id()) {
+            key.sign(&mut envelope)?;
+        }
+    }
+    for key in &made {
         if signers.contains(&key.public().id()) {
             envelope.add_signature(key)?;
         }
     }
     waiting.put(&name, &envelope)?;
-    Ok(envelope)
+    Ok((envelope, made))
 }
 
-/// Has `next` name new keys for these roles; new root keys are in `made` too.
+/// Has `next` name new keys for these roles; those that can be read by nobody yet are in `made` too.
 fn make_keys(
     site: &Site,
     roles: &[RoleName],
@@ -117,27 +190,45 @@ fn make_keys(
     };
     for role in roles {
         let Role { keyids, threshold } = role_of(next, *role);
-        let mut keys = Vec::new();
-        if *role == RoleName::Root {
-            keys = kept(next, &replaced)?;
-            let mut number = keyids.len();
-            while keys.len() < keyids.len() {
-                number += 1;
-                let path = site.key_path(&format!("root-{number}"));
-                // A key that was taken away keeps its number, by what its public half is kept in.
-                if path.exists() || keys::public_path(&path).exists() {
-                    continue;
+        let keys = if is_numbered(*role, keyids.len(), rotation) {
+            let mut keys = kept(next, *role, &replaced)?;
+            let (folder, name) = (site.keys(), role.as_str());
+            let free = || keys::free_path(&folder, name, keyids.len() + 1);
+            if rotation.new_keys.is_empty() {
+                while keys.len() < keyids.len() {
+                    let key = (rotation.make_key)(&free()?)?;
+                    keys.push(key.public());
+                    made.push(key);
                 }
-                let key = (rotation.new_root_key)(&path)?;
-                keys.push(key.public());
-                made.push(key);
+            } else {
+                keys.extend(rotation.new_keys.iter().cloned());
+                check_number(*role, &keys, keyids.len())?;
+                let known = keys::offline_keys(&folder, name);
+                for key in &rotation.new_keys {
+                    if !known.iter().any(|it| it.public.as_ref() == Some(key)) {
+                        keys::write_public(&keys::public_path(&free()?), key)?;
+                    }
+                }
             }
+            keys
         } else {
-            keys.push(next_key(site, role.as_str(), |_| false)?.public());
-        }
+            vec![next_key(site, role.as_str(), |_| false)?.public()]
+        };
         next.set_role(*role, &keys, threshold);
     }
     Ok(())
+}
+
+/// Whether a role has as many keys afterwards as before, all of them different.
+fn check_number(role: RoleName, keys: &[PublicKey], before: usize) -> Result<()> {
+    let different: BTreeSet<_> = keys.iter().map(PublicKey::id).collect();
+    let found = different.len();
+    if found == before && keys.len() == before {
+        return Ok(());
+    }
+    Err(CatalogueError::Role(format!(
+        "{role} has {before} keys, and with those that were given it would have {found}: give a new key for each that is replaced"
+    )))
 }
 
 /// What this rotation makes of `current`, but for its date, when the new keys are those of `wanted`, whose halves are here. The
@@ -146,26 +237,30 @@ fn make_keys(
 fn expected(
     site: &Site,
     roles: &[RoleName],
-    change: &Change,
+    rotation: &Rotation<'_>,
     current: &Root,
     wanted: &Root,
 ) -> Result<Root> {
     let mut expected = current.clone();
     expected.header.version += 1;
     expected.header.expires = wanted.header.expires;
-    let Change::Rotate(replaced) = change else {
+    let Change::Rotate(replaced) = &rotation.change else {
         return Ok(expected);
     };
     for role in roles {
         let Role { keyids, threshold } = role_of(current, *role);
-        let keys = if *role == RoleName::Root {
-            let here = keys::root_keys(&site.keys());
-            let is_here = |key: &PublicKey| here.iter().any(|it| it.public.as_ref() == Some(key));
+        let keys = if is_numbered(*role, keyids.len(), rotation) {
+            let here = keys::offline_keys(&site.keys(), role.as_str());
+            let given = &rotation.new_keys;
+            let is_new = |key: &PublicKey| match given.is_empty() {
+                true => here.iter().any(|it| it.public.as_ref() == Some(key)),
+                false => given.contains(key),
+            };
             let new = role_of(wanted, *role).keyids;
             let new = new.iter().filter(|id| !keyids.contains(id));
             let new = new.filter_map(|id| wanted.keys.get(id));
-            let mut keys = kept(current, replaced)?;
-            keys.extend(new.filter(|key| is_here(key)).cloned());
+            let mut keys = kept(current, *role, replaced)?;
+            keys.extend(new.filter(|key| is_new(key)).cloned());
             keys.truncate(keyids.len());
             keys
         } else {
@@ -187,11 +282,12 @@ fn expected(
     Ok(expected)
 }
 
-/// The root's keys without those that are replaced; none when all are.
-fn kept(current: &Root, replaced: &[KeyId]) -> Result<Vec<PublicKey>> {
-    let ids = role_of(current, RoleName::Root).keyids;
+/// The role's keys without those that are replaced; none when all are.
+fn kept(current: &Root, role: RoleName, replaced: &[KeyId]) -> Result<Vec<PublicKey>> {
+    let ids = role_of(current, role).keyids;
     if let Some(unknown) = replaced.iter().find(|id| !ids.contains(id)) {
-        let why = format!("the root has no key {}", unknown.fingerprint());
+        let unknown = unknown.fingerprint();
+        let why = format!("{unknown} is no key of {role}");
         return Err(CatalogueError::Role(why));
     }
     let stays = |id: &&KeyId| !replaced.is_empty() && !replaced.contains(id);
@@ -202,40 +298,49 @@ fn kept(current: &Root, replaced: &[KeyId]) -> Result<Vec<PublicKey>> {
 }
 
 /// Signs what the roles sign with the keys of before, those that are here, and with those that follow: right under both roots.
-fn sign_with_both(
-    site: &Site,
-    roles: &[RoleName],
-    before: &TrustedRoot,
-    after: &TrustedRoot,
-    now: Timestamp,
-) -> Result<()> {
-    let rotating: Vec<_> = roles.iter().map(|it| it.as_str()).collect();
-    let is_new = |role: &&&str| site.next_key_path(role).exists();
-    let Some(_) = rotating.iter().find(is_new) else {
-        return Ok(());
-    };
-    let store = &site.store;
-    let under = |root: &TrustedRoot| verified(root.clone(), |file, max| metadata(store, file, max));
+fn sign_with_both(signing: &Signing<'_>, before: &TrustedRoot, now: Timestamp) -> Result<()> {
+    let (site, after) = (signing.site, &signing.root);
     // When a key of before is lost, and this was interrupted, the catalogue is right under the next root only.
-    let current = under(before).or_else(|_| under(after))?;
-    let signing = Signing {
-        site,
-        root: after.clone(),
-        rotating: &rotating,
-    };
-    match rotating.contains(&TARGETS) {
-        true => signing.change(&current, now, &[TARGETS], |_, _| {}, None),
-        false => signing.put_online(&current, current.files().clone(), now),
+    let current = under(site, before).or_else(|_| under(site, after))?;
+    if signs_targets(signing, &current)? {
+        return signing.change(&current, now, &[TARGETS], |_, _| {}, None);
+    }
+    let is_new = |role: &&str| *role != TARGETS && site.next_key_path(role).exists();
+    match signing.rotating.iter().any(is_new) {
+        true => signing.put_online(&current, current.files().clone(), now),
+        false => Ok(()),
     }
 }
 
-/// Files of root keys on this machine that came with this root.
-fn new_root_keys_here(site: &Site, before: &TrustedRoot, after: &TrustedRoot) -> Vec<PathBuf> {
-    let [old, new] = [before, after].map(|it| role_of(it.document(), RoleName::Root).keyids);
-    let is_new = |id: KeyId| new.contains(&id) && !old.contains(&id);
-    let all = keys::root_keys(&site.keys()).into_iter();
-    let named = all.filter(|it| it.public.as_ref().is_some_and(|it| is_new(it.id())));
-    named.map(|it| it.path).filter(|it| it.exists()).collect()
+/// Whether the targets must be signed anew for the next root: those of now are not, by keys that it names.
+fn signs_targets(signing: &Signing<'_>, current: &SignedView) -> Result<bool> {
+    if !signing.rotating.contains(&TARGETS) {
+        return Ok(false);
+    }
+    let name = format!("{}.{TARGETS}.json", current.targets().header.version);
+    let bytes = metadata(&signing.site.store, &name, METADATA_BYTES_MAX)?;
+    let envelope = Envelope::parse(&bytes, &name, METADATA_BYTES_MAX)?;
+    let Required { keys, threshold } = &signing.targets;
+    Ok(envelope.require_signers(&name, keys, *threshold).is_err())
+}
+
+fn under(site: &Site, root: &TrustedRoot) -> Result<SignedView> {
+    let store = &site.store;
+    verified(root.clone(), |file, max| metadata(store, file, max))
+}
+
+/// Files of numbered keys on this machine that came with this root.
+fn new_keys_here(site: &Site, before: &TrustedRoot, after: &TrustedRoot) -> Vec<PathBuf> {
+    let of = |role: RoleName| {
+        let [old, new] = [before, after].map(|it| role_of(it.document(), role).keyids);
+        let is_new = move |id: KeyId| new.contains(&id) && !old.contains(&id);
+        let all = keys::offline_keys(&site.keys(), role.as_str()).into_iter();
+        let single = site.key_path(role.as_str());
+        let all = all.filter(move |it| it.path != single);
+        let named = all.filter(move |it| it.public.as_ref().is_some_and(|it| is_new(it.id())));
+        named.map(|it| it.path).filter(|it| it.exists())
+    };
+    of(RoleName::Root).chain(of(RoleName::Targets)).collect()
 }
 
 fn role_of(root: &Root, role: RoleName) -> Role {

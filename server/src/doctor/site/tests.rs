@@ -35,7 +35,7 @@ fn facts() -> SiteFacts {
         }],
         certificate: None,
         keys: vec![
-            key("keys/root-1.key", KeyUse::Root, false),
+            key("keys/root-1.key", KeyUse::Apart, false),
             key("keys/targets.key", KeyUse::Targets, true),
             key("keys/plan.key", KeyUse::Online, true),
         ],
