@@ -12,6 +12,7 @@ mod placing;
 mod publish;
 mod rotate;
 mod to_sign;
+mod waiting;
 
 use std::path::PathBuf;
 
@@ -39,6 +40,7 @@ pub use hosts::{
 pub use publish::{Missing, NewLayer, Outcome, publish, retire};
 pub use rotate::{Change, Rotated, Rotation, rotate};
 pub use to_sign::ToSign;
+pub use waiting::{Lacking, WaitingDocument, waiting};
 
 /// Numbers that an interrupted change may have left over before one is free.
 const LEFT_OVER_MAX: u64 = 1000;

@@ -210,6 +210,9 @@ fn facts(site: &Site, view: Option<&SignedView>, now: Timestamp) -> SiteFacts {
     SiteFacts {
         certificate: certificate.err().map(|it| joined(&it)),
         keys: all_keys(site, view),
+        waiting: view.map_or(Ok(Vec::new()), |view| {
+            catalogue::waiting(site, view).map_err(|it| joined(&it))
+        }),
         ..dates(site, view)
     }
 }
@@ -228,6 +231,7 @@ pub fn dates(site: &Site, view: Option<&SignedView>) -> SiteFacts {
         certificates: dates::of(site).into_iter().filter(is_due).collect(),
         certificate: None,
         keys: Vec::new(),
+        waiting: Ok(Vec::new()),
     }
 }
 

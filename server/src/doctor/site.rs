@@ -5,6 +5,7 @@ use towline_contract::trust::HOSTS_ROLE;
 use towline_contract::trust::metadata::Header;
 
 use super::{Finding, Level, expiry, problem, warning};
+use crate::catalogue::WaitingDocument;
 use crate::config::ValidDays;
 use crate::credentials::dates::GoodUntil;
 
@@ -41,6 +42,8 @@ pub struct SiteFacts {
     pub certificate: Option<String>,
     /// The keys.
     pub keys: Vec<KeyFacts>,
+    /// Documents that wait for signatures; or why that cannot be said.
+    pub waiting: Result<Vec<WaitingDocument>, String>,
 }
 
 /// What is wrong with the site.
@@ -66,6 +69,13 @@ pub fn site(facts: &SiteFacts, valid: ValidDays, now: Timestamp) -> Vec<Finding>
         ));
     }
     findings.extend(facts.keys.iter().filter_map(key));
+    match &facts.waiting {
+        Ok(all) => findings.extend(all.iter().map(waits)),
+        Err(why) => findings.push(warning(
+            format!("what waits in to-sign/ cannot be read: {why}"),
+            "remove what is no document there, and run the command that left it again",
+        )),
+    }
     findings
 }
 
@@ -113,6 +123,28 @@ fn authority(row: &GoodUntil, now: Timestamp) -> Option<Finding> {
             format!("{name} has no certificate that can be read"),
             "restore it from a copy",
         )),
+    }
+}
+
+/// Somebody has begun a change, and machines see nothing of it yet.
+fn waits(document: &WaitingDocument) -> Finding {
+    let (file, since) = (document.file.display(), document.since);
+    let rows = document.lacking.iter().map(|it| {
+        let by = it.by.join(", ");
+        let (valid, threshold) = (it.valid, it.threshold);
+        format!("{valid} of {threshold} signatures (it can be signed by {by})")
+    });
+    match rows.collect::<Vec<_>>().join(", and ") {
+        none if none.is_empty() => warning(
+            format!("{file} waits since {since}, and is signed"),
+            "run the command that left it again",
+        ),
+        lacking => warning(
+            format!("{file} waits since {since} with {lacking}"),
+            format!(
+                "where the keys are: towline key sign {file} --key KEY; then run the command that left it again"
+            ),
+        ),
     }
 }
 
