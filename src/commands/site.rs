@@ -115,6 +115,12 @@ pub(crate) fn host_failure(error: HostError) -> Failure {
             Failure::new(Exit::No, error).next("towline host list shows those that are known")
         }
         HostError::Catalogue(error) => catalogue_failure(error),
+        HostError::Approved(ref host) => {
+            let next = format!(
+                "only hosts that wait can be forgotten; to stop its key: towline host revoke {host}"
+            );
+            Failure::new(Exit::Usage, error).next(next)
+        }
         HostError::Revoked { .. } => Failure::new(Exit::NotTrusted, error)
             .next("on the host: remove /etc/towline/host.key, and enrol again"),
         _ => Failure::new(Exit::Internal, error),
