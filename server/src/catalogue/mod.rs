@@ -174,6 +174,13 @@ pub fn view(store: &Store) -> Result<SignedView> {
     verified(newest_root(store)?, |file, max| metadata(store, file, max))
 }
 
+/// Whether no root has followed the one that the view was read by.
+#[must_use]
+pub fn has_newest_root(store: &Store, view: &SignedView) -> bool {
+    let next = view.root().header.version.saturating_add(1);
+    !store.metadata_path(&format!("{next}.root.json")).exists()
+}
+
 /// The newest root: the store's first one, and those that follow it.
 fn newest_root(store: &Store) -> Result<TrustedRoot> {
     let mut root = TrustedRoot::from_stamp(&metadata(store, "1.root.json", ROOT_BYTES_MAX)?)?;

@@ -265,6 +265,24 @@ fn monitoring_reads_until_when_things_are_good() {
 }
 
 #[test]
+fn monitoring_sees_a_renewed_root_at_once() {
+    let (world, passphrases) = site();
+    let server = Server::start(&world);
+    let root = || {
+        let text = String::from_utf8(server.curl("/metrics", &[]).body).expect("UTF-8");
+        let line = "towline_expiry_timestamp_seconds{what=\"root\"} ";
+        let line = text.lines().find_map(|it| it.strip_prefix(line));
+        line.expect("the root").parse::<i64>().expect("seconds")
+    };
+    let before = root();
+    // Dates have whole seconds.
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    let renew = ["key", "rotate", "root", "--renew"];
+    world.succeeds(&[&renew[..], &["--passphrase-file", &passphrases]].concat());
+    assert!(root() > before);
+}
+
+#[test]
 fn an_officer_sees_what_differs_from_the_document_before() {
     let (world, _) = site();
     let base = |version: &str, bytes: &[u8]| {
