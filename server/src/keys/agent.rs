@@ -266,3 +266,6 @@ fn exchange(socket: &Path, request: &[u8]) -> Result<Vec<u8>, AgentError> {
         cause,
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,7 @@
 //! Keys that are replaced: what a medium with the first root makes of it, with keys that are elsewhere, lost, or both.
 
+mod elsewhere;
+
 use towline_contract::trust::metadata::{RoleName, Root};
 use towline_contract::trust::{Envelope, KeyId, SigningKey, sign};
 
