@@ -38,7 +38,7 @@ pub use hosts::{
     HostFile, Succession, add_session, approve, freeze, host_file, host_layers, remove,
 };
 pub use publish::{Missing, NewLayer, Outcome, publish, retire};
-pub use rotate::{Change, Rotated, Rotation, rotate};
+pub use rotate::{Change, Rotated, Rotation, Size, rotate};
 pub use to_sign::ToSign;
 pub use waiting::{Lacking, WaitingDocument, waiting};
 

@@ -30,6 +30,15 @@ pub enum Change {
     Renew,
 }
 
+/// How many keys a role is to have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size {
+    /// Keys; none when there are to be as many as are given, or as before.
+    pub keys: Option<usize>,
+    /// How many must sign.
+    pub threshold: u32,
+}
+
 /// A change of roles' keys, or of their dates.
 pub struct Rotation<'a> {
     /// The roles, as in the catalogue. Those that the root names are changed in one root.
@@ -38,6 +47,8 @@ pub struct Rotation<'a> {
     pub change: Change,
     /// Public halves of the new keys, which were made elsewhere; none when they are to be made here. Of one role alone.
     pub new_keys: Vec<PublicKey>,
+    /// How many keys the role is to have, and how many must sign; none when that stays. Of root or targets alone.
+    pub size: Option<Size>,
     /// Root keys that may sign.
     pub root_keys: Vec<Signer>,
     /// Makes a new key that belongs elsewhere in the file of this name: of the root, or one of several of the targets.
@@ -99,6 +110,9 @@ fn check(role: &str, rotation: &Rotation<'_>) -> Result<()> {
         return refused("plans live for minutes: the role has no date of its own".into());
     }
     let (given, roles) = (rotation.new_keys.len(), rotation.roles.len());
+    if rotation.size.is_some() && (roles > 1 || !["root", TARGETS].contains(&role)) {
+        return refused("the number of keys is changed of root alone, or of targets alone".into());
+    }
     if given == 0 {
         return Ok(());
     }

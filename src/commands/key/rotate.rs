@@ -7,7 +7,7 @@ use clap::Args;
 use towline_contract::Timestamp;
 use towline_contract::trust::{KeyId, PublicKey, SigningKey};
 use towline_server::Site;
-use towline_server::catalogue::{self, Change, Rotation};
+use towline_server::catalogue::{self, Change, Rotation, Size};
 use towline_server::keys::{self, KeyError, OfflineKey, Passphrase, Signer};
 
 use super::unlock::{Passphrases, SIGNER};
@@ -32,6 +32,13 @@ pub(super) struct RotateArgs {
     /// ssh-keygen or openssl (repeat for more) [default: made here]
     #[arg(long = "new-key", value_name = "FILE.pub", conflicts_with = "renew")]
     new_keys: Vec<PathBuf>,
+    /// Of root or targets: how many keys must sign from now on
+    #[arg(long, value_name = "K", conflicts_with = "renew", value_parser = clap::value_parser!(u8).range(1..=16))]
+    threshold: Option<u8>,
+    /// Of root or targets: how many keys there are to be [default: as before, or
+    /// as many as --new-key gives]
+    #[arg(long, value_name = "N", requires = "threshold", conflicts_with = "new_keys", value_parser = clap::value_parser!(u8).range(1..=16))]
+    count: Option<u8>,
     /// A root key that is not in keys/: its file, or its comment or SHA256:… in
     /// the running ssh-agent (repeat for more)
     #[arg(long = "key", value_name = SIGNER)]
@@ -76,6 +83,10 @@ pub(super) fn run(site: &Site, args: &RotateArgs, quiet: bool) -> Outcome {
         roles: &roles,
         change,
         new_keys: new_keys.clone(),
+        size: args.threshold.map(|threshold| Size {
+            keys: args.count.map(usize::from),
+            threshold: threshold.into(),
+        }),
         root_keys,
         make_key: &mut make_key,
     };

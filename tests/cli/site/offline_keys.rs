@@ -333,6 +333,46 @@ fn all_targets_keys_are_replaced_at_once_and_the_new_ones_sign_at_once() {
 }
 
 #[test]
+fn a_site_with_one_targets_key_gets_three_of_which_two_must_sign() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (world, _) = init(folder, &["--plain-root-keys"], 0);
+    let rotate = ["key", "rotate", "targets", "--threshold", "2"];
+    world.refuses(
+        &rotate,
+        2,
+        &["targets cannot have 1 keys of which 2 must sign"],
+    );
+    let said = world.succeeds(&[&rotate[..], &["--count", "3"]].concat());
+    assert!(said.contains("keys/targets-4.key: passphrase "), "{said}");
+    assert_eq!(in_keys(&world, "targets.key"), [""; 0]);
+    let targets = |threshold: u32, keys: usize| {
+        let rows = shown(&world);
+        let row = of(&rows, "targets");
+        assert_eq!(row["threshold"], threshold);
+        assert_eq!(row["keys"].as_array().map(Vec::len), Some(keys));
+    };
+    targets(2, 3);
+    // And keys that were made elsewhere, as many as are given.
+    let away = Away::of(&world);
+    let public = ["x", "y"].map(|it| away.new_key(it));
+    let given = ["--new-key", &public[0], "--new-key", &public[1]];
+    let rotate = ["key", "rotate", "targets", "--threshold", "1"];
+    let rotate = [&rotate[..], &given].concat();
+    world.refuses(&rotate, 1, &["3.targets.json has 0 of 1 signatures"]);
+    // The threshold is a part of what was asked for.
+    let other = ["key", "rotate", "targets", "--threshold", "2"];
+    world.refuses(&[&other[..], &given].concat(), 2, &["another change waits"]);
+    away.sign(&world, "3.targets.json", &["y.key"]);
+    world.succeeds(&rotate);
+    targets(1, 2);
+    world.refuses(
+        &["key", "rotate", "base", "--threshold", "1"],
+        2,
+        &["of root alone, or of targets alone"],
+    );
+}
+
+#[test]
 fn one_targets_key_goes_elsewhere_and_the_one_that_was_here_is_gone() {
     let folder = tempfile::tempdir().expect("a folder");
     let (world, _) = init(folder, &["--plain-root-keys"], 0);

@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use towline_contract::Timestamp;
-use towline_contract::limits::METADATA_BYTES_MAX;
+use towline_contract::limits::{METADATA_BYTES_MAX, ROLE_KEYS_MAX};
 use towline_contract::trust::metadata::{Role, RoleName, Root};
 use towline_contract::trust::{
     Envelope, KeyId, PublicKey, SignedView, SigningKey, TrustError, TrustedRoot,
 };
 
-use super::{Change, Rotation, next_key, remove, take_over};
+use super::{Change, Rotation, Size, next_key, remove, take_over};
 use crate::catalogue::change::{Signing, TARGETS, after_days, required_of_targets};
 use crate::catalogue::to_sign::{self, Required, Waiting};
 use crate::catalogue::{CatalogueError, Result, metadata, newest_root, verified};
@@ -30,7 +30,7 @@ pub(super) fn change(
     let mut made = finish(site, &before)?;
     let is_done = |role: &RoleName| {
         let taken = made.iter().any(|it| *it == site.key_path(role.as_str()));
-        taken || has_all(before.document(), *role, &rotation.new_keys)
+        taken || is_given(before.document(), *role, rotation)
     };
     if rotation.change != Change::Renew && roles.iter().all(is_done) {
         return Ok(made);
@@ -82,16 +82,52 @@ fn required(root: &Root) -> Required {
     Required::of(&role_of(root, RoleName::Root), &root.keys)
 }
 
-/// Whether the role has these keys already, which were made elsewhere.
-fn has_all(root: &Root, role: RoleName, new_keys: &[PublicKey]) -> bool {
-    let ids = role_of(root, role).keyids;
-    !new_keys.is_empty() && new_keys.iter().all(|it| ids.contains(&it.id()))
+/// Whether the role has the keys already that were made elsewhere, and is of the size that is asked for.
+fn is_given(root: &Root, role: RoleName, rotation: &Rotation<'_>) -> bool {
+    let Role { keyids, threshold } = role_of(root, role);
+    let mut given = rotation.new_keys.iter();
+    let as_wanted = rotation.size.is_none_or(|it| it.threshold == threshold);
+    given.len() > 0 && given.all(|it| keyids.contains(&it.id())) && as_wanted
 }
 
 /// Whether the role's keys have numbers: those of the root, several, and those that were made elsewhere.
 fn is_numbered(role: RoleName, keys: usize, rotation: &Rotation<'_>) -> bool {
-    role == RoleName::Root
-        || (role == RoleName::Targets && (keys > 1 || !rotation.new_keys.is_empty()))
+    let several = keys > 1 || !rotation.new_keys.is_empty() || rotation.size.is_some();
+    role == RoleName::Root || (role == RoleName::Targets && several)
+}
+
+/// How many keys the role is to have beside those that stay, and how many must sign.
+fn wanted(
+    current: &Role,
+    role: RoleName,
+    kept: usize,
+    rotation: &Rotation<'_>,
+) -> Result<(usize, u32)> {
+    let (before, given) = (current.keyids.len(), rotation.new_keys.len());
+    let threshold = rotation.size.map_or(current.threshold, |it| it.threshold);
+    let keys = match (rotation.size, given) {
+        (
+            Some(Size {
+                keys: Some(keys), ..
+            }),
+            _,
+        ) => keys,
+        (Some(_), 1..) => kept + given,
+        _ => before,
+    };
+    let refused = |why: String| Err(CatalogueError::Role(why));
+    if given > 0 && kept + given != keys {
+        let found = kept + given;
+        return refused(format!(
+            "{role} has {before} keys, and with those that were given it would have {found}: give a new key for each that is replaced, or say how many are to sign"
+        ));
+    }
+    if kept > keys || keys > ROLE_KEYS_MAX || threshold == 0 || u64::from(threshold) > keys as u64 {
+        return refused(format!(
+            "{role} cannot have {keys} keys of which {threshold} must sign, when {kept} of now stay"
+        ));
+    }
+    Ok((keys - kept, threshold))
 }
 
 /// What is left to do once this root is in the store: keys that it names take their places, and it waits no more.
@@ -189,85 +225,84 @@ fn make_keys(
         return Ok(());
     };
     for role in roles {
-        let Role { keyids, threshold } = role_of(next, *role);
-        let keys = if is_numbered(*role, keyids.len(), rotation) {
-            let mut keys = kept(next, *role, &replaced)?;
-            let (folder, name) = (site.keys(), role.as_str());
-            let free = || keys::free_path(&folder, name, keyids.len() + 1);
-            if rotation.new_keys.is_empty() {
-                while keys.len() < keyids.len() {
-                    let key = (rotation.make_key)(&free()?)?;
-                    keys.push(key.public());
-                    made.push(key);
-                }
-            } else {
-                keys.extend(rotation.new_keys.iter().cloned());
-                check_number(*role, &keys, keyids.len())?;
-                let known = keys::offline_keys(&folder, name);
-                for key in &rotation.new_keys {
-                    if !known.iter().any(|it| it.public.as_ref() == Some(key)) {
-                        keys::write_public(&keys::public_path(&free()?), key)?;
-                    }
+        let before = role_of(next, *role);
+        if !is_numbered(*role, before.keyids.len(), rotation) {
+            let key = next_key(site, role.as_str(), |_| false)?;
+            next.set_role(*role, &[key.public()], before.threshold);
+            continue;
+        }
+        let mut keys = kept(next, *role, &replaced)?;
+        let (new, threshold) = wanted(&before, *role, keys.len(), rotation)?;
+        let (folder, name) = (site.keys(), role.as_str());
+        let free = || keys::free_path(&folder, name, before.keyids.len() + 1);
+        if rotation.new_keys.is_empty() {
+            for _ in 0..new {
+                let key = (rotation.make_key)(&free()?)?;
+                keys.push(key.public());
+                made.push(key);
+            }
+        } else {
+            keys.extend(rotation.new_keys.iter().cloned());
+            check_different(*role, &keys)?;
+            let known = keys::offline_keys(&folder, name);
+            for key in &rotation.new_keys {
+                if !known.iter().any(|it| it.public.as_ref() == Some(key)) {
+                    keys::write_public(&keys::public_path(&free()?), key)?;
                 }
             }
-            keys
-        } else {
-            vec![next_key(site, role.as_str(), |_| false)?.public()]
-        };
+        }
         next.set_role(*role, &keys, threshold);
     }
     Ok(())
 }
 
-/// Whether a role has as many keys afterwards as before, all of them different.
-fn check_number(role: RoleName, keys: &[PublicKey], before: usize) -> Result<()> {
+/// A key counts once, however often it is named.
+fn check_different(role: RoleName, keys: &[PublicKey]) -> Result<()> {
     let different: BTreeSet<_> = keys.iter().map(PublicKey::id).collect();
-    let found = different.len();
-    if found == before && keys.len() == before {
-        return Ok(());
+    match different.len() == keys.len() {
+        true => Ok(()),
+        false => Err(CatalogueError::Role(format!(
+            "{role} would have one key twice"
+        ))),
     }
-    Err(CatalogueError::Role(format!(
-        "{role} has {before} keys, and with those that were given it would have {found}: give a new key for each that is replaced"
-    )))
 }
 
-/// What this rotation makes of `current`, but for its date, when the new keys are those of `wanted`, whose halves are here. The
-/// root that waits has been elsewhere: whatever else it names was not asked for. (`current` itself, which `wanted` is not, when
+/// What this rotation makes of `current`, but for its date, when the new keys are those of `wanted_root`, whose halves are here. The
+/// root that waits has been elsewhere: whatever else it names was not asked for. (`current` itself, which `wanted_root` is not, when
 /// that is about other roles.)
 fn expected(
     site: &Site,
     roles: &[RoleName],
     rotation: &Rotation<'_>,
     current: &Root,
-    wanted: &Root,
+    wanted_root: &Root,
 ) -> Result<Root> {
     let mut expected = current.clone();
     expected.header.version += 1;
-    expected.header.expires = wanted.header.expires;
+    expected.header.expires = wanted_root.header.expires;
     let Change::Rotate(replaced) = &rotation.change else {
         return Ok(expected);
     };
     for role in roles {
-        let Role { keyids, threshold } = role_of(current, *role);
-        let keys = if is_numbered(*role, keyids.len(), rotation) {
-            let here = keys::offline_keys(&site.keys(), role.as_str());
-            let given = &rotation.new_keys;
-            let is_new = |key: &PublicKey| match given.is_empty() {
-                true => here.iter().any(|it| it.public.as_ref() == Some(key)),
-                false => given.contains(key),
-            };
-            let new = role_of(wanted, *role).keyids;
-            let new = new.iter().filter(|id| !keyids.contains(id));
-            let new = new.filter_map(|id| wanted.keys.get(id));
+        let before = role_of(current, *role);
+        let new = role_of(wanted_root, *role).keyids;
+        let (keys, threshold) = if is_numbered(*role, before.keyids.len(), rotation) {
             let mut keys = kept(current, *role, replaced)?;
-            keys.extend(new.filter(|key| is_new(key)).cloned());
-            keys.truncate(keyids.len());
-            keys
+            let (count, threshold) = wanted(&before, *role, keys.len(), rotation)?;
+            let here = keys::offline_keys(&site.keys(), role.as_str());
+            let is_new = |key: &&PublicKey| match rotation.new_keys.as_slice() {
+                [] => here.iter().any(|it| it.public.as_ref() == Some(key)),
+                given => given.contains(key),
+            };
+            let new = new.iter().filter(|id| !before.keyids.contains(id));
+            let new = new.filter_map(|id| wanted_root.keys.get(id));
+            keys.extend(new.filter(is_new).take(count).cloned());
+            (keys, threshold)
         } else {
             match site.next_key(role.as_str())? {
-                Some(next) => vec![next.public()],
+                Some(next) => (vec![next.public()], before.threshold),
                 // It waits for something else.
-                None if role_of(wanted, *role).keyids == keyids => return Ok(current.clone()),
+                None if new == before.keyids => return Ok(current.clone()),
                 None => {
                     let path = site.next_key_path(role.as_str());
                     return Err(CatalogueError::Role(format!(

@@ -20,6 +20,7 @@ impl World {
             change,
             root_keys: root_keys.iter().map(|it| read(it).into()).collect(),
             new_keys: vec![],
+            size: None,
             make_key: &mut |path| keys::create_offline(path, None),
         };
         rotate(&self.site, rotation, now())
@@ -448,6 +449,7 @@ fn the_servers_keys_are_replaced_together_when_its_disk_is_lost() {
         change: Change::Rotate(vec![]),
         root_keys: [1, 2].map(|it| read(it).into()).into(),
         new_keys: vec![],
+        size: None,
         make_key: &mut |path| keys::create_offline(path, None),
     };
     let done = rotate(&world.site, rotation, now()).unwrap();
@@ -488,6 +490,7 @@ fn a_key_that_cannot_be_made_changes_nothing() {
         change: Change::Rotate(vec![]),
         root_keys: vec![],
         new_keys: vec![],
+        size: None,
         make_key: &mut |path| Err(KeyError::Format(path.into())),
     };
     assert!(matches!(

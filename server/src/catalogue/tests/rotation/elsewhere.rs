@@ -9,6 +9,7 @@ impl World {
             roles: &[role],
             change: Change::Rotate(vec![]),
             new_keys: new_keys.iter().map(|it| it.public()).collect(),
+            size: None,
             root_keys: [1, 2].map(|it| read(it).into()).into(),
             make_key: &mut |path| panic!("no key is made here: {path:?}"),
         };
