@@ -7,11 +7,11 @@ use towline_contract::plan::PLAN_ROLE;
 use towline_contract::trust::metadata::{RoleName, Root, Targets};
 use towline_contract::trust::{BASE_ROLE, Envelope, HOSTS_ROLE, PublicKey, SigningKey};
 
-use super::change::{
-    Files, Online, TARGETS, after_days, days_of, delegate, file_of, numbered, put_signed,
-    put_snapshot, put_targets,
-};
+use super::change::{TARGETS, delegate};
 use super::to_sign::{self, Required, Waiting};
+use super::written::{
+    Files, Online, after_days, days_of, file_of, numbered, put_signed, put_snapshot, put_targets,
+};
 use super::{CatalogueError, Result, newest_root};
 use crate::site::Site;
 

@@ -13,6 +13,7 @@ mod publish;
 mod rotate;
 mod to_sign;
 mod waiting;
+mod written;
 
 use std::path::PathBuf;
 

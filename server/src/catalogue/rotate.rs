@@ -4,6 +4,7 @@
 //! So the catalogue is right before and after, also when the command is interrupted: run again, it goes on where it was. Of a
 //! new key that was made elsewhere the public half alone is here, and what it must sign waits.
 
+mod next_root;
 mod root;
 
 use std::path::{Path, PathBuf};

@@ -7,8 +7,9 @@ use towline_contract::Timestamp;
 use towline_contract::trust::metadata::{Header, Root, Targets};
 use towline_contract::trust::{Envelope, SignedView};
 
-use super::change::{TARGETS, days_of, required_of, required_of_targets};
+use super::change::{TARGETS, required_of, required_of_targets};
 use super::to_sign::{self, Required, groups, lacking};
+use super::written::days_of;
 use super::{CatalogueError, Result};
 use crate::keys;
 use crate::private;
