@@ -9,7 +9,7 @@ use towline_contract::session::{Backup, Hardware, Session};
 use towline_contract::{Digest, Timestamp};
 
 use crate::catalogue::Published;
-use crate::site::{NewSite, Site};
+use crate::site::{NewKeys, NewSite, Site};
 
 /// A layer's manifest; its digest is made of its name.
 pub(crate) fn manifest(kind: Kind, name: &str, version: &str) -> Manifest {
@@ -123,9 +123,9 @@ pub(crate) fn site(dir: &Path, now: Timestamp) -> Site {
     let new = NewSite {
         name: "test".into(),
         config: toml::from_str(config).unwrap(),
-        root_keys: 3,
-        root_passphrases: Vec::new(),
-        root_threshold: 2,
+        root: NewKeys::plain(3, 2),
+        targets: NewKeys::plain(1, 1),
+        base_key: None,
         recipes: vec![("host.toml".into(), b"# a recipe\n".to_vec())],
     };
     Site::create(dir, &new, now).unwrap()

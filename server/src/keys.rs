@@ -1,12 +1,15 @@
 //! A site's signing keys as files of mode 0600, in a folder of mode 0700: 64 hex digits of an Ed25519 seed; or, encrypted with a
 //! passphrase, what OpenSSL reads as well ([`encrypted`]).
 
+mod agent;
 mod encrypted;
-mod root;
+mod offline;
+mod public;
+mod signer;
 
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use towline_contract::trust::SigningKey;
@@ -14,8 +17,11 @@ use zeroize::Zeroizing;
 
 use crate::owner;
 
+pub use agent::{AgentError, AgentKey};
 pub use encrypted::{create_encrypted, unlock};
-pub use root::{Passphrase, RootKey, create_root, public_path, root_keys};
+pub use offline::{OfflineKey, Passphrase, create_offline, free_path, offline_keys, public_path};
+pub use public::{read_public, write_public};
+pub use signer::Signer;
 
 /// Largest key file that is read, in bytes. An encrypted one has 400.
 const KEY_BYTES_MAX: u64 = 8 << 10;
@@ -39,6 +45,14 @@ pub enum KeyError {
         "{0} is no signing key: it should hold 64 hex digits, or an Ed25519 key that is encrypted as PKCS#8 in PEM"
     )]
     Format(PathBuf),
+    /// Not a public half.
+    #[error(
+        "{0} is no public key that machines believe: it should hold 64 hex digits, an OpenSSH public key, or a PEM of one; of Ed25519 or ECDSA P-256"
+    )]
+    Public(PathBuf),
+    /// There are too many keys of the role.
+    #[error("all numbers of keys of {0} are taken")]
+    Numbers(String),
     /// It needs a passphrase.
     #[error("the key {0} is encrypted with a passphrase")]
     Encrypted(PathBuf),
@@ -152,10 +166,25 @@ pub fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.sync_all()
 }
 
+/// Writes a file that anyone may read, in place of what is there, whole.
+fn write_public_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let folder = path.parent().filter(|it| !it.as_os_str().is_empty());
+    let folder = folder.unwrap_or(Path::new("."));
+    let mut file = tempfile::Builder::new()
+        .prefix(".new-")
+        .permissions(fs::Permissions::from_mode(0o644))
+        .tempfile_in(folder)?;
+    let folder = File::open(folder)?;
+    owner::as_folder(file.as_file(), &folder)?;
+    file.write_all(bytes)?;
+    file.as_file().sync_all()?;
+    file.persist(path).map_err(|error| error.error)?;
+    folder.sync_all()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt;
 
     #[test]
     fn a_key_that_others_may_read_is_refused() {

@@ -20,24 +20,27 @@
 //! state/drills/HOST/        the last drills, and the consoles of their machines
 //! ```
 
-use std::ffi::OsString;
+mod building;
+mod first;
+
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, flock};
 use time::OffsetDateTime;
 use towline_contract::Timestamp;
-use towline_contract::trust::SigningKey;
+use towline_contract::trust::{BASE_ROLE, PublicKey, SigningKey, TIMESTAMP_FILE};
 
-use crate::catalogue::{self, CatalogueError};
+use crate::catalogue::CatalogueError;
 use crate::config::{CONFIG_FILE, Config, ConfigError};
 use crate::credentials::client_ca;
 use crate::keys::{self, KeyError, Passphrase};
 use crate::recoveries::Recoveries;
 use crate::store::{Store, StoreError};
 use crate::tls::{self, TlsError};
+use building::Building;
 
 /// Why a site cannot be made or opened.
 #[derive(Debug, thiserror::Error)]
@@ -61,12 +64,20 @@ pub enum SiteError {
         cause: io::Error,
     },
     /// The thresholds do not fit the number of keys.
-    #[error("{threshold} of {keys} root keys cannot be required")]
+    #[error("{threshold} of {keys} {role} keys cannot be required")]
     Threshold {
+        /// Whose.
+        role: &'static str,
         /// Number of keys.
-        keys: u8,
+        keys: usize,
         /// How many must sign.
         threshold: u8,
+    },
+    /// One key was given twice.
+    #[error("one {role} key was given twice")]
+    Twice {
+        /// Whose.
+        role: &'static str,
     },
     /// See the cause.
     #[error(transparent)]
@@ -92,14 +103,65 @@ pub struct NewSite {
     pub name: String,
     /// The configuration to write.
     pub config: Config,
-    /// Number of root keys.
-    pub root_keys: u8,
-    /// How many of them must sign a root.
-    pub root_threshold: u8,
-    /// What encrypts each root key, in their order; a key without one is not encrypted.
-    pub root_passphrases: Vec<Passphrase>,
+    /// The root's keys.
+    pub root: NewKeys,
+    /// The keys of the targets.
+    pub targets: NewKeys,
+    /// Public half of the key that signs rescue systems and kernels, if it was made elsewhere.
+    pub base_key: Option<PublicKey>,
     /// Recipes to write, by file name.
     pub recipes: Vec<(String, Vec<u8>)>,
+}
+
+/// Keys of a role that people sign for.
+#[derive(Clone, Debug)]
+pub struct NewKeys {
+    /// Number of keys to make here.
+    pub here: u8,
+    /// How many must sign.
+    pub threshold: u8,
+    /// What encrypts each key that is made here, in their order; a key without one is not encrypted.
+    pub passphrases: Vec<Passphrase>,
+    /// Public halves of keys that were made elsewhere; then none is made here.
+    pub elsewhere: Vec<PublicKey>,
+}
+
+impl NewKeys {
+    /// So many keys that are made here and not encrypted.
+    #[must_use]
+    pub fn plain(here: u8, threshold: u8) -> Self {
+        Self {
+            here,
+            threshold,
+            passphrases: Vec::new(),
+            elsewhere: Vec::new(),
+        }
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        match self.elsewhere.len() {
+            0 => self.here.into(),
+            elsewhere => elsewhere,
+        }
+    }
+
+    fn check(&self, role: &'static str) -> Result<(), SiteError> {
+        let (keys, threshold) = (self.count(), self.threshold);
+        if threshold == 0 || usize::from(threshold) > keys {
+            return Err(SiteError::Threshold {
+                role,
+                keys,
+                threshold,
+            });
+        }
+        let mut seen = BTreeSet::new();
+        match self.elsewhere.iter().all(|it| seen.insert(it.id())) {
+            true => Ok(()),
+            false => Err(SiteError::Twice { role }),
+        }
+    }
 }
 
 /// A site's folder.
@@ -118,7 +180,7 @@ The keys of this site. Whoever holds them decides what machines boot.
 root-N.key     sign the root of trust, so many of them together as `towline key show` says, each encrypted with a passphrase
                of its own. Not needed in daily work: move each to a place of its own, off this machine, and keep a copy.
                root-N.pub, the public half, stays.
-targets.key    names the keys below. Needed by `towline publish` when it publishes an agent for the first time, and for host
+targets.key    (or targets-N.key, several, like those of the root) names the keys below. Needed by `towline publish` when it publishes an agent for the first time, and for host
                layers of your own; otherwise it can be elsewhere.
 base.key       signs rescue systems and kernels, agent-NAME.key the agent NAME. Needed by `towline publish` and
                `towline catalogue retire` only; they can live on another machine that has the store.
@@ -131,16 +193,19 @@ A key that was stolen, lost, or is old is replaced by one command: `towline key 
 ";
 
 impl Site {
-    /// Makes a site in `dir`, all of it or nothing: it is built beside and renamed at the end.
+    /// Makes a site in `dir`, all of it or nothing: it is built beside and renamed at the end. When keys that are elsewhere must
+    /// sign its first catalogue, the site is there and that waits; the same again goes on.
     ///
     /// # Errors
-    /// See [`SiteError`].
+    /// See [`SiteError`]; [`CatalogueError::ToSign`] when the catalogue waits.
     pub fn create(dir: &Path, new: &NewSite, now: Timestamp) -> Result<Self, SiteError> {
-        if new.root_threshold == 0 || new.root_threshold > new.root_keys {
-            return Err(SiteError::Threshold {
-                keys: new.root_keys,
-                threshold: new.root_threshold,
-            });
+        new.root.check("root")?;
+        new.targets.check("targets")?;
+        if let Ok(site) = Self::open(dir)
+            && site.is_unfinished()
+        {
+            first::go_on(&site, new, now)?;
+            return Ok(site);
         }
         if fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some()) || dir.is_file() {
             return Err(SiteError::Exists(dir.into()));
@@ -148,7 +213,19 @@ impl Site {
         let building = Building::beside(dir)?;
         fill(&building.path, new, now)?;
         building.finish(dir)?;
-        Self::open(dir)
+        let site = Self::open(dir)?;
+        if site.is_unfinished() {
+            first::go_on(&site, new, now)?;
+        }
+        Ok(site)
+    }
+
+    /// Whether the first catalogue waits for signatures.
+    #[must_use]
+    pub fn is_unfinished(&self) -> bool {
+        let waits = |role| self.to_sign().join(format!("1.{role}.json")).exists();
+        let started = self.store.metadata_path(TIMESTAMP_FILE).exists();
+        !started && ["root", "targets", BASE_ROLE].into_iter().any(waits)
     }
 
     /// Opens the site in `dir`.
@@ -198,8 +275,20 @@ impl Site {
     /// # Errors
     /// See [`KeyError`]. The one that follows signs nothing alone.
     pub fn signing_keys(&self, role: &str) -> Result<Vec<SigningKey>, KeyError> {
-        let own = keys::read(&self.key_path(role))?;
-        Ok(std::iter::once(own).chain(self.next_key(role)?).collect())
+        let own = self.key_path(role);
+        let several = keys::offline_keys(&self.keys(), role).into_iter();
+        let several = several.map(|it| it.path).filter(|it| *it != own);
+        let (mut found, mut elsewhere) = (Vec::new(), None);
+        for path in std::iter::once(own.clone()).chain(several) {
+            match keys::read(&path) {
+                Err(error) if error.is_elsewhere() => elsewhere = elsewhere.or(Some(error)),
+                key => found.push(key?),
+            }
+        }
+        match elsewhere {
+            Some(error) if found.is_empty() => Err(error),
+            _ => Ok(found.into_iter().chain(self.next_key(role)?).collect()),
+        }
     }
 
     /// The key that follows the role's own, while it is being rotated.
@@ -256,93 +345,6 @@ impl Site {
     }
 }
 
-/// A site that is not ready: a folder beside the final one, so that renaming it is all that is left to do. It is removed
-/// when making it fails; what a killed process left is removed by the next one.
-struct Building {
-    path: PathBuf,
-    parent: PathBuf,
-    /// Holds the lock that says somebody works here.
-    folder: fs::File,
-    done: bool,
-}
-
-impl Building {
-    fn beside(dir: &Path) -> Result<Self, SiteError> {
-        let parent = dir.parent().filter(|p| !p.as_os_str().is_empty());
-        let parent = parent.unwrap_or(Path::new(".")).to_owned();
-        let mut name = OsString::from(".");
-        name.push(dir.file_name().ok_or(SiteError::Exists(dir.into()))?);
-        name.push(".towline-init");
-        let path = parent.join(name);
-        let failed = |cause| SiteError::Make {
-            path: path.clone(),
-            cause,
-        };
-        fs::create_dir_all(&parent).map_err(failed)?;
-        let folder = loop {
-            match fs::DirBuilder::new().mode(0o755).create(&path) {
-                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                    return Err(failed(error));
-                }
-                _ => {}
-            }
-            let folder = fs::File::open(&path).map_err(failed)?;
-            if flock(&folder, FlockOperation::NonBlockingLockExclusive).is_err() {
-                return Err(SiteError::Busy(dir.into()));
-            }
-            // The one who had the lock may have renamed it to a finished site meanwhile.
-            let (locked, named) = (folder.metadata().map_err(failed)?, fs::metadata(&path));
-            if named.is_ok_and(|named| named.ino() == locked.ino()) {
-                break folder;
-            }
-        };
-        let building = Self {
-            path: path.clone(),
-            parent,
-            folder,
-            done: false,
-        };
-        for entry in fs::read_dir(&path).map_err(failed)? {
-            let entry = entry.map_err(failed)?;
-            let kind = entry.file_type().map_err(failed)?;
-            let removed = if kind.is_dir() {
-                fs::remove_dir_all(entry.path())
-            } else {
-                fs::remove_file(entry.path())
-            };
-            removed.map_err(failed)?;
-        }
-        Ok(building)
-    }
-
-    /// Gives the site its name, which must be free or an empty folder's.
-    fn finish(mut self, dir: &Path) -> Result<(), SiteError> {
-        let failed = |cause: io::Error| match cause.kind() {
-            io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists => {
-                SiteError::Exists(dir.into())
-            }
-            _ => SiteError::Make {
-                path: dir.into(),
-                cause,
-            },
-        };
-        rustix::fs::syncfs(&self.folder).map_err(|errno| failed(errno.into()))?;
-        fs::rename(&self.path, dir).map_err(failed)?;
-        self.done = true;
-        let parent = fs::File::open(&self.parent);
-        parent.and_then(|p| p.sync_all()).map_err(failed)
-    }
-}
-
-impl Drop for Building {
-    fn drop(&mut self) {
-        if !self.done {
-            // What cannot be removed now is removed by the next one.
-            let _ = fs::remove_dir_all(&self.path);
-        }
-    }
-}
-
 /// Fills the new site's folder.
 fn fill(dir: &Path, new: &NewSite, now: Timestamp) -> Result<(), SiteError> {
     let private = |name: &str| {
@@ -373,26 +375,12 @@ fn fill(dir: &Path, new: &NewSite, now: Timestamp) -> Result<(), SiteError> {
     tls::create_authority(&dir.join("ca"), &new.name, offset(now))?;
     client_ca::create(&dir.join("ca"), offset(now))?;
 
-    let key = |name: &str| keys::create(&dir.join("keys").join(format!("{name}.key")));
-    let root_key = |number: usize| {
-        let path = dir.join(format!("keys/root-{number}.key"));
-        keys::create_root(&path, new.root_passphrases.get(number - 1))
+    let site = Site {
+        dir: dir.into(),
+        config: new.config.clone(),
+        store: Store::open(&dir.join(&new.config.store))?,
     };
-    let root = (1..=usize::from(new.root_keys)).map(root_key);
-    let root = root.collect::<Result<Vec<_>, _>>()?;
-    let all = catalogue::FirstKeys {
-        root,
-        root_threshold: new.root_threshold.into(),
-        targets: key("targets")?,
-        base: key("base")?,
-        hosts: key("hosts")?,
-        snapshot: key("snapshot")?,
-        timestamp: key("timestamp")?,
-        plan: key("plan")?,
-    };
-    let store = Store::open(&dir.join(&new.config.store))?;
-    catalogue::create(&store, &all, new.config.valid_days, now)?;
-    Ok(())
+    first::start(&site, new, now)
 }
 
 /// The configuration with a word on each part.

@@ -7,15 +7,18 @@ use std::path::PathBuf;
 use anyhow::anyhow;
 use clap::Args;
 use towline_contract::Timestamp;
+use towline_server::catalogue::CatalogueError;
 use towline_server::config::{
     Config, CredentialsConfig, DoctorConfig, DrillConfig, PlanConfig, SessionsConfig, ValidDays,
 };
 use towline_server::hosts::retention::Retention;
 use towline_server::keys::Passphrase;
-use towline_server::site::{NewSite, Site, SiteError};
+use towline_server::site::{NewKeys, NewSite, Site, SiteError};
 use zeroize::Zeroizing;
 
+use super::key::rotate::public;
 use super::key::unlock;
+use super::site::catalogue_failure;
 use crate::exit::{Exit, Failure, Outcome};
 
 /// Make a site: keys, certificate authority, configuration, store
@@ -39,11 +42,35 @@ pub(crate) struct InitArgs {
     /// How many root keys must sign
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=16))]
     root_threshold: u8,
-    /// File with a passphrase for each root key, one a line; one line is for
-    /// all [default: made and shown once]
+    /// Public half of a root key that was made elsewhere, by key new,
+    /// ssh-keygen or openssl (repeat for each) [default: made here]
+    #[arg(
+        long = "root-key",
+        value_name = "FILE.pub",
+        conflicts_with = "root_keys"
+    )]
+    root_elsewhere: Vec<PathBuf>,
+    /// Number of targets keys; several are offline keys, like those of the root
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=16))]
+    targets_keys: u8,
+    /// How many targets keys must sign
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=16))]
+    targets_threshold: u8,
+    /// Public half of a targets key that was made elsewhere (repeat for each)
+    #[arg(
+        long = "targets-key",
+        value_name = "FILE.pub",
+        conflicts_with = "targets_keys"
+    )]
+    targets_elsewhere: Vec<PathBuf>,
+    /// Public half of the base key, if it was made elsewhere
+    #[arg(long, value_name = "FILE.pub")]
+    base_key: Option<PathBuf>,
+    /// File with a passphrase for each root key, and for each of several targets
+    /// keys, one a line; one line is for all [default: made and shown once]
     #[arg(long, value_name = "FILE", conflicts_with = "plain_root_keys")]
     passphrase_file: Option<PathBuf>,
-    /// Do not encrypt the root keys
+    /// Do not encrypt the keys of the root, nor those of targets with several
     #[arg(long)]
     plain_root_keys: bool,
 }
@@ -61,7 +88,7 @@ pub(crate) fn run(args: &InitArgs, quiet: bool) -> Outcome {
         )
         .next("give the name alone, without https:// and port"));
     }
-    let root_passphrases = passphrases(args)?;
+    let [root, targets] = offline_keys(args)?;
     let named = args
         .dir
         .file_name()
@@ -87,30 +114,25 @@ pub(crate) fn run(args: &InitArgs, quiet: bool) -> Outcome {
             drill: DrillConfig::default(),
             trial: None,
         },
-        root_keys: args.root_keys,
-        root_threshold: args.root_threshold,
-        root_passphrases: root_passphrases.clone(),
+        base_key: args.base_key.as_deref().map(public).transpose()?,
+        root,
+        targets,
         recipes: towline_initramfs::ready_recipes()
             .map(|(name, bytes)| (name.into(), bytes.into()))
             .collect(),
     };
     // Before there is a site whose keys nobody could open.
     let is_free = fs::read_dir(&args.dir).is_ok_and(|mut it| it.next().is_none());
-    if args.passphrase_file.is_none() && (is_free || !args.dir.exists()) {
-        for (number, passphrase) in (1..).zip(&root_passphrases) {
-            println!("keys/root-{number}.key: passphrase {}", passphrase.text());
-        }
+    let shows = args.passphrase_file.is_none() && (is_free || !args.dir.exists());
+    let encrypted = [("root", &new.root), ("targets", &new.targets)].map(|(role, keys)| {
+        let all = (1..).zip(&keys.passphrases);
+        all.map(move |(number, it)| (format!("keys/{role}-{number}.key"), it))
+    });
+    let encrypted: Vec<_> = encrypted.into_iter().flatten().collect();
+    for (file, passphrase) in encrypted.iter().filter(|_| shows) {
+        println!("{file}: passphrase {}", passphrase.text());
     }
-    Site::create(&args.dir, &new, Timestamp::now()).map_err(|error| match error {
-        SiteError::Exists(_) => {
-            Failure::new(Exit::Usage, error).next("choose another folder, or remove this one")
-        }
-        SiteError::Busy(_) => Failure::new(Exit::Usage, error).next("wait for it to end"),
-        SiteError::Threshold { .. } => {
-            Failure::new(Exit::Usage, error).next("ask for fewer with --root-threshold")
-        }
-        _ => Failure::new(Exit::Internal, error),
-    })?;
+    Site::create(&args.dir, &new, Timestamp::now()).map_err(failure)?;
     let dir = args.dir.display();
     println!("site made in {dir}");
     if quiet {
@@ -120,11 +142,16 @@ pub(crate) fn run(args: &InitArgs, quiet: bool) -> Outcome {
         "  the server's certificate will be for {}",
         server_names.join(", ")
     );
-    println!(
-        "  {} of {} root keys must sign: take keys/root-*.key off this machine (keys/README)",
-        args.root_threshold, args.root_keys
-    );
-    if args.passphrase_file.is_none() && !args.plain_root_keys {
+    for (role, keys) in [("root", &new.root), ("targets", &new.targets)] {
+        let (threshold, all) = (keys.threshold, keys.count());
+        let next = match (all, keys.elsewhere.as_slice()) {
+            (_, [_, ..]) => "",
+            (1, _) if role == "targets" => continue,
+            _ => &format!(": take keys/{role}-*.key off this machine (keys/README)"),
+        };
+        println!("  {threshold} of {all} {role} keys must sign{next}");
+    }
+    if shows && !encrypted.is_empty() {
         println!(
             "  write down their passphrases above: they are shown this once, and kept nowhere"
         );
@@ -133,12 +160,62 @@ pub(crate) fn run(args: &InitArgs, quiet: bool) -> Outcome {
     Ok(())
 }
 
-/// A passphrase for each root key.
-fn passphrases(args: &InitArgs) -> Result<Vec<Passphrase>, Failure> {
-    if args.plain_root_keys {
+/// Why there is no site, or not the whole of it yet.
+fn failure(error: SiteError) -> Failure {
+    match error {
+        SiteError::Exists(_) => {
+            Failure::new(Exit::Usage, error).next("choose another folder, or remove this one")
+        }
+        SiteError::Busy(_) => Failure::new(Exit::Usage, error).next("wait for it to end"),
+        SiteError::Threshold { role, .. } => {
+            Failure::new(Exit::Usage, error).next(format!("ask for fewer with --{role}-threshold"))
+        }
+        SiteError::Twice { .. } => {
+            Failure::new(Exit::Usage, error).next("give the public half of each key once")
+        }
+        SiteError::Catalogue(error @ CatalogueError::ToSign(_)) => {
+            let what = "the site is made, and of no use before its first documents are signed";
+            Failure::new(Exit::No, anyhow!(error).context(what)).next(
+                "where the keys are: towline key sign FILE --key KEY; bring the files back, and run this command again",
+            )
+        }
+        SiteError::Catalogue(error @ CatalogueError::Waits(_)) => catalogue_failure(error),
+        _ => Failure::new(Exit::Internal, error),
+    }
+}
+
+/// The keys of root and targets: public halves that were given, or as many as are to be made, with their passphrases.
+fn offline_keys(args: &InitArgs) -> Result<[NewKeys; 2], Failure> {
+    let keys = |here, threshold, elsewhere: &[PathBuf]| {
+        let elsewhere = elsewhere.iter().map(|it| public(it));
+        Ok::<_, Failure>(NewKeys {
+            elsewhere: elsewhere.collect::<Result<_, _>>()?,
+            ..NewKeys::plain(here, threshold)
+        })
+    };
+    let mut root = keys(args.root_keys, args.root_threshold, &args.root_elsewhere)?;
+    let mut targets = keys(
+        args.targets_keys,
+        args.targets_threshold,
+        &args.targets_elsewhere,
+    )?;
+    let made = |keys: &NewKeys| match keys.elsewhere.is_empty() {
+        true => keys.count(),
+        false => 0,
+    };
+    // One key of the targets is in daily use.
+    let several = Some(made(&targets)).filter(|it| *it > 1).unwrap_or(0);
+    let mut all = passphrases(args, made(&root) + several)?;
+    targets.passphrases = all.split_off(all.len().min(made(&root)));
+    root.passphrases = all;
+    Ok([root, targets])
+}
+
+/// A passphrase for each of so many keys.
+fn passphrases(args: &InitArgs, keys: usize) -> Result<Vec<Passphrase>, Failure> {
+    if args.plain_root_keys || keys == 0 {
         return Ok(Vec::new());
     }
-    let keys = usize::from(args.root_keys);
     let Some(file) = &args.passphrase_file else {
         let new = (0..keys).map(|_| Passphrase::generate());
         return new
@@ -152,7 +229,7 @@ fn passphrases(args: &InitArgs) -> Result<Vec<Passphrase>, Failure> {
         _ if lines.len() == keys => lines,
         _ => {
             let (file, found) = (file.display(), lines.len());
-            let error = anyhow!("{file} has {found} passphrases for {keys} root keys");
+            let error = anyhow!("{file} has {found} passphrases for {keys} offline keys");
             return Err(Failure::new(Exit::Usage, error).next("write one a line, or one for all"));
         }
     };

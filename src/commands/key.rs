@@ -1,6 +1,7 @@
-//! `towline key rotate | sign | show`: the keys that decide what machines boot.
+//! `towline key new | rotate | sign | show`: the keys that decide what machines boot.
 
-mod rotate;
+mod new;
+pub(super) mod rotate;
 mod show;
 mod sign;
 pub(super) mod unlock;
@@ -21,6 +22,8 @@ pub(crate) struct KeyArgs {
 
 #[derive(Subcommand)]
 enum What {
+    /// Make a key where it belongs, away from the site: no site is needed
+    New(new::NewArgs),
     /// Give a role a new key, or its documents a new date
     Rotate(rotate::RotateArgs),
     /// Sign a document that waits in to-sign/, anywhere: no site is needed
@@ -36,6 +39,7 @@ enum What {
 /// Runs the subcommand.
 pub(crate) fn run(args: &KeyArgs, quiet: bool) -> Outcome {
     match &args.what {
+        What::New(new) => new::run(new, quiet),
         What::Rotate(rotate) => rotate::run(&args.site.open()?, rotate, quiet),
         What::Sign(sign) => sign::run(sign),
         What::Show { json } => show::run(&args.site.open()?, *json),

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use anyhow::anyhow;
 use towline_initramfs::stored::StoredError;
 use towline_server::Site;
 use towline_server::catalogue::CatalogueError;
@@ -26,7 +27,20 @@ pub(crate) struct SiteArgs {
 impl SiteArgs {
     /// Opens the site.
     pub(crate) fn open(&self) -> Result<Site, Failure> {
-        Site::with_config(&self.config).map_err(failure)
+        let site = Site::with_config(&self.config).map_err(failure)?;
+        match site.is_unfinished() {
+            false => Ok(site),
+            true => {
+                let waits = site.to_sign();
+                let error = anyhow!(
+                    "the site's first catalogue waits for signatures in {}",
+                    waits.display()
+                );
+                Err(Failure::new(Exit::No, error).next(
+                    "towline key sign FILE --key KEY, where the keys are; bring the files back, and run towline init again with the same options",
+                ))
+            }
+        }
     }
 }
 
@@ -85,6 +99,9 @@ pub(crate) fn catalogue_failure(error: CatalogueError) -> Failure {
         CatalogueError::Role(_) => {
             Failure::new(Exit::Usage, error).next("towline key show names roles and keys")
         }
+        CatalogueError::Agent(_) => {
+            Failure::new(Exit::Usage, error).next("see whether ssh-add -l can speak with it")
+        }
         CatalogueError::Key(_) => Failure::new(Exit::Usage, error)
             .next("keys belong in keys/ of the site, readable by their owner alone (chmod 600)"),
         _ => Failure::new(Exit::Internal, error),
@@ -98,6 +115,12 @@ pub(crate) fn host_failure(error: HostError) -> Failure {
             Failure::new(Exit::No, error).next("towline host list shows those that are known")
         }
         HostError::Catalogue(error) => catalogue_failure(error),
+        HostError::Approved(ref host) => {
+            let next = format!(
+                "only hosts that wait can be forgotten; to stop its key: towline host revoke {host}"
+            );
+            Failure::new(Exit::Usage, error).next(next)
+        }
         HostError::Revoked { .. } => Failure::new(Exit::NotTrusted, error)
             .next("on the host: remove /etc/towline/host.key, and enrol again"),
         _ => Failure::new(Exit::Internal, error),

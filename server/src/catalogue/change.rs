@@ -1,97 +1,24 @@
-//! Signing: the first catalogue, its changes, and keeping it fresh.
-
-use std::collections::BTreeMap;
-use std::slice::from_ref;
+//! Signing: changes of the catalogue, and keeping it fresh.
 
 use jiff::SignedDuration;
 use serde::Serialize;
 use towline_contract::Timestamp;
-use towline_contract::limits::METADATA_BYTES_MAX;
 use towline_contract::plan::PLAN_ROLE;
-use towline_contract::trust::metadata::Timestamp as TimestampFile;
-use towline_contract::trust::metadata::{FileRef, RoleName, Root, Snapshot, Targets};
+use towline_contract::trust::metadata::{FileRef, Root, Targets};
 use towline_contract::trust::{
-    BASE_ROLE, HOSTS_ROLE, SignedView, SigningKey, TIMESTAMP_FILE, TrustedRoot, role_paths, sign,
+    Envelope, HOSTS_ROLE, PublicKey, SignedView, SigningKey, TrustedRoot, role_paths, sign,
 };
 
-use super::to_sign::{self, Waiting};
-use super::{CatalogueError, LEFT_OVER_MAX, Result, metadata, newest_root, verified, view};
-use crate::config::ValidDays;
+use super::to_sign::{self, Required, ToSign, Waiting};
+use super::written::{
+    Files, Online, after_days, days_of, file_of, numbered, put_signed, put_snapshot, put_targets,
+};
+use super::{CatalogueError, Result, newest_root, view};
 use crate::keys::KeyError;
 use crate::site::Site;
-use crate::store::{Put, Store};
-
-/// The keys of a new site.
-pub struct FirstKeys {
-    /// Keys of the root role.
-    pub root: Vec<SigningKey>,
-    /// How many of them must sign.
-    pub root_threshold: u32,
-    /// Key of the targets role.
-    pub targets: SigningKey,
-    /// Key that signs rescue systems and kernels.
-    pub base: SigningKey,
-    /// Key that names hosts' keys.
-    pub hosts: SigningKey,
-    /// Key of the snapshot role.
-    pub snapshot: SigningKey,
-    /// Key of the timestamp role.
-    pub timestamp: SigningKey,
-    /// Key that signs plans.
-    pub plan: SigningKey,
-}
-
-/// What a snapshot says of other files, by name.
-type Files = BTreeMap<String, FileRef>;
 
 /// The role that every snapshot names, and that names the others.
 pub(super) const TARGETS: &str = "targets";
-
-/// The keys that keep a catalogue fresh.
-struct Online<'a> {
-    snapshot: &'a [SigningKey],
-    timestamp: &'a [SigningKey],
-}
-
-/// Writes the first, empty catalogue of a site.
-///
-/// # Errors
-/// See [`CatalogueError`].
-pub fn create(store: &Store, keys: &FirstKeys, valid: ValidDays, now: Timestamp) -> Result<()> {
-    let mut root = Root::new(1, after_days(now, valid.root));
-    let publics: Vec<_> = keys.root.iter().map(SigningKey::public).collect();
-    root.set_role(RoleName::Root, &publics, keys.root_threshold);
-    root.set_role(RoleName::Targets, &[keys.targets.public()], 1);
-    root.set_role(RoleName::Snapshot, &[keys.snapshot.public()], 1);
-    root.set_role(RoleName::Timestamp, &[keys.timestamp.public()], 1);
-    let signers: Vec<_> = keys.root.iter().collect();
-    store.create(
-        &store.metadata_path("1.root.json"),
-        &mut sign(&root, &signers)?.as_slice(),
-    )?;
-
-    let mut targets = Targets::new(1, after_days(now, valid.targets));
-    delegate(&mut targets, PLAN_ROLE, &keys.plan);
-    delegate(&mut targets, BASE_ROLE, &keys.base);
-    delegate(&mut targets, HOSTS_ROLE, &keys.hosts);
-    let mut files = Files::new();
-    let mut put = |role: &str, targets: Targets, key| -> Result<()> {
-        let keys = from_ref(key);
-        files.insert(file_of(role), put_targets(store, role, targets, keys)?);
-        Ok(())
-    };
-    put(TARGETS, targets, &keys.targets)?;
-    for (role, key) in [(BASE_ROLE, &keys.base), (HOSTS_ROLE, &keys.hosts)] {
-        let expires = after_days(now, days_of(role, valid));
-        put(role, Targets::new(1, expires), key)?;
-    }
-    let online = Online {
-        snapshot: from_ref(&keys.snapshot),
-        timestamp: from_ref(&keys.timestamp),
-    };
-    let root = newest_root(store)?;
-    put_snapshot(store, &root, (1, 1), files, &online, valid, now)
-}
 
 /// Signs snapshot and timestamp, and what names the hosts, again when less than half of their time is left; says whether it
 /// did.
@@ -134,18 +61,29 @@ pub(super) fn change(
 pub(super) struct Signing<'a> {
     pub(super) site: &'a Site,
     pub(super) root: TrustedRoot,
+    /// Who must sign the targets: as that root says, or the one that is to follow it.
+    pub(super) targets: Required,
     /// Roles whose next key signs without their own: the change, or the root, names it.
     pub(super) rotating: &'a [&'a str],
+    /// Keys of the targets that were made just now, and cannot be read.
+    pub(super) made: &'a [SigningKey],
 }
 
 impl<'a> Signing<'a> {
     /// As the catalogue is now.
     pub(super) fn now(site: &'a Site) -> Result<Self> {
-        Ok(Self {
+        Ok(Self::under(site, newest_root(&site.store)?))
+    }
+
+    /// As the catalogue is to be under this root.
+    pub(super) fn under(site: &'a Site, root: TrustedRoot) -> Self {
+        Self {
             site,
-            root: newest_root(&site.store)?,
+            targets: required_of_targets(root.document()),
+            root,
             rotating: &[],
-        })
+            made: &[],
+        }
     }
 
     fn keys(&self, role: &str) -> std::result::Result<Vec<SigningKey>, KeyError> {
@@ -176,7 +114,10 @@ impl<'a> Signing<'a> {
         }
         for (role, document, by) in &signed {
             let reference = match by {
-                Signed::Here(keys) => put_targets(&site.store, role, document.clone(), keys)?,
+                Signed::Here(keys) => {
+                    let keys: Vec<_> = keys.iter().chain(self.made(role)).collect();
+                    put_targets(&site.store, role, document.clone(), &keys)?
+                }
                 Signed::Elsewhere(bytes) => put_signed(&site.store, role, document, bytes)?,
             };
             files.insert(file_of(role), reference);
@@ -189,32 +130,89 @@ impl<'a> Signing<'a> {
     }
 
     /// All the signatures, before anything is written.
-    fn signed<'r>(
+    pub(super) fn signed<'r>(
         &self,
         current: &SignedView,
         now: Timestamp,
         roles: &[&'r str],
         edit: impl Fn(&str, &mut Targets),
     ) -> Result<Vec<(&'r str, Targets, Signed)>> {
-        let site = self.site;
-        let (mut signed, mut lacking) = (Vec::new(), Vec::new());
-        for role in roles {
-            let mut document = next_document(site, current, role, now);
+        let documents = roles.iter().map(|role| {
+            let mut document = next_document(self.site, current, role, now);
             edit(role, &mut document);
-            match self.keys(role) {
-                Err(error) if error.is_elsewhere() && *role != HOSTS_ROLE => {
-                    let waiting = Waiting::open(site)?;
-                    match waiting.targets(site, current, role, &document, now)? {
-                        Ok(bytes) => signed.push((*role, document, Signed::Elsewhere(bytes))),
-                        Err(to_sign) => lacking.push(to_sign),
-                    }
-                }
-                keys => signed.push((*role, document, Signed::Here(keys?))),
+            (*role, document)
+        });
+        let documents: Vec<_> = documents.collect();
+        let targets = documents.iter().find(|(role, _)| *role == TARGETS);
+        let targets = targets.map_or(current.targets(), |(_, it)| it).clone();
+        let (mut signed, mut lacking) = (Vec::new(), Vec::new());
+        for (role, document) in documents {
+            let required = match role {
+                TARGETS => self.targets.clone(),
+                _ => required_of(&targets, role),
+            };
+            match self.by(role, current, &required, &document, now)? {
+                Ok(by) => signed.push((role, document, by)),
+                Err(to_sign) => lacking.push(to_sign),
             }
         }
-        match lacking.is_empty() {
-            true => Ok(signed),
-            false => Err(CatalogueError::ToSign(lacking)),
+        if lacking.is_empty() {
+            return Ok(signed);
+        }
+        // They say whose signatures the others want.
+        let targets = signed.iter().find(|(role, ..)| *role == TARGETS);
+        if let Some((role, document, Signed::Here(keys))) = targets {
+            let keys: Vec<_> = keys.iter().chain(self.made(role)).collect();
+            let envelope = to_sign::signed_by(Envelope::unsigned(document)?, &keys)?;
+            let name = numbered(role, document.header.version);
+            Waiting::open(self.site)?.put(&name, &envelope)?;
+        }
+        Err(CatalogueError::ToSign(lacking))
+    }
+
+    /// Who signs the document: keys that are here, if they are enough; else it waits for the others, with what these sign.
+    fn by(
+        &self,
+        role: &str,
+        current: &SignedView,
+        required: &Required,
+        document: &Targets,
+        now: Timestamp,
+    ) -> Result<std::result::Result<Signed, ToSign>> {
+        let own = match self.site.signing_keys(role) {
+            Err(error) if error.is_elsewhere() => Vec::new(),
+            own => own?,
+        };
+        let before = match role {
+            TARGETS => required_of_targets(current.root()),
+            _ => required_of(current.targets(), role),
+        };
+        let next = self.site.next_key(role)?;
+        let is_next = |key: &PublicKey| next.as_ref().is_some_and(|it| it.public() == *key);
+        let counts = |key: &PublicKey| required.has(key) || before.has(key) || is_next(key);
+        let mut here: Vec<_> = own.into_iter().filter(|it| counts(&it.public())).collect();
+        if !here.iter().any(|it| is_next(&it.public())) {
+            here.extend(next);
+        }
+        let all: Vec<_> = here.iter().chain(self.made(role)).collect();
+        if required.is_met_by(&all) {
+            return Ok(Ok(Signed::Here(here)));
+        }
+        if role == HOSTS_ROLE {
+            // The registrar's key is the server's: nobody elsewhere has it.
+            return Ok(Ok(Signed::Here(self.site.signing_keys(role)?)));
+        }
+        let name = numbered(role, document.header.version);
+        let wanted = Envelope::unsigned(document)?;
+        let waiting = Waiting::open(self.site)?;
+        let bytes = waiting.collect(&name, wanted, &all, required, now)?;
+        Ok(bytes.map(Signed::Elsewhere))
+    }
+
+    fn made(&self, role: &str) -> &[SigningKey] {
+        match role {
+            TARGETS => self.made,
+            _ => &[],
         }
     }
 
@@ -246,8 +244,24 @@ impl<'a> Signing<'a> {
     }
 }
 
+/// Who must sign the targets under this root.
+pub(super) fn required_of_targets(root: &Root) -> Required {
+    let role = root.roles.get(TARGETS);
+    role.map_or_else(Required::none, |it| Required::of(it, &root.keys))
+}
+
+/// Who must sign for a role that these targets name; nobody can for one that they do not.
+pub(super) fn required_of(targets: &Targets, role: &str) -> Required {
+    let delegations = targets.delegations.as_ref();
+    let named = delegations.and_then(|all| {
+        let it = all.roles.iter().find(|it| it.name == role)?;
+        Some(Required::of(&it.role, &all.keys))
+    });
+    named.unwrap_or_else(Required::none)
+}
+
 /// Who signs a document.
-enum Signed {
+pub(super) enum Signed {
     /// Keys of this machine.
     Here(Vec<SigningKey>),
     /// Others did: its bytes.
@@ -274,111 +288,11 @@ pub(super) fn signed(site: &Site, role: &str, document: &impl Serialize) -> Resu
 }
 
 /// Has the targets delegate to this role by kind.
-pub(super) fn delegate(targets: &mut Targets, role: &str, key: &SigningKey) {
+pub(super) fn delegate(targets: &mut Targets, role: &str, keys: &[PublicKey], threshold: u32) {
     let paths = match role {
         PLAN_ROLE => vec!["plan/*".into()],
         _ => role_paths(role).unwrap_or_default(),
     };
     let paths: Vec<_> = paths.iter().map(String::as_str).collect();
-    targets.set_delegation(role, &[key.public()], 1, &paths);
-}
-
-/// A role's name in a snapshot.
-fn file_of(role: &str) -> String {
-    format!("{role}.json")
-}
-
-/// How long a role's document is valid: what the server signs by itself for as long as its snapshot, all else for longer.
-fn days_of(role: &str, valid: ValidDays) -> u32 {
-    match role {
-        HOSTS_ROLE => valid.snapshot,
-        _ => valid.targets,
-    }
-}
-
-/// Writes targets under the first free number from its own on.
-fn put_targets(
-    store: &Store,
-    role: &str,
-    mut targets: Targets,
-    keys: &[SigningKey],
-) -> Result<FileRef> {
-    let keys: Vec<_> = keys.iter().collect();
-    let first = targets.header.version;
-    for version in first..first + LEFT_OVER_MAX {
-        targets.header.version = version;
-        let bytes = small_enough(sign(&targets, &keys)?, role)?;
-        let path = store.metadata_path(&numbered(role, version));
-        if store.create(&path, &mut bytes.as_slice())? == Put::Created {
-            return Ok(FileRef::of(version, &bytes));
-        }
-    }
-    Err(CatalogueError::NoNumber(role.into()))
-}
-
-/// Writes targets that were signed elsewhere under their own number. What an interrupted change left there, no snapshot names.
-fn put_signed(store: &Store, role: &str, targets: &Targets, bytes: &[u8]) -> Result<FileRef> {
-    let version = targets.header.version;
-    store.replace(&store.metadata_path(&numbered(role, version)), bytes)?;
-    Ok(FileRef::of(version, bytes))
-}
-
-/// Name of a version of a role's file.
-fn numbered(role: &str, version: u64) -> String {
-    format!("{version}.{role}.json")
-}
-
-/// Writes a snapshot under the first free number, then moves the timestamp to it.
-fn put_snapshot(
-    store: &Store,
-    root: &TrustedRoot,
-    (first, timestamp_version): (u64, u64),
-    files: Files,
-    keys: &Online<'_>,
-    valid: ValidDays,
-    now: Timestamp,
-) -> Result<()> {
-    let Some(targets) = files.get(&file_of(TARGETS)).cloned() else {
-        return Err(CatalogueError::Missing(file_of(TARGETS)));
-    };
-    let mut snapshot = Snapshot::new(first, after_days(now, valid.snapshot), targets);
-    snapshot.meta = files;
-    for version in first..first + LEFT_OVER_MAX {
-        snapshot.header.version = version;
-        let by: Vec<_> = keys.snapshot.iter().collect();
-        let bytes = small_enough(sign(&snapshot, &by)?, "snapshot")?;
-        let path = store.metadata_path(&numbered("snapshot", version));
-        if store.create(&path, &mut bytes.as_slice())? == Put::Created {
-            let reference = FileRef::of(version, &bytes);
-            let expires = after_days(now, valid.timestamp);
-            let timestamp = TimestampFile::new(timestamp_version, expires, reference);
-            let by: Vec<_> = keys.timestamp.iter().collect();
-            let bytes = sign(&timestamp, &by)?;
-            // As machines read it: what is not right is never named.
-            verified(root.clone(), |file, max| match file {
-                TIMESTAMP_FILE => Ok(bytes.clone()),
-                file => metadata(store, file, max),
-            })?;
-            return Ok(store.replace(&store.metadata_path(TIMESTAMP_FILE), &bytes)?);
-        }
-    }
-    Err(CatalogueError::NoNumber("snapshot".into()))
-}
-
-/// What machines would not read is not written.
-fn small_enough(bytes: Vec<u8>, role: &str) -> Result<Vec<u8>> {
-    let found = bytes.len() as u64;
-    match found <= METADATA_BYTES_MAX {
-        true => Ok(bytes),
-        false => Err(CatalogueError::TooLarge {
-            role: role.into(),
-            found,
-        }),
-    }
-}
-
-/// `days` after `now`; the end of time when there are too many.
-pub(super) fn after_days(now: Timestamp, days: u32) -> Timestamp {
-    now.saturating_add(SignedDuration::from_hours(i64::from(days) * 24))
-        .unwrap_or(Timestamp::MAX)
+    targets.set_delegation(role, keys, threshold, &paths);
 }

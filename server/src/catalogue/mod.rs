@@ -5,12 +5,15 @@
 //! very number elsewhere; what a timestamp named is never written over.
 
 mod change;
+mod first;
 mod host_view;
 mod hosts;
 mod placing;
 mod publish;
 mod rotate;
 mod to_sign;
+mod waiting;
+mod written;
 
 use std::path::PathBuf;
 
@@ -24,19 +27,21 @@ use towline_contract::trust::{
 use towline_initramfs::stored::StoredError;
 
 use crate::collisions::Collision;
-use crate::keys::KeyError;
+use crate::keys::{AgentError, KeyError};
 use crate::private::PrivateError;
 use crate::review::Unmet;
 use crate::store::{Store, StoreError};
 
-pub use change::{FirstKeys, create, refresh};
+pub use change::refresh;
+pub use first::{FirstKeys, RoleKeys, create};
 pub use host_view::{HostView, host_view, view_of};
 pub use hosts::{
     HostFile, Succession, add_session, approve, freeze, host_file, host_layers, remove,
 };
 pub use publish::{Missing, NewLayer, Outcome, publish, retire};
-pub use rotate::{Change, Rotated, Rotation, rotate};
+pub use rotate::{Change, Rotated, Rotation, Size, rotate};
 pub use to_sign::ToSign;
+pub use waiting::{Lacking, WaitingDocument, waiting};
 
 /// Numbers that an interrupted change may have left over before one is free.
 const LEFT_OVER_MAX: u64 = 1000;
@@ -56,6 +61,9 @@ pub enum CatalogueError {
     /// See the cause.
     #[error(transparent)]
     Key(#[from] KeyError),
+    /// See the cause.
+    #[error(transparent)]
+    Agent(#[from] AgentError),
     /// A manifest in the store cannot be read.
     #[error("the manifest of {target} in the store cannot be used")]
     Manifest {
@@ -165,6 +173,13 @@ type Result<T> = std::result::Result<T, CatalogueError>;
 /// See [`CatalogueError`].
 pub fn view(store: &Store) -> Result<SignedView> {
     verified(newest_root(store)?, |file, max| metadata(store, file, max))
+}
+
+/// Whether no root has followed the one that the view was read by.
+#[must_use]
+pub fn has_newest_root(store: &Store, view: &SignedView) -> bool {
+    let next = view.root().header.version.saturating_add(1);
+    !store.metadata_path(&format!("{next}.root.json")).exists()
 }
 
 /// The newest root: the store's first one, and those that follow it.

@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::PathBuf;
+use std::slice::from_ref;
 
 use towline_contract::digest::Hasher;
 use towline_contract::manifest::{Kind, Manifest};
 use towline_contract::trust::metadata::{TargetFile, Targets};
-use towline_contract::trust::{BASE_ROLE, SignedView, TargetName, layer_role};
+use towline_contract::trust::{BASE_ROLE, PublicKey, SignedView, TargetName, layer_role};
 use towline_contract::{Digest, Timestamp};
 
 use super::change::{TARGETS, change, delegate};
@@ -125,7 +126,7 @@ fn sign_in(site: &Site, current: &SignedView, added: &Added<'_>, now: Timestamp)
     let is_new = |role: &&str| *role != TARGETS && !current.delegates_to(role);
     let mut new = Vec::new();
     for role in roles.iter().copied().filter(is_new) {
-        new.push((role, keys::read_or_create(&site.key_path(role))?));
+        new.push((role, first_key(site, role)?));
     }
     if !new.is_empty() {
         roles.insert(TARGETS);
@@ -134,13 +135,23 @@ fn sign_in(site: &Site, current: &SignedView, added: &Added<'_>, now: Timestamp)
     change(site, current, now, &roles, |role, document| {
         if role == TARGETS {
             for (role, key) in &new {
-                delegate(document, role, key);
+                delegate(document, role, from_ref(key), 1);
             }
         }
         let own = signed.iter().filter(|(it, _, _)| it == role);
         let own = own.map(|(_, target, file)| ((*target).clone(), (*file).clone()));
         document.targets.extend(own);
     })
+}
+
+/// The key of an agent that is new: the one whose public half was put here, or one that is made.
+fn first_key(site: &Site, role: &str) -> Result<PublicKey> {
+    let path = site.key_path(role);
+    let public = keys::public_path(&path);
+    match public.exists() {
+        true => Ok(keys::read_public(&public)?),
+        false => Ok(keys::read_or_create(&path)?.public()),
+    }
 }
 
 /// A published layer never changes: it is the same, or it needs another version.

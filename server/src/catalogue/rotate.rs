@@ -1,22 +1,25 @@
 //! New keys for roles, and new dates.
 //!
 //! A new key waits in `keys/ROLE.key.next` until the catalogue names it; meanwhile whatever the role signs is signed by both keys.
-//! So the catalogue is right before and after, also when the command is interrupted: run again, it goes on where it was.
+//! So the catalogue is right before and after, also when the command is interrupted: run again, it goes on where it was. Of a
+//! new key that was made elsewhere the public half alone is here, and what it must sign waits.
 
+mod next_root;
 mod root;
 
-use std::fs;
 use std::path::{Path, PathBuf};
+use std::slice::from_ref;
+use std::{fs, io};
 
 use towline_contract::Timestamp;
 use towline_contract::plan::PLAN_ROLE;
 use towline_contract::trust::metadata::{Delegations, RoleName, Targets};
-use towline_contract::trust::{KeyId, SignedView, SigningKey, role_paths};
+use towline_contract::trust::{HOSTS_ROLE, KeyId, PublicKey, SignedView, SigningKey, role_paths};
 
 use super::change::{Signing, TARGETS, change, delegate};
 use super::to_sign::Waiting;
 use super::{CatalogueError, Result, newest_root, view};
-use crate::keys::{self, KeyError};
+use crate::keys::{self, KeyError, Signer};
 use crate::site::Site;
 
 /// What is to be done.
@@ -28,16 +31,29 @@ pub enum Change {
     Renew,
 }
 
+/// How many keys a role is to have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size {
+    /// Keys; none when there are to be as many as are given, or as before.
+    pub keys: Option<usize>,
+    /// How many must sign.
+    pub threshold: u32,
+}
+
 /// A change of roles' keys, or of their dates.
 pub struct Rotation<'a> {
     /// The roles, as in the catalogue. Those that the root names are changed in one root.
     pub roles: &'a [&'a str],
     /// What is to be done.
     pub change: Change,
+    /// Public halves of the new keys, which were made elsewhere; none when they are to be made here. Of one role alone.
+    pub new_keys: Vec<PublicKey>,
+    /// How many keys the role is to have, and how many must sign; none when that stays. Of root or targets alone.
+    pub size: Option<Size>,
     /// Root keys that may sign.
-    pub root_keys: Vec<SigningKey>,
-    /// Makes a new root key in the file of this name.
-    pub new_root_key: &'a mut dyn FnMut(&Path) -> std::result::Result<SigningKey, KeyError>,
+    pub root_keys: Vec<Signer>,
+    /// Makes a new key that belongs elsewhere in the file of this name: of the root, or one of several of the targets.
+    pub make_key: &'a mut dyn FnMut(&Path) -> std::result::Result<SigningKey, KeyError>,
 }
 
 /// What was done.
@@ -57,7 +73,7 @@ pub fn rotate(site: &Site, mut rotation: Rotation<'_>, now: Timestamp) -> Result
     let _lock = site.store.lock()?;
     let roles = rotation.roles;
     for role in roles {
-        check(role, &rotation.change)?;
+        check(role, &rotation)?;
     }
     let mut keys = Vec::new();
     if roles.contains(&"root") {
@@ -73,7 +89,7 @@ pub fn rotate(site: &Site, mut rotation: Rotation<'_>, now: Timestamp) -> Result
         match (renews, top.iter().any(|it| it.as_str() == role)) {
             (true, _) => renew(site, role, now)?,
             (false, true) => {}
-            (false, false) => keys.push(delegated(site, role, now)?),
+            (false, false) => keys.extend(delegated(site, role, &rotation.new_keys, now)?),
         }
     }
     let root = newest_root(&site.store)?.version();
@@ -86,15 +102,33 @@ fn top(role: &str) -> Option<RoleName> {
 }
 
 /// Whether there is such a role, and it can be changed like this.
-fn check(role: &str, change: &Change) -> Result<()> {
+fn check(role: &str, rotation: &Rotation<'_>) -> Result<()> {
+    let refused = |why: String| Err(CatalogueError::Role(why));
     if top(role).is_none() && role != PLAN_ROLE && role_paths(role).is_none() {
-        return Err(CatalogueError::Role(format!("there is no role {role:?}")));
+        return refused(format!("there is no role {role:?}"));
     }
-    if role == PLAN_ROLE && *change == Change::Renew {
-        let why = "plans live for minutes: the role has no date of its own";
-        return Err(CatalogueError::Role(why.into()));
+    if role == PLAN_ROLE && rotation.change == Change::Renew {
+        return refused("plans live for minutes: the role has no date of its own".into());
     }
-    Ok(())
+    let (given, roles) = (rotation.new_keys.len(), rotation.roles.len());
+    if rotation.size.is_some() && (roles > 1 || !["root", TARGETS].contains(&role)) {
+        return refused("the number of keys is changed of root alone, or of targets alone".into());
+    }
+    if given == 0 {
+        return Ok(());
+    }
+    if ["snapshot", "timestamp", HOSTS_ROLE, PLAN_ROLE].contains(&role) {
+        return refused(format!(
+            "the server signs by itself for {role}: its new key is made there"
+        ));
+    }
+    if roles > 1 {
+        return refused(format!("new keys were given for {roles} roles at once"));
+    }
+    match top(role) {
+        None if given > 1 => refused(format!("{role} has one key, and {given} were given")),
+        _ => Ok(()),
+    }
 }
 
 /// Signs a role's documents again with a new date.
@@ -110,20 +144,44 @@ fn renew(site: &Site, role: &str, now: Timestamp) -> Result<()> {
     }
 }
 
-/// A new key for a role that the targets name; its file.
-fn delegated(site: &Site, role: &str, now: Timestamp) -> Result<PathBuf> {
+/// A new key for a role that the targets name; its file, if it was made here.
+fn delegated(
+    site: &Site,
+    role: &str,
+    new_keys: &[PublicKey],
+    now: Timestamp,
+) -> Result<Option<PathBuf>> {
     let current = view(&site.store)?;
     if !current.delegates_to(role) {
         return Err(no_role(role));
     }
+    if let [elsewhere] = new_keys {
+        if !names(current.targets(), role, elsewhere) {
+            name(site, &current, role, elsewhere, now)?;
+        }
+        return leave(site, role, elsewhere).map(|()| None);
+    }
     let left = site.next_key(role)?;
-    if left.is_some_and(|key| names(current.targets(), role, &key)) {
-        return take_over(site, role);
+    if left.is_some_and(|key| names(current.targets(), role, &key.public())) {
+        return take_over(site, role).map(Some);
     }
     let waits = waiting_targets(site, &current)?;
     let next = next_key(site, role, |key| {
-        waits.as_ref().is_some_and(|it| names(it, role, key))
+        let public = key.public();
+        waits.as_ref().is_some_and(|it| names(it, role, &public))
     })?;
+    name(site, &current, role, &next.public(), now)?;
+    take_over(site, role).map(Some)
+}
+
+/// Has the targets name this key for the role, and the key sign what the role has signed.
+fn name(
+    site: &Site,
+    current: &SignedView,
+    role: &str,
+    key: &PublicKey,
+    now: Timestamp,
+) -> Result<()> {
     let roles: &[&str] = match current.role(role) {
         Some(_) => &[TARGETS, role],
         None => &[TARGETS],
@@ -134,11 +192,10 @@ fn delegated(site: &Site, role: &str, now: Timestamp) -> Result<PathBuf> {
     };
     let edit = |it: &str, document: &mut Targets| {
         if it == TARGETS {
-            delegate(document, role, &next);
+            delegate(document, role, from_ref(key), 1);
         }
     };
-    signing.change(&current, now, roles, edit, None)?;
-    take_over(site, role)
+    signing.change(current, now, roles, edit, None)
 }
 
 fn no_role(role: &str) -> CatalogueError {
@@ -155,10 +212,10 @@ fn waiting_targets(site: &Site, current: &SignedView) -> Result<Option<Targets>>
 }
 
 /// Whether this is the one key that the targets name for the role.
-fn names(targets: &Targets, role: &str, key: &SigningKey) -> bool {
+fn names(targets: &Targets, role: &str, key: &PublicKey) -> bool {
     let delegations: Option<&Delegations> = targets.delegations.as_ref();
     let mut roles = delegations.iter().flat_map(|it| &it.roles);
-    roles.any(|it| it.name == role && it.role.keyids == [key.public().id()])
+    roles.any(|it| it.name == role && it.role.keyids == [key.id()])
 }
 
 /// The key that is to follow: a new one, unless something waits for the one that is there. What a change that was given up has
@@ -173,11 +230,7 @@ fn next_key(
         if is_waited_for(&left) {
             return Ok(left);
         }
-        fs::remove_file(&path).map_err(|cause| KeyError::File {
-            what: "remove",
-            path: path.clone(),
-            cause,
-        })?;
+        remove(&path)?;
     }
     Ok(keys::create(&path)?)
 }
@@ -194,5 +247,26 @@ fn take_over(site: &Site, role: &str) -> Result<PathBuf> {
         path: next,
         cause,
     })?;
+    // That of a key before it, which was elsewhere.
+    remove(&keys::public_path(&key))?;
     Ok(key)
+}
+
+/// The role's key is elsewhere from now on: its public half stays here, and no key of before.
+fn leave(site: &Site, role: &str, key: &PublicKey) -> Result<()> {
+    let path = site.key_path(role);
+    keys::write_public(&keys::public_path(&path), key)?;
+    remove(&path)?;
+    remove(&site.next_key_path(role))
+}
+
+fn remove(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(cause) if cause.kind() != io::ErrorKind::NotFound => Err(KeyError::File {
+            what: "remove",
+            path: path.into(),
+            cause,
+        })?,
+        _ => Ok(()),
+    }
 }

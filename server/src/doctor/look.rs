@@ -210,6 +210,9 @@ fn facts(site: &Site, view: Option<&SignedView>, now: Timestamp) -> SiteFacts {
     SiteFacts {
         certificate: certificate.err().map(|it| joined(&it)),
         keys: all_keys(site, view),
+        waiting: view.map_or(Ok(Vec::new()), |view| {
+            catalogue::waiting(site, view).map_err(|it| joined(&it))
+        }),
         ..dates(site, view)
     }
 }
@@ -228,12 +231,18 @@ pub fn dates(site: &Site, view: Option<&SignedView>) -> SiteFacts {
         certificates: dates::of(site).into_iter().filter(is_due).collect(),
         certificate: None,
         keys: Vec::new(),
+        waiting: Ok(Vec::new()),
     }
 }
 
 fn all_keys(site: &Site, view: Option<&SignedView>) -> Vec<KeyFacts> {
-    let roots = keys::root_keys(&site.keys()).into_iter();
-    let roots = roots.map(|it| (it.name, KeyUse::Root));
+    let apart = ["root", "targets"].map(|role| keys::offline_keys(&site.keys(), role));
+    let single = site.key_path("targets");
+    let apart = apart
+        .into_iter()
+        .flatten()
+        .filter(move |it| it.path != single);
+    let roots = apart.map(|it| (it.name, KeyUse::Apart));
     let others = [
         ("targets", KeyUse::Targets),
         ("plan", KeyUse::Online),

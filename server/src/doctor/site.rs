@@ -5,14 +5,15 @@ use towline_contract::trust::HOSTS_ROLE;
 use towline_contract::trust::metadata::Header;
 
 use super::{Finding, Level, expiry, problem, warning};
+use crate::catalogue::WaitingDocument;
 use crate::config::ValidDays;
 use crate::credentials::dates::GoodUntil;
 
 /// A key of the site.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum KeyUse {
-    /// Signs the root; belongs elsewhere.
-    Root,
+    /// Signs with others: the root, or the targets. Each belongs in a place of its own.
+    Apart,
     /// Signs layers, or names who does; may be elsewhere.
     Targets,
     /// The server needs it.
@@ -41,6 +42,8 @@ pub struct SiteFacts {
     pub certificate: Option<String>,
     /// The keys.
     pub keys: Vec<KeyFacts>,
+    /// Documents that wait for signatures; or why that cannot be said.
+    pub waiting: Result<Vec<WaitingDocument>, String>,
 }
 
 /// What is wrong with the site.
@@ -66,6 +69,13 @@ pub fn site(facts: &SiteFacts, valid: ValidDays, now: Timestamp) -> Vec<Finding>
         ));
     }
     findings.extend(facts.keys.iter().filter_map(key));
+    match &facts.waiting {
+        Ok(all) => findings.extend(all.iter().map(waits)),
+        Err(why) => findings.push(warning(
+            format!("what waits in to-sign/ cannot be read: {why}"),
+            "remove what is no document there, and run the command that left it again",
+        )),
+    }
     findings
 }
 
@@ -116,6 +126,28 @@ fn authority(row: &GoodUntil, now: Timestamp) -> Option<Finding> {
     }
 }
 
+/// Somebody has begun a change, and machines see nothing of it yet.
+fn waits(document: &WaitingDocument) -> Finding {
+    let (file, since) = (document.file.display(), document.since);
+    let rows = document.lacking.iter().map(|it| {
+        let by = it.by.join(", ");
+        let (valid, threshold) = (it.valid, it.threshold);
+        format!("{valid} of {threshold} signatures (it can be signed by {by})")
+    });
+    match rows.collect::<Vec<_>>().join(", and ") {
+        none if none.is_empty() => warning(
+            format!("{file} waits since {since}, and is signed"),
+            "run the command that left it again",
+        ),
+        lacking => warning(
+            format!("{file} waits since {since} with {lacking}"),
+            format!(
+                "where the keys are: towline key sign {file} --key KEY; then run the command that left it again"
+            ),
+        ),
+    }
+}
+
 fn key(key: &KeyFacts) -> Option<Finding> {
     let file = &key.file;
     match (key.what, &key.there) {
@@ -123,16 +155,16 @@ fn key(key: &KeyFacts) -> Option<Finding> {
             format!("the key {file} cannot be used: {why}"),
             "keys have mode 0600, belong to the server's user, and are restored from a copy",
         )),
-        (KeyUse::Root, Ok(true)) => Some(Finding {
+        (KeyUse::Apart, Ok(true)) => Some(Finding {
             level: Level::Warning,
-            what: format!("the root key {file} is on this machine"),
+            what: format!("the key {file}, which belongs elsewhere, is on this machine"),
             next: "take it away, to a place of its own, and keep a copy".into(),
         }),
         (KeyUse::Online, Ok(false)) => Some(problem(
             format!("the key {file} is not there, and the server needs it"),
             "restore it from a copy",
         )),
-        (KeyUse::Root | KeyUse::Targets, Ok(false))
+        (KeyUse::Apart | KeyUse::Targets, Ok(false))
         | (KeyUse::Targets | KeyUse::Online, Ok(true)) => None,
     }
 }

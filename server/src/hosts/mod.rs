@@ -59,6 +59,9 @@ pub enum HostError {
         /// When.
         time: Timestamp,
     },
+    /// The catalogue names its key.
+    #[error("host {0} is approved: the catalogue names its key")]
+    Approved(String),
     /// Nothing that can be enrolled.
     #[error("this cannot be enrolled: {0}")]
     NotAHost(&'static str),
@@ -224,6 +227,21 @@ pub fn revoke(
         }
     }
     Ok(())
+}
+
+/// Forgets a host that waits for its answer; its name.
+///
+/// # Errors
+/// The catalogue names its key, nobody of this name is known, or the enrolment cannot be removed.
+pub fn forget(site: &Site, host: &str) -> Result<String, HostError> {
+    // Nobody approves it meanwhile.
+    let _lock = site.store.lock().map_err(CatalogueError::from)?;
+    let known = show(site, host)?;
+    if known.state == EnrolmentState::Approved {
+        return Err(HostError::Approved(known.host));
+    }
+    Registry::of(site).forget(&known.host)?;
+    Ok(known.host)
 }
 
 /// Approves the key that waits for this name; it follows one that was revoked.

@@ -116,14 +116,16 @@ impl State {
         view.map_err(|error| Fault::ours(&error))
     }
 
-    /// The catalogue that `timestamp.json` names now; read again only when that changed.
+    /// The catalogue that `timestamp.json` names now; read again only when that changed, or there is a newer root.
     pub(super) fn catalogue(&self) -> Result<Arc<Current>, CatalogueError> {
         let store = &self.site.store;
         let path = store.metadata_path(TIMESTAMP_FILE);
         let bytes = store.read(&path, TIMESTAMP_BYTES_MAX)?.unwrap_or_default();
         let digest = Digest::of(&bytes);
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        let same = |current: &&Arc<Current>| current.timestamp.digest == digest;
+        let same = |current: &&Arc<Current>| {
+            current.timestamp.digest == digest && catalogue::has_newest_root(store, &current.view)
+        };
         if let Some(current) = current.as_ref().filter(same) {
             return Ok(current.clone());
         }

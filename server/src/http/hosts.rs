@@ -193,7 +193,7 @@ fn fault(error: &HostError) -> Fault {
             "capture again with the newest towline; what is refused is kept in spool/refused on the host"
                 .into(),
         ),
-        E::File(_) | E::Catalogue(_) => return Fault::ours(error),
+        E::File(_) | E::Catalogue(_) | E::Approved(_) => return Fault::ours(error),
     };
     let message = log::chain(error);
     let next = Some(next);

@@ -1,3 +1,5 @@
+use std::os::unix::fs::MetadataExt as _;
+
 use super::*;
 use crate::fixture;
 
@@ -9,9 +11,9 @@ fn new() -> NewSite {
     NewSite {
         name: "test".into(),
         config: toml::from_str("listen = \"[::1]:0\"\nserver_names = [\"localhost\"]").unwrap(),
-        root_keys: 1,
-        root_passphrases: Vec::new(),
-        root_threshold: 1,
+        root: NewKeys::plain(1, 1),
+        targets: NewKeys::plain(1, 1),
+        base_key: None,
         recipes: vec![],
     }
 }
@@ -91,7 +93,7 @@ fn a_threshold_that_the_root_keys_cannot_meet_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     for threshold in [0, 2] {
         let impossible = NewSite {
-            root_threshold: threshold,
+            root: NewKeys::plain(1, threshold),
             ..new()
         };
         let found = Site::create(&folder.path().join("site"), &impossible, now());

@@ -7,7 +7,6 @@ use clap::Args;
 use towline_contract::Timestamp;
 use towline_contract::api::EnrolmentState;
 use towline_contract::trust::KeyId;
-use towline_server::hosts::registry::Registry;
 use towline_server::hosts::{self, Known};
 
 use super::show::lines;
@@ -87,21 +86,8 @@ pub(crate) fn run(args: &ApproveArgs) -> Outcome {
 /// Forgets the host.
 pub(crate) fn forget(args: &ForgetArgs) -> Outcome {
     let site = args.site.open()?;
-    let known = hosts::show(&site, &args.host).map_err(host_failure)?;
-    if known.state == EnrolmentState::Approved {
-        let error = anyhow!(
-            "host {} is approved: the catalogue names its key",
-            known.host
-        );
-        return Err(Failure::new(Exit::Usage, error).next(format!(
-            "only hosts that wait can be forgotten; to stop its key: towline host revoke {}",
-            known.host
-        )));
-    }
-    let registry = Registry::of(&site);
-    let forgotten = registry.forget(&known.host);
-    forgotten.map_err(|error| host_failure(error.into()))?;
-    println!("forgot {}", known.host);
+    let forgotten = hosts::forget(&site, &args.host).map_err(host_failure)?;
+    println!("forgot {forgotten}");
     Ok(())
 }
 

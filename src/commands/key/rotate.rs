@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 use anyhow::anyhow;
 use clap::Args;
 use towline_contract::Timestamp;
-use towline_contract::trust::{KeyId, SigningKey};
+use towline_contract::trust::{KeyId, PublicKey, SigningKey};
 use towline_server::Site;
-use towline_server::catalogue::{self, Change, Rotation};
-use towline_server::keys::{self, KeyError, Passphrase, RootKey};
+use towline_server::catalogue::{self, Change, Rotation, Size};
+use towline_server::keys::{self, KeyError, OfflineKey, Passphrase, Signer};
 
-use super::unlock::Passphrases;
+use super::unlock::{Passphrases, SIGNER};
 use crate::commands::site::catalogue_failure;
 use crate::exit::{Exit, Failure, Outcome};
 
@@ -24,16 +24,28 @@ pub(super) struct RotateArgs {
     /// Keep the keys, and give the role's documents a new date
     #[arg(long)]
     renew: bool,
-    /// Of the root: replace this key alone, by its name (root-1) or
+    /// Of root or targets: replace this key alone, by its name (root-1) or
     /// fingerprint (repeat for more) [default: all of them]
     #[arg(long, value_name = "KEY", conflicts_with = "renew")]
     replace: Vec<String>,
-    /// A root key that is not in keys/ (repeat for more)
-    #[arg(long = "key", value_name = "FILE")]
+    /// Public half of the new key, which was made elsewhere by key new,
+    /// ssh-keygen or openssl (repeat for more) [default: made here]
+    #[arg(long = "new-key", value_name = "FILE.pub", conflicts_with = "renew")]
+    new_keys: Vec<PathBuf>,
+    /// Of root or targets: how many keys must sign from now on
+    #[arg(long, value_name = "K", conflicts_with = "renew", value_parser = clap::value_parser!(u8).range(1..=16))]
+    threshold: Option<u8>,
+    /// Of root or targets: how many keys there are to be [default: as before, or
+    /// as many as --new-key gives]
+    #[arg(long, value_name = "N", requires = "threshold", conflicts_with = "new_keys", value_parser = clap::value_parser!(u8).range(1..=16))]
+    count: Option<u8>,
+    /// A root key that is not in keys/: its file, or its comment or SHA256:… in
+    /// the running ssh-agent (repeat for more)
+    #[arg(long = "key", value_name = SIGNER)]
     keys: Vec<PathBuf>,
     #[command(flatten)]
     passphrases: Passphrases,
-    /// Do not encrypt new root keys
+    /// Do not encrypt new keys of the root, nor those of targets with several
     #[arg(long)]
     plain_root_keys: bool,
 }
@@ -46,30 +58,37 @@ const ONLINE: [&str; 4] = ["snapshot", "timestamp", "hosts", "plan"];
 
 pub(super) fn run(site: &Site, args: &RotateArgs, quiet: bool) -> Outcome {
     let roles: Vec<_> = args.roles.iter().map(String::as_str).collect();
-    if roles != ["root"] && !args.replace.is_empty() {
+    if !matches!(roles.as_slice(), ["root"] | ["targets"]) && !args.replace.is_empty() {
         let roles = roles.join(", ");
         return Err(Failure::new(
             Exit::Usage,
-            anyhow!("--replace is for the root's keys alone, not for {roles}"),
+            anyhow!("--replace is for the keys of root or of targets alone, not for {roles}"),
         ));
     }
-    let known = keys::root_keys(&site.keys());
+    let known = keys::offline_keys(&site.keys(), "root");
     let change = match args.renew {
         true => Change::Renew,
-        false => Change::Rotate(replaced(site, &known, &args.replace)?),
+        false => Change::Rotate(replaced(site, roles[0], &args.replace)?),
     };
+    let new_keys = args.new_keys.iter().map(|it| public(it));
+    let new_keys = new_keys.collect::<Result<Vec<_>, _>>()?;
     let is_by_root = |role: &&str| *role == "root" || (TOP.contains(role) && !args.renew);
     let by_root = roles.iter().any(is_by_root);
     let root_keys = match by_root {
         true => root_keys(site, args, &known)?,
         false => Vec::new(),
     };
-    let mut new_root_key = |path: &Path| new_root_key(path, args.plain_root_keys);
+    let mut make_key = |path: &Path| make_key(path, args.plain_root_keys);
     let rotation = Rotation {
         roles: &roles,
         change,
+        new_keys: new_keys.clone(),
+        size: args.threshold.map(|threshold| Size {
+            keys: args.count.map(usize::from),
+            threshold: threshold.into(),
+        }),
         root_keys,
-        new_root_key: &mut new_root_key,
+        make_key: &mut make_key,
     };
     let done = catalogue::rotate(site, rotation, Timestamp::now()).map_err(catalogue_failure)?;
     for role in &roles {
@@ -84,21 +103,20 @@ pub(super) fn run(site: &Site, args: &RotateArgs, quiet: bool) -> Outcome {
     for key in &done.keys {
         println!("  {}", key.display());
     }
+    for key in &new_keys {
+        println!("  {} is elsewhere", key.id().fingerprint());
+    }
     let is_offline = |role: &&str| !ONLINE.contains(role);
-    if !quiet && !args.renew && roles.iter().any(is_offline) {
+    if !quiet && !done.keys.is_empty() && roles.iter().any(is_offline) {
         eprintln!("next: take keys that the server does not need off this machine (keys/README)");
     }
     Ok(())
 }
 
 /// The keys that can sign a root: those in `keys/`, and those that were named.
-fn root_keys(
-    site: &Site,
-    args: &RotateArgs,
-    known: &[RootKey],
-) -> Result<Vec<SigningKey>, Failure> {
+fn root_keys(site: &Site, args: &RotateArgs, known: &[OfflineKey]) -> Result<Vec<Signer>, Failure> {
     let view = catalogue::view(&site.store).ok();
-    let named = |key: &RootKey| match (&view, &key.public) {
+    let named = |key: &OfflineKey| match (&view, &key.public) {
         (Some(view), Some(public)) => view.root().keys.values().any(|it| it == public),
         _ => true,
     };
@@ -106,7 +124,7 @@ fn root_keys(
     let here = here.filter(|it| it.exists());
     let mut found = Vec::new();
     for path in here.chain(&args.keys) {
-        match args.passphrases.open(path)? {
+        match args.passphrases.signer(path)? {
             Some(key) => found.push(key),
             None => eprintln!(
                 "towline: {} is encrypted, and signs nothing without its passphrase (--passphrase-file FILE)",
@@ -117,21 +135,22 @@ fn root_keys(
     Ok(found)
 }
 
-/// The keys to replace, by name or fingerprint.
-fn replaced(site: &Site, known: &[RootKey], named: &[String]) -> Result<Vec<KeyId>, Failure> {
+/// The keys of the role to replace, by name or fingerprint.
+fn replaced(site: &Site, role: &str, named: &[String]) -> Result<Vec<KeyId>, Failure> {
     let view = catalogue::view(&site.store).map_err(catalogue_failure);
+    let known = keys::offline_keys(&site.keys(), role);
     let mut ids = Vec::new();
     for name in named {
         let by_name = known.iter().find(|it| it.name == *name);
         let by_name = by_name.and_then(|it| Some(it.public.as_ref()?.id()));
         let by_print = || {
             let root = view.as_ref().ok()?.root();
-            let role = root.roles.get("root")?;
+            let role = root.roles.get(role)?;
             let same = |id: &&KeyId| id.fingerprint() == *name || id.as_str() == name;
             role.keyids.iter().find(same).cloned()
         };
         let id = by_name.or_else(by_print).ok_or_else(|| {
-            Failure::new(Exit::Usage, anyhow!("the root has no key {name}"))
+            Failure::new(Exit::Usage, anyhow!("there is no key {name} of {role}"))
                 .next("towline key show names them")
         })?;
         ids.push(id);
@@ -139,13 +158,21 @@ fn replaced(site: &Site, known: &[RootKey], named: &[String]) -> Result<Vec<KeyI
     Ok(ids)
 }
 
-/// Makes a root key, and shows its passphrase, this once.
-fn new_root_key(path: &Path, plain: bool) -> Result<SigningKey, KeyError> {
+/// The public half in a file.
+pub(crate) fn public(path: &Path) -> Result<PublicKey, Failure> {
+    keys::read_public(path).map_err(|error| {
+        Failure::new(Exit::Usage, error)
+            .next("name the file that key new, ssh-keygen or openssl pkey -pubout wrote")
+    })
+}
+
+/// Makes a key that belongs elsewhere, and shows its passphrase, this once.
+fn make_key(path: &Path, plain: bool) -> Result<SigningKey, KeyError> {
     if plain {
-        return keys::create_root(path, None);
+        return keys::create_offline(path, None);
     }
     let passphrase = Passphrase::generate()?;
-    let key = keys::create_root(path, Some(&passphrase))?;
+    let key = keys::create_offline(path, Some(&passphrase))?;
     println!("{}: passphrase {}", path.display(), passphrase.text());
     Ok(key)
 }

@@ -52,7 +52,7 @@ pub(super) fn run(site: &Site, json: bool) -> Outcome {
         for key in &row.keys {
             let place = match (&key.file, key.here) {
                 (Some(file), true) => format!("keys/{file}"),
-                (Some(file), false) => format!("keys/{file} (taken away)"),
+                (Some(file), false) => format!("keys/{file}, which is elsewhere"),
                 (None, _) => "not on this machine".into(),
             };
             println!("  {}  {place}", key.fingerprint);
@@ -103,7 +103,7 @@ fn row(
     all: &std::collections::BTreeMap<KeyId, PublicKey>,
     document: Option<(u64, Timestamp)>,
 ) -> Row {
-    let files = files(site, name);
+    let files = keys::offline_keys(&site.keys(), name);
     let key = |id: &KeyId| {
         let public = all.get(id);
         let file = files.iter().find(|it| it.public.as_ref() == public);
@@ -119,20 +119,6 @@ fn row(
         keys: role.keyids.iter().map(key).collect(),
         document,
     }
-}
-
-/// The files in which a key of this role could be.
-fn files(site: &Site, role: &str) -> Vec<keys::RootKey> {
-    if role == "root" {
-        return keys::root_keys(&site.keys());
-    }
-    let path = site.key_path(role);
-    let public = keys::read(&path).ok().map(|it| it.public());
-    vec![keys::RootKey {
-        name: role.into(),
-        path,
-        public,
-    }]
 }
 
 fn to_json(row: &Row) -> serde_json::Value {

@@ -12,7 +12,7 @@ use towline_contract::limits::METADATA_BYTES_MAX;
 use towline_contract::trust::metadata::{Delegations, Root, Targets};
 use towline_contract::trust::{Envelope, KeyId, PublicKey};
 
-use super::unlock::Passphrases;
+use super::unlock::{Passphrases, SIGNER, agent_failure};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::one_line;
 
@@ -21,8 +21,9 @@ use crate::one_line;
 pub(super) struct SignArgs {
     /// The document, as it was left in to-sign/
     file: PathBuf,
-    /// The key to sign with (repeat for more)
-    #[arg(long = "key", value_name = "FILE", required = true)]
+    /// The key to sign with, by its file, or by its comment or SHA256:… in the
+    /// running ssh-agent (repeat for more)
+    #[arg(long = "key", value_name = SIGNER, required = true)]
     keys: Vec<PathBuf>,
     /// The signed document before it, from where it was kept safe: shows what
     /// differs, not all of it
@@ -45,16 +46,14 @@ pub(super) fn run(args: &SignArgs) -> Outcome {
         ask()?;
     }
     for path in &args.keys {
-        let Some(key) = args.passphrases.open(path)? else {
+        let Some(key) = args.passphrases.signer(path)? else {
             let path = path.display();
             return Err(
                 Failure::new(Exit::Usage, anyhow!("the key {path} is encrypted"))
                     .next("give its passphrase in a file: --passphrase-file FILE"),
             );
         };
-        envelope
-            .add_signature(&key)
-            .context("cannot sign the document")?;
+        key.sign(&mut envelope).map_err(agent_failure)?;
         let fingerprint = key.public().id().fingerprint();
         println!("signed {} with key {fingerprint}", args.file.display());
     }

@@ -1,5 +1,7 @@
-//! Reading keys that may be encrypted: passphrases come from a file, or are asked for at a terminal.
+//! Keys that sign: in files that may be encrypted, whose passphrases come from a file or are asked for at a terminal; or in an
+//! ssh-agent.
 
+use std::env;
 use std::fs::File;
 use std::io::{self, IsTerminal as _, Read as _};
 use std::os::unix::fs::MetadataExt as _;
@@ -7,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, anyhow};
 use towline_contract::trust::SigningKey;
-use towline_server::keys::{self, KeyError};
+use towline_server::keys::{self, AgentError, AgentKey, KeyError, Signer};
 use zeroize::Zeroizing;
 
 use crate::exit::{Exit, Failure};
@@ -27,7 +29,30 @@ pub(super) struct Passphrases {
     passphrase_file: Option<PathBuf>,
 }
 
+/// What names a key in an ssh-agent, before its name there.
+const AGENT: &str = "ssh-agent:";
+
+/// How a key that signs is named.
+pub(super) const SIGNER: &str = "FILE|ssh-agent:NAME";
+
 impl Passphrases {
+    /// The key in this file, or of this name in the running ssh-agent; none if it is encrypted and nobody gives its passphrase.
+    pub(super) fn signer(&self, named: &Path) -> Result<Option<Signer>, Failure> {
+        let in_agent = named.to_str().and_then(|it| it.strip_prefix(AGENT));
+        let Some(name) = in_agent else {
+            return Ok(self.open(named)?.map(Signer::Here));
+        };
+        let Some(socket) = env::var_os("SSH_AUTH_SOCK").filter(|it| !it.is_empty()) else {
+            let error = anyhow!("no ssh-agent runs for this session: SSH_AUTH_SOCK is not set");
+            return Err(
+                Failure::new(Exit::Usage, error).next("eval $(ssh-agent), and ssh-add the key")
+            );
+        };
+        AgentKey::find(Path::new(&socket), name)
+            .map(|it| Some(Signer::Agent(it)))
+            .map_err(agent_failure)
+    }
+
     /// The key in `path`; none if it is encrypted and nobody gives its passphrase.
     pub(super) fn open(&self, path: &Path) -> Result<Option<SigningKey>, Failure> {
         match keys::read(path) {
@@ -57,6 +82,27 @@ impl Passphrases {
         };
         read(path).map(Some)
     }
+}
+
+/// An agent's error with its exit code and next step.
+pub(super) fn agent_failure(error: AgentError) -> Failure {
+    let (exit, next) = match &error {
+        AgentError::Socket { .. } | AgentError::Answer { .. } => (
+            Exit::NotReachable,
+            "see whether ssh-add -l can speak with it",
+        ),
+        AgentError::Unknown { .. } | AgentError::Several { .. } => (
+            Exit::Usage,
+            "ssh-add the key, and name it as ssh-add -l does: ssh-agent:SHA256:…",
+        ),
+        AgentError::TooLarge { .. } => (Exit::Usage, "sign it with a key in a file"),
+        AgentError::Refused(_) => (
+            Exit::No,
+            "confirm it where the agent asks, unlock the agent (ssh-add -X), or plug the token in",
+        ),
+        AgentError::Trust(_) => (Exit::NotTrusted, "see what kind of agent this is"),
+    };
+    Failure::new(exit, error).next(next)
 }
 
 /// The text of a file of passphrases.

@@ -91,7 +91,7 @@ fn a_site_whose_hosts_could_be_recovered_is_well_and_warnings_change_no_exit_sta
         &["doctor"],
         0,
         &[
-            "WARNING site: the root key keys/root-1.key is on this machine",
+            "WARNING site: the key keys/root-1.key, which belongs elsewhere, is on this machine",
             "WARNING web1: its recovery was never tried",
             "OK 1 of 1 hosts could be recovered now",
         ],
@@ -249,4 +249,83 @@ fn a_drill_without_qemu_says_which_package_has_it() {
         talk.contains("a drill needs QEMU") && talk.contains("qemu-system-x86"),
         "{talk}"
     );
+}
+
+#[test]
+fn documents_that_wait_are_named_with_the_keys_they_want_until_they_are_taken_up() {
+    let world = world();
+    let away = |name: &str| {
+        let to = world.folder.path().join(name);
+        fs::rename(world.site().join("keys").join(name), &to).expect("it is carried away");
+        to
+    };
+    let base = away("base.key");
+    let next = world.folder.path().join("next.key");
+    let next = next.to_str().expect("UTF-8");
+    world.succeeds(&["key", "new", next, "--plain"]);
+    let public = next.replace(".key", ".pub");
+    let rotate = ["key", "rotate", "base", "--new-key", &public];
+    world.refuses(&rotate, 1, &["base.json has 0 of 1 signatures"]);
+    let shown: Value =
+        serde_json::from_str(&world.succeeds(&["key", "show", "--json"])).expect("JSON");
+    let mut files = shown["waiting"].as_array().expect("files").iter();
+    let waits = files.find_map(|it| it.as_str().filter(|it| it.contains("base")));
+    let waits = waits.expect("the base's document");
+    let line = || {
+        let (code, text) = said(&world, &["doctor"]);
+        assert_eq!(code, Some(0), "{text}");
+        let mut lines = text.lines();
+        let start = format!("WARNING site: {waits} waits since 20");
+        let line = lines
+            .find_map(|it| it.strip_prefix(&start))
+            .map(str::to_owned);
+        line.unwrap_or_else(|| panic!("{start}: {text}"))
+    };
+    let next_step =
+        format!("towline key sign {waits} --key KEY; then run the command that left it again");
+    let lacking = "with 0 of 1 signatures (it can be signed by ";
+    assert!(
+        line().contains(lacking) && line().ends_with(&next_step),
+        "{}",
+        line()
+    );
+    // By the key that is to follow, not by the one of now.
+    let sign = |key: &str| world.succeeds(&["key", "sign", waits, "--yes", "--key", key]);
+    sign(base.to_str().expect("UTF-8"));
+    assert!(line().contains(lacking), "{}", line());
+    sign(next);
+    let signed = ", and is signed — run the command that left it again";
+    assert!(line().ends_with(signed), "{}", line());
+    world.succeeds(&rotate);
+    let (_, text) = said(&world, &["doctor"]);
+    assert!(!text.contains("waits"), "{text}");
+
+    // What is no document is said, and stops nothing.
+    fs::write(world.site().join("to-sign/2.root.json"), "{").expect("a file");
+    says(
+        &world,
+        &["doctor"],
+        0,
+        &["WARNING site: what waits in to-sign/ cannot be read"],
+    );
+}
+
+#[test]
+fn a_root_that_waits_wants_the_keys_of_before_and_of_after_by_their_names() {
+    let world = World::new();
+    let rotate = ["key", "rotate", "root", "--replace", "root-1"];
+    for number in 1..=3 {
+        let key = world.site().join(format!("keys/root-{number}.key"));
+        fs::remove_file(key).expect("it is carried away");
+    }
+    world.refuses(&rotate, 1, &["2.root.json has 0 of 2 signatures"]);
+    let (_, text) = said(&world, &["doctor"]);
+    for part in [
+        "with 0 of 2 signatures",
+        "(root-1), ",
+        ", and 1 of 2 signatures",
+        "(root-3))",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
 }

@@ -13,7 +13,7 @@ use super::serving::request;
 use super::{Server, World, chain, towline};
 
 /// The passphrases of the root keys that `init`, or `key rotate`, showed, one a line in a file.
-fn passphrases(world: &World, said: &str) -> String {
+pub(super) fn passphrases(world: &World, said: &str) -> String {
     let lines = said.lines().filter_map(|it| it.split_once(": passphrase "));
     let text: Vec<_> = lines.map(|(_, passphrase)| passphrase).collect();
     assert!(!text.is_empty(), "{said}");
@@ -22,7 +22,7 @@ fn passphrases(world: &World, said: &str) -> String {
     path.to_str().expect("UTF-8").to_owned()
 }
 
-fn private(path: &Path, text: &str) {
+pub(super) fn private(path: &Path, text: &str) {
     fs::write(path, text).expect("a file");
     fs::set_permissions(path, fs::Permissions::from_mode(0o600)).expect("a mode");
 }
@@ -40,19 +40,19 @@ fn site() -> (World, String) {
 }
 
 /// The roles as `key show --json` prints them.
-fn shown(world: &World) -> Vec<Value> {
+pub(super) fn shown(world: &World) -> Vec<Value> {
     let text = world.succeeds(&["key", "show", "--json"]);
     let all: Value = serde_json::from_str(&text).expect("JSON");
     all["roles"].as_array().expect("roles").clone()
 }
 
-fn of<'a>(rows: &'a [Value], role: &str) -> &'a Value {
+pub(super) fn of<'a>(rows: &'a [Value], role: &str) -> &'a Value {
     let row = rows.iter().find(|it| it["role"] == role);
     row.unwrap_or_else(|| panic!("no {role} in {rows:?}"))
 }
 
 /// Moves the file to a folder of its own, as an officer carries it away.
-fn carried(world: &World, file: &str) -> PathBuf {
+pub(super) fn carried(world: &World, file: &str) -> PathBuf {
     let away = world.folder.path().join("away");
     fs::create_dir_all(&away).expect("a folder");
     let from = world.site().join(file);
@@ -61,7 +61,7 @@ fn carried(world: &World, file: &str) -> PathBuf {
     to
 }
 
-fn text(path: &Path) -> &str {
+pub(super) fn text(path: &Path) -> &str {
     path.to_str().expect("UTF-8")
 }
 
@@ -99,7 +99,7 @@ fn passphrases_of_ones_own_are_one_for_each_key_or_one_for_all() {
     };
     let two = init("one\ntwo\n", "two");
     assert_eq!(two.status.code(), Some(2));
-    assert!(String::from_utf8_lossy(&two.stderr).contains("2 passphrases for 3 root keys"));
+    assert!(String::from_utf8_lossy(&two.stderr).contains("2 passphrases for 3 offline keys"));
     let all = init("the one\n", "all");
     assert!(all.status.success(), "{all:?}");
     assert!(!String::from_utf8_lossy(&all.stdout).contains("the one"));
@@ -221,12 +221,12 @@ fn what_cannot_be_done_is_said_before_anything_changes() {
     world.refuses(
         &["key", "rotate", "base", "--replace", "root-1"],
         2,
-        &["--replace is for the root's keys alone"],
+        &["--replace is for the keys of root or of targets alone"],
     );
     world.refuses(
         &["key", "rotate", "root", "--replace", "root-9"],
         2,
-        &["no key root-9"],
+        &["no key root-9 of root"],
     );
     world.refuses(
         &["key", "sign", "towline.toml", "--key", "keys/plan.key"],
@@ -262,6 +262,24 @@ fn monitoring_reads_until_when_things_are_good() {
         assert!(seconds > 1_790_000_000, "{what}: {seconds}");
     }
     assert_eq!(server.post("/metrics", "").status, 405);
+}
+
+#[test]
+fn monitoring_sees_a_renewed_root_at_once() {
+    let (world, passphrases) = site();
+    let server = Server::start(&world);
+    let root = || {
+        let text = String::from_utf8(server.curl("/metrics", &[]).body).expect("UTF-8");
+        let line = "towline_expiry_timestamp_seconds{what=\"root\"} ";
+        let line = text.lines().find_map(|it| it.strip_prefix(line));
+        line.expect("the root").parse::<i64>().expect("seconds")
+    };
+    let before = root();
+    // Dates have whole seconds.
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    let renew = ["key", "rotate", "root", "--renew"];
+    world.succeeds(&[&renew[..], &["--passphrase-file", &passphrases]].concat());
+    assert!(root() > before);
 }
 
 #[test]

@@ -1,8 +1,10 @@
 //! `towline init`, `publish`, `catalogue`, `host`, `session` and `serve` as an operator runs them; curl and openssl are the clients.
 
+mod agent_keys;
 mod doctor;
 mod hosts;
 mod keys;
+mod offline_keys;
 mod publishing;
 mod recoveries;
 mod serving;

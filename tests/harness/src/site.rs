@@ -13,13 +13,12 @@ use towline_contract::trust::metadata::{
 };
 use towline_contract::trust::{SigningKey, TIMESTAMP_FILE, sign};
 use towline_contract::{Digest, Timestamp};
-use towline_server::catalogue::FirstKeys;
+use towline_server::catalogue::{FirstKeys, RoleKeys};
 use towline_server::config::{
     Config, CredentialsConfig, DoctorConfig, DrillConfig, PlanConfig, SessionsConfig, ValidDays,
 };
 use towline_server::hosts::retention::Retention;
-use towline_server::site::NewSite;
-use towline_server::store::Store;
+use towline_server::site::{NewKeys, NewSite};
 use towline_server::{Site, catalogue, http, keys};
 
 use crate::layer::Layer;
@@ -74,9 +73,9 @@ impl TestSite {
         let new = NewSite {
             name: "test".into(),
             config,
-            root_keys: 3,
-            root_passphrases: Vec::new(),
-            root_threshold: 2,
+            root: NewKeys::plain(3, 2),
+            targets: NewKeys::plain(1, 1),
+            base_key: None,
             recipes: Vec::new(),
         };
         let dir = folder.path().join("site");
@@ -147,18 +146,16 @@ pub fn usurp(dir: &Path) {
     };
     let stolen = |name: &str| keys::read(&site.key_path(name)).expect("a key");
     let all = FirstKeys {
-        root: vec![own("root-1")],
-        root_threshold: 1,
-        targets: own("targets"),
-        base: own("base"),
+        root: RoleKeys::here(vec![own("root-1")], 1),
+        targets: RoleKeys::here(vec![own("targets")], 1),
+        base: RoleKeys::here(vec![own("base")], 1),
         hosts: stolen("hosts"),
         snapshot: stolen("snapshot"),
         timestamp: stolen("timestamp"),
         plan: stolen("plan"),
     };
-    let store = Store::open(&dir.join("store")).expect("a store");
-    let valid = site.config.valid_days;
-    catalogue::create(&store, &all, valid, Timestamp::now()).expect("a catalogue");
+    let site = Site::open(dir).expect("a site without a catalogue");
+    catalogue::create(&site, &all, Timestamp::now()).expect("a catalogue");
 }
 
 /// Signs `layers` into the catalogue of the site in `dir` with the site's own keys, as whoever holds them could: nothing of what

@@ -100,12 +100,54 @@ impl Envelope {
     /// # Errors
     /// The document has no canonical form.
     pub fn add_signature(&mut self, key: &SigningKey) -> Result<(), TrustError> {
-        let message = canonical(&self.signed, TO_SIGN)?;
-        let keyid = key.public().id();
-        let sig = key.sign(&message);
+        let sig = key.sign(&self.message()?);
+        self.put(key.public().id(), sig);
+        Ok(())
+    }
+
+    /// What a key that is elsewhere signs: the canonical form of the document as it stands.
+    ///
+    /// # Errors
+    /// The document has no canonical form.
+    pub fn message(&self) -> Result<Vec<u8>, TrustError> {
+        canonical(&self.signed, TO_SIGN)
+    }
+
+    /// Adds a signature that a key elsewhere has made of [`Self::message`]: of Ed25519, 64 bytes; of ECDSA, in DER.
+    ///
+    /// # Errors
+    /// It is not this key's over the document, which may have no canonical form.
+    pub fn take_signature(&mut self, key: &PublicKey, signature: &[u8]) -> Result<(), TrustError> {
+        let sig = hex::encode(signature);
+        if !key.verifies(&self.message()?, &sig) {
+            return Err(TrustError::Malformed {
+                what: TO_SIGN.into(),
+                why: format!("the signature is not by key {}", key.id().fingerprint()),
+            });
+        }
+        self.put(key.id(), sig);
+        Ok(())
+    }
+
+    fn put(&mut self, keyid: KeyId, sig: String) {
         self.signatures.retain(|s| s.keyid != keyid);
         self.signatures.push(Signature { keyid, sig });
-        Ok(())
+    }
+
+    /// Whether so many different ones of these keys have signed, for those who collect signatures. It proves nothing of the
+    /// document, which nobody has read yet: machines go by what they trusted before.
+    ///
+    /// # Errors
+    /// [`TrustError::Signatures`] says who is missing.
+    pub fn require_signers(
+        &self,
+        what: &str,
+        keys: &[PublicKey],
+        threshold: u32,
+    ) -> Result<(), TrustError> {
+        let ids: Vec<_> = keys.iter().map(PublicKey::id).collect();
+        let keys = ids.iter().zip(keys).collect();
+        self.verify(what, &Signers { keys, threshold })
     }
 
     /// The bytes to store: JSON, one field a line, ended by a newline.

@@ -115,6 +115,20 @@ impl PublicKey {
         }
     }
 
+    /// The key object of an ECDSA key on P-256, from its `SubjectPublicKeyInfo` in PEM.
+    #[must_use]
+    pub fn ecdsa_p256(pem: String) -> Self {
+        Self {
+            keytype: ECDSA.into(),
+            scheme: ECDSA_P256.into(),
+            keyval: KeyValue {
+                public: Some(pem),
+                unknown: BTreeMap::new(),
+            },
+            unknown: BTreeMap::new(),
+        }
+    }
+
     /// SHA-256 of the canonical key object, in hex (TUF 1.0, section 4.2; securesystemslib computes the same).
     #[must_use]
     pub fn id(&self) -> KeyId {

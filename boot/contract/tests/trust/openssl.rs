@@ -220,3 +220,36 @@ fn an_rsa_key_signs_nothing_and_no_host_has_one() {
         "{found:?}"
     );
 }
+
+#[test]
+fn a_signature_that_was_made_elsewhere_is_taken_only_if_it_is_the_keys() {
+    let site = Site::new();
+    let [token, other] = [(); 2].map(|()| Token::new("P-256"));
+    let mut envelope = Envelope::unsigned(&site.targets).unwrap();
+    let message = envelope.message().unwrap();
+    assert_eq!(
+        message,
+        canonical_json(&serde_json::to_value(&site.targets).unwrap()).unwrap()
+    );
+    let strangers = hex::decode(other.sign(&message)).unwrap();
+    let of_another = hex::decode(token.sign(b"{}")).unwrap();
+    for refused in [strangers, of_another, Vec::new()] {
+        assert!(envelope.take_signature(&token.public, &refused).is_err());
+        assert!(envelope.signatures.is_empty());
+    }
+    let own = hex::decode(token.sign(&message)).unwrap();
+    envelope.take_signature(&token.public, &own).unwrap();
+    // Another one by the same key takes its place: it is one signer.
+    let again = hex::decode(token.sign(&message)).unwrap();
+    envelope.take_signature(&token.public, &again).unwrap();
+    let keys = [token.public.clone(), other.public.clone()];
+    envelope.require_signers("it", &keys, 1).unwrap();
+    let found = envelope.require_signers("it", &keys, 2).unwrap_err();
+    assert!(
+        matches!(&found, TrustError::Signatures { valid: 1, missing, .. } if *missing == [other.public.id().short()]),
+        "{found:?}"
+    );
+    let twice = [token.public.clone(), token.public.clone()];
+    assert!(envelope.require_signers("it", &twice, 2).is_err());
+    assert!(envelope.require_signers("it", &[], 0).is_err());
+}

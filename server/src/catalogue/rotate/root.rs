@@ -1,17 +1,18 @@
 //! The next root: with other keys for some roles, or with the same ones and another date.
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use towline_contract::Timestamp;
+use towline_contract::limits::METADATA_BYTES_MAX;
 use towline_contract::trust::metadata::{Role, RoleName, Root};
-use towline_contract::trust::{Envelope, KeyId, PublicKey, SigningKey, TrustError, TrustedRoot};
+use towline_contract::trust::{Envelope, KeyId, SignedView, TrustedRoot};
 
-use super::{Change, Rotation, next_key, take_over};
-use crate::catalogue::change::{Signing, TARGETS, after_days};
-use crate::catalogue::to_sign::{self, Waiting};
+use super::next_root::{next_root, read, role_of};
+use super::{Change, Rotation, remove, take_over};
+use crate::catalogue::change::{Signing, TARGETS, required_of_targets};
+use crate::catalogue::to_sign::{self, Required, Waiting};
 use crate::catalogue::{CatalogueError, Result, metadata, newest_root, verified};
-use crate::keys;
+use crate::keys::{self, OfflineKey};
 use crate::site::Site;
 use crate::store::Put;
 
@@ -25,27 +26,66 @@ pub(super) fn change(
     let waiting = Waiting::open(site)?;
     let before = newest_root(&site.store)?;
     let mut made = finish(site, &before)?;
-    let is_done = |role: &RoleName| made.iter().any(|it| *it == site.key_path(role.as_str()));
+    let is_done = |role: &RoleName| {
+        let taken = made.iter().any(|it| *it == site.key_path(role.as_str()));
+        taken || is_given(before.document(), *role, rotation)
+    };
     if rotation.change != Change::Renew && roles.iter().all(is_done) {
         return Ok(made);
     }
-    let next = next_root(site, roles, rotation, &before, &waiting, now)?;
-    let bytes = next.to_bytes();
-    let after = match before.clone().rotate(&bytes) {
-        Ok(after) => after,
-        Err(error) => {
-            let lacking = waiting.lacking(&before.next_file(), error)?;
-            return Err(CatalogueError::ToSign(vec![lacking]));
-        }
+    let (next, new) = next_root(site, roles, rotation, &before, &waiting, now)?;
+    let root = read(&next, &before.next_file())?;
+    let mut lacking = Vec::new();
+    for required in [before.document(), &root].map(required) {
+        let found = waiting.lacking(&before.next_file(), &next, &required)?;
+        lacking.extend(found.filter(|it| !lacking.contains(it)));
+    }
+    drop(waiting);
+    let rotating: Vec<_> = roles.iter().map(|it| it.as_str()).collect();
+    let signing = Signing {
+        targets: required_of_targets(&root),
+        rotating: &rotating,
+        made: &new,
+        ..Signing::under(site, before.clone())
     };
-    sign_with_both(site, roles, &before, &after, now)?;
+    if !lacking.is_empty() {
+        // All that is to be signed elsewhere at once.
+        let current = under(site, &before)?;
+        if signs_targets(&signing, &current)? {
+            match signing.signed(&current, now, &[TARGETS], |_, _| {}) {
+                Err(CatalogueError::ToSign(more)) => lacking.extend(more),
+                signed => signed.map(drop)?,
+            }
+        }
+        return Err(CatalogueError::ToSign(lacking));
+    }
+    let bytes = next.to_bytes();
+    let after = before.clone().rotate(&bytes)?;
+    let signing = Signing {
+        root: after.clone(),
+        ..signing
+    };
+    sign_with_both(&signing, &before, now)?;
     let path = site.store.metadata_path(&before.next_file());
     if site.store.create(&path, &mut &bytes[..])? == Put::Exists {
         return Err(CatalogueError::NoNumber("root".into()));
     }
     made.extend(finish(site, &after)?);
-    made.extend(new_root_keys_here(site, &before, &after));
+    made.extend(new_keys_here(site, &before, &after));
     Ok(made)
+}
+
+/// Who must sign as a root of this document.
+fn required(root: &Root) -> Required {
+    Required::of(&role_of(root, RoleName::Root), &root.keys)
+}
+
+/// Whether the role has the keys already that were made elsewhere, and is of the size that is asked for.
+fn is_given(root: &Root, role: RoleName, rotation: &Rotation<'_>) -> bool {
+    let Role { keyids, threshold } = role_of(root, role);
+    let mut given = rotation.new_keys.iter();
+    let as_wanted = rotation.size.is_none_or(|it| it.threshold == threshold);
+    given.len() > 0 && given.all(|it| keyids.contains(&it.id())) && as_wanted
 }
 
 /// What is left to do once this root is in the store: keys that it names take their places, and it waits no more.
@@ -58,198 +98,74 @@ fn finish(site: &Site, root: &TrustedRoot) -> Result<Vec<PathBuf>> {
             taken.push(take_over(site, role.as_str())?);
         }
     }
+    drop_single(site, root.document())?;
     to_sign::forget(site, &format!("{}.root.json", root.version()))?;
     Ok(taken)
 }
 
-/// The next root with all the signatures that can be made here. It waits from now on, so that what another machine signs, or an
-/// interrupted command has signed, is not lost.
-fn next_root(
-    site: &Site,
-    roles: &[RoleName],
-    rotation: &mut Rotation<'_>,
-    before: &TrustedRoot,
-    waiting: &Waiting,
-    now: Timestamp,
-) -> Result<Envelope> {
-    let (current, name) = (before.document(), before.next_file());
-    let latest = after_days(now, site.config.valid_days.root);
-    let mut made = Vec::new();
-    let (wanted, mut envelope) = match waiting.get(&name)? {
-        Some(envelope) => {
-            let wanted = read(&envelope, &name)?;
-            let in_time = wanted.header.expires > now && wanted.header.expires <= latest;
-            if !in_time || expected(site, roles, &rotation.change, current, &wanted)? != wanted {
-                return Err(CatalogueError::Waits(site.to_sign().join(&name)));
-            }
-            (wanted, envelope)
-        }
-        None => {
-            let mut next = current.clone();
-            next.header.version += 1;
-            next.header.expires = latest;
-            make_keys(site, roles, rotation, &mut next, &mut made)?;
-            let envelope = Envelope::unsigned(&next)?;
-            (next, envelope)
-        }
+/// The one key of the targets that was here is of no use when others, which have numbers, took its place.
+fn drop_single(site: &Site, root: &Root) -> Result<()> {
+    let named = role_of(root, RoleName::Targets).keyids;
+    let is_named = |it: &OfflineKey| {
+        it.public
+            .as_ref()
+            .is_some_and(|it| named.contains(&it.id()))
     };
-    let signers = [current, &wanted].map(|it| role_of(it, RoleName::Root).keyids);
-    let signers: BTreeSet<_> = signers.concat().into_iter().collect();
-    for key in rotation.root_keys.iter().chain(&made) {
-        if signers.contains(&key.public().id()) {
-            envelope.add_signature(key)?;
+    let single = site.key_path(TARGETS);
+    let (single, numbered): (Vec<_>, Vec<_>) = keys::offline_keys(&site.keys(), TARGETS)
+        .into_iter()
+        .partition(|it| it.path == single);
+    match single.as_slice() {
+        [it] if it.public.is_some() && !is_named(it) && numbered.iter().any(is_named) => {
+            remove(&it.path)?;
+            remove(&keys::public_path(&it.path))
         }
+        _ => Ok(()),
     }
-    waiting.put(&name, &envelope)?;
-    Ok(envelope)
-}
-
-/// Has `next` name new keys for these roles; new root keys are in `made` too.
-fn make_keys(
-    site: &Site,
-    roles: &[RoleName],
-    rotation: &mut Rotation<'_>,
-    next: &mut Root,
-    made: &mut Vec<SigningKey>,
-) -> Result<()> {
-    let Change::Rotate(replaced) = rotation.change.clone() else {
-        return Ok(());
-    };
-    for role in roles {
-        let Role { keyids, threshold } = role_of(next, *role);
-        let mut keys = Vec::new();
-        if *role == RoleName::Root {
-            keys = kept(next, &replaced)?;
-            let mut number = keyids.len();
-            while keys.len() < keyids.len() {
-                number += 1;
-                let path = site.key_path(&format!("root-{number}"));
-                // A key that was taken away keeps its number, by what its public half is kept in.
-                if path.exists() || keys::public_path(&path).exists() {
-                    continue;
-                }
-                let key = (rotation.new_root_key)(&path)?;
-                keys.push(key.public());
-                made.push(key);
-            }
-        } else {
-            keys.push(next_key(site, role.as_str(), |_| false)?.public());
-        }
-        next.set_role(*role, &keys, threshold);
-    }
-    Ok(())
-}
-
-/// What this rotation makes of `current`, but for its date, when the new keys are those of `wanted`, whose halves are here. The
-/// root that waits has been elsewhere: whatever else it names was not asked for. (`current` itself, which `wanted` is not, when
-/// that is about other roles.)
-fn expected(
-    site: &Site,
-    roles: &[RoleName],
-    change: &Change,
-    current: &Root,
-    wanted: &Root,
-) -> Result<Root> {
-    let mut expected = current.clone();
-    expected.header.version += 1;
-    expected.header.expires = wanted.header.expires;
-    let Change::Rotate(replaced) = change else {
-        return Ok(expected);
-    };
-    for role in roles {
-        let Role { keyids, threshold } = role_of(current, *role);
-        let keys = if *role == RoleName::Root {
-            let here = keys::root_keys(&site.keys());
-            let is_here = |key: &PublicKey| here.iter().any(|it| it.public.as_ref() == Some(key));
-            let new = role_of(wanted, *role).keyids;
-            let new = new.iter().filter(|id| !keyids.contains(id));
-            let new = new.filter_map(|id| wanted.keys.get(id));
-            let mut keys = kept(current, replaced)?;
-            keys.extend(new.filter(|key| is_here(key)).cloned());
-            keys.truncate(keyids.len());
-            keys
-        } else {
-            match site.next_key(role.as_str())? {
-                Some(next) => vec![next.public()],
-                // It waits for something else.
-                None if role_of(wanted, *role).keyids == keyids => return Ok(current.clone()),
-                None => {
-                    let path = site.next_key_path(role.as_str());
-                    return Err(CatalogueError::Role(format!(
-                        "a root waits that names the key {}, which is not there",
-                        path.display()
-                    )));
-                }
-            }
-        };
-        expected.set_role(*role, &keys, threshold);
-    }
-    Ok(expected)
-}
-
-/// The root's keys without those that are replaced; none when all are.
-fn kept(current: &Root, replaced: &[KeyId]) -> Result<Vec<PublicKey>> {
-    let ids = role_of(current, RoleName::Root).keyids;
-    if let Some(unknown) = replaced.iter().find(|id| !ids.contains(id)) {
-        let why = format!("the root has no key {}", unknown.fingerprint());
-        return Err(CatalogueError::Role(why));
-    }
-    let stays = |id: &&KeyId| !replaced.is_empty() && !replaced.contains(id);
-    let kept = ids.iter().filter(stays);
-    Ok(kept
-        .filter_map(|id| current.keys.get(id).cloned())
-        .collect())
 }
 
 /// Signs what the roles sign with the keys of before, those that are here, and with those that follow: right under both roots.
-fn sign_with_both(
-    site: &Site,
-    roles: &[RoleName],
-    before: &TrustedRoot,
-    after: &TrustedRoot,
-    now: Timestamp,
-) -> Result<()> {
-    let rotating: Vec<_> = roles.iter().map(|it| it.as_str()).collect();
-    let is_new = |role: &&&str| site.next_key_path(role).exists();
-    let Some(_) = rotating.iter().find(is_new) else {
-        return Ok(());
-    };
-    let store = &site.store;
-    let under = |root: &TrustedRoot| verified(root.clone(), |file, max| metadata(store, file, max));
+fn sign_with_both(signing: &Signing<'_>, before: &TrustedRoot, now: Timestamp) -> Result<()> {
+    let (site, after) = (signing.site, &signing.root);
     // When a key of before is lost, and this was interrupted, the catalogue is right under the next root only.
-    let current = under(before).or_else(|_| under(after))?;
-    let signing = Signing {
-        site,
-        root: after.clone(),
-        rotating: &rotating,
-    };
-    match rotating.contains(&TARGETS) {
-        true => signing.change(&current, now, &[TARGETS], |_, _| {}, None),
-        false => signing.put_online(&current, current.files().clone(), now),
+    let current = under(site, before).or_else(|_| under(site, after))?;
+    if signs_targets(signing, &current)? {
+        return signing.change(&current, now, &[TARGETS], |_, _| {}, None);
+    }
+    let is_new = |role: &&str| *role != TARGETS && site.next_key_path(role).exists();
+    match signing.rotating.iter().any(is_new) {
+        true => signing.put_online(&current, current.files().clone(), now),
+        false => Ok(()),
     }
 }
 
-/// Files of root keys on this machine that came with this root.
-fn new_root_keys_here(site: &Site, before: &TrustedRoot, after: &TrustedRoot) -> Vec<PathBuf> {
-    let [old, new] = [before, after].map(|it| role_of(it.document(), RoleName::Root).keyids);
-    let is_new = |id: KeyId| new.contains(&id) && !old.contains(&id);
-    let all = keys::root_keys(&site.keys()).into_iter();
-    let named = all.filter(|it| it.public.as_ref().is_some_and(|it| is_new(it.id())));
-    named.map(|it| it.path).filter(|it| it.exists()).collect()
+/// Whether the targets must be signed anew for the next root: those of now are not, by keys that it names.
+fn signs_targets(signing: &Signing<'_>, current: &SignedView) -> Result<bool> {
+    if !signing.rotating.contains(&TARGETS) {
+        return Ok(false);
+    }
+    let name = format!("{}.{TARGETS}.json", current.targets().header.version);
+    let bytes = metadata(&signing.site.store, &name, METADATA_BYTES_MAX)?;
+    let envelope = Envelope::parse(&bytes, &name, METADATA_BYTES_MAX)?;
+    let Required { keys, threshold } = &signing.targets;
+    Ok(envelope.require_signers(&name, keys, *threshold).is_err())
 }
 
-fn role_of(root: &Root, role: RoleName) -> Role {
-    let none = Role {
-        keyids: Vec::new(),
-        threshold: 0,
+fn under(site: &Site, root: &TrustedRoot) -> Result<SignedView> {
+    let store = &site.store;
+    verified(root.clone(), |file, max| metadata(store, file, max))
+}
+
+/// Files of numbered keys on this machine that came with this root.
+fn new_keys_here(site: &Site, before: &TrustedRoot, after: &TrustedRoot) -> Vec<PathBuf> {
+    let of = |role: RoleName| {
+        let [old, new] = [before, after].map(|it| role_of(it.document(), role).keyids);
+        let is_new = move |id: KeyId| new.contains(&id) && !old.contains(&id);
+        let all = keys::offline_keys(&site.keys(), role.as_str()).into_iter();
+        let single = site.key_path(role.as_str());
+        let all = all.filter(move |it| it.path != single);
+        let named = all.filter(move |it| it.public.as_ref().is_some_and(|it| is_new(it.id())));
+        named.map(|it| it.path).filter(|it| it.exists())
     };
-    root.roles.get(role.as_str()).cloned().unwrap_or(none)
-}
-
-fn read(envelope: &Envelope, name: &str) -> Result<Root> {
-    let root = serde_json::from_value(envelope.signed.clone());
-    Ok(root.map_err(|source| TrustError::Json {
-        what: name.into(),
-        source,
-    })?)
+    of(RoleName::Root).chain(of(RoleName::Targets)).collect()
 }

@@ -1,5 +1,7 @@
 //! Keys that are replaced: what a medium with the first root makes of it, with keys that are elsewhere, lost, or both.
 
+mod elsewhere;
+
 use towline_contract::trust::metadata::{RoleName, Root};
 use towline_contract::trust::{Envelope, KeyId, SigningKey, sign};
 
@@ -16,8 +18,10 @@ impl World {
         let rotation = Rotation {
             roles: &[role],
             change,
-            root_keys: root_keys.iter().map(read).collect(),
-            new_root_key: &mut |path| keys::create_root(path, None),
+            root_keys: root_keys.iter().map(|it| read(it).into()).collect(),
+            new_keys: vec![],
+            size: None,
+            make_key: &mut |path| keys::create_offline(path, None),
         };
         rotate(&self.site, rotation, now())
     }
@@ -135,7 +139,7 @@ fn a_lost_root_key_is_replaced_by_the_others_and_a_majority_is_needed() {
     assert_eq!((root.version(), ids), (2, &wanted));
     let unknown = world.rotate("root", change(), &[2, 3]).unwrap_err();
     assert!(
-        unknown.to_string().contains("the root has no key"),
+        unknown.to_string().contains("is no key of root"),
         "{unknown}"
     );
 }
@@ -443,8 +447,10 @@ fn the_servers_keys_are_replaced_together_when_its_disk_is_lost() {
     let rotation = Rotation {
         roles: &roles,
         change: Change::Rotate(vec![]),
-        root_keys: [1, 2].map(read).into(),
-        new_root_key: &mut |path| keys::create_root(path, None),
+        root_keys: [1, 2].map(|it| read(it).into()).into(),
+        new_keys: vec![],
+        size: None,
+        make_key: &mut |path| keys::create_offline(path, None),
     };
     let done = rotate(&world.site, rotation, now()).unwrap();
     assert_eq!((done.keys.len(), done.root), (4, 2));
@@ -483,7 +489,9 @@ fn a_key_that_cannot_be_made_changes_nothing() {
         roles: &["root"],
         change: Change::Rotate(vec![]),
         root_keys: vec![],
-        new_root_key: &mut |path| Err(KeyError::Format(path.into())),
+        new_keys: vec![],
+        size: None,
+        make_key: &mut |path| Err(KeyError::Format(path.into())),
     };
     assert!(matches!(
         rotate(&world.site, rotation, now()),

@@ -34,8 +34,9 @@ fn facts() -> SiteFacts {
             until: Some(in_hours(24 * 3000)),
         }],
         certificate: None,
+        waiting: Ok(Vec::new()),
         keys: vec![
-            key("keys/root-1.key", KeyUse::Root, false),
+            key("keys/root-1.key", KeyUse::Apart, false),
             key("keys/targets.key", KeyUse::Targets, true),
             key("keys/plan.key", KeyUse::Online, true),
         ],
@@ -88,4 +89,29 @@ fn root_keys_on_the_server_are_a_warning_and_online_keys_that_cannot_be_used_a_p
     only(&findings, Level::Problem, "keys/plan.key is not there");
     let findings = found(|it| it.keys[1].there = Err("it has mode 0644".into()));
     only(&findings, Level::Problem, "keys/targets.key cannot be used");
+}
+
+#[test]
+fn a_document_that_waits_is_named_with_its_age_the_keys_it_wants_and_what_to_do() {
+    let mut facts = facts();
+    facts.waiting = Ok(vec![WaitingDocument {
+        file: "to-sign/2.root.json".into(),
+        since: now(),
+        lacking: vec![crate::catalogue::Lacking {
+            valid: 1,
+            threshold: 2,
+            by: vec!["0f78-d872-0254 (root-2)".into()],
+        }],
+    }]);
+    let found = site(&facts, ValidDays::default(), now());
+    let [waits] = found.as_slice() else {
+        panic!("{found:?}");
+    };
+    assert_eq!(waits.level, Level::Warning);
+    let what = format!(
+        "to-sign/2.root.json waits since {} with 1 of 2 signatures (it can be signed by 0f78-d872-0254 (root-2))",
+        now()
+    );
+    assert_eq!(waits.what, what);
+    assert!(waits.next.contains("towline key sign to-sign/2.root.json"));
 }

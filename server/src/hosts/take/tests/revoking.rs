@@ -104,3 +104,26 @@ fn a_host_without_sessions_is_revoked_too_and_again_after_an_interruption() {
         assert!(matches!(world.enrols(1), Err(HostError::Revoked { .. })));
     }
 }
+
+#[test]
+fn a_host_is_forgotten_only_while_nobody_approves_it() {
+    let world = World::new();
+    revoke(&world.site, "web1", Sessions::Drop, now()).unwrap();
+    assert_eq!(world.enrols(2).unwrap(), EnrolmentState::Waiting);
+    let lock = world.site.store.lock().unwrap();
+    std::thread::scope(|scope| {
+        let forgets = scope.spawn(|| hosts::forget(&world.site, "web1"));
+        std::thread::sleep(std::time::Duration::from_millis(200));
+        assert!(!forgets.is_finished(), "somebody changes the catalogue");
+        assert!(Registry::of(&world.site).read("web1").unwrap().is_some());
+        drop(lock);
+        assert_eq!(forgets.join().unwrap().unwrap(), "web1");
+    });
+    assert!(Registry::of(&world.site).read("web1").unwrap().is_none());
+
+    assert_eq!(world.enrols(2).unwrap(), EnrolmentState::Waiting);
+    hosts::approve(&world.site, "web1", &key(2).public(), now()).unwrap();
+    let approved = hosts::forget(&world.site, "web1");
+    assert!(matches!(approved, Err(HostError::Approved(_))));
+    assert!(Registry::of(&world.site).read("web1").unwrap().is_some());
+}
