@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use towline_contract::lanes::LayerPolicy;
 use towline_contract::limits::MANIFEST_BYTES_MAX;
 use towline_contract::manifest::{Manifest, ManifestError};
 use towline_initramfs::stored::{self, StoredError};
@@ -37,20 +38,21 @@ pub enum IntakeError {
 }
 
 /// Reads the manifest beside `path` and verifies the layer against it: size, digest, chunks, archive, and the rules of its
-/// kind. What the manifest *says* of the layer (packages, needs) is the builder's word.
+/// kind and of the site. What the manifest *says* of the layer (packages, needs) is the builder's word.
 ///
 /// # Errors
 /// See [`IntakeError`].
-pub fn take(path: &Path) -> Result<NewLayer, IntakeError> {
+pub fn take(path: &Path, policy: &LayerPolicy) -> Result<NewLayer, IntakeError> {
     let beside = stored::manifest_path(path);
     let manifest_bytes = read(&beside).map_err(|cause| IntakeError::Read {
         path: beside.clone(),
         cause,
     })?;
-    let manifest = Manifest::parse(&manifest_bytes).map_err(|cause| IntakeError::Manifest {
+    let mut manifest = Manifest::parse(&manifest_bytes).map_err(|cause| IntakeError::Manifest {
         path: beside,
         cause,
     })?;
+    manifest.bounds = policy.bounds(manifest.kind);
     // What a layer may replace is decided where the layers below it are known: on the machine that unpacks it.
     stored::verify(path, &manifest, &[])?;
     Ok(NewLayer {

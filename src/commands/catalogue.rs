@@ -1,10 +1,15 @@
-//! `towline catalogue list | retire`: what is published.
+//! `towline catalogue list | retire | policy`: what is published, and what may be.
 
-use anyhow::anyhow;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, anyhow};
 use clap::{Args, Subcommand};
 use serde::Serialize;
+use towline_contract::lanes::{Bounds, LayerPolicy, POLICY_FORMAT};
 use towline_contract::manifest::Kind;
 use towline_contract::{Digest, Timestamp};
+use towline_server::Site;
 use towline_server::catalogue::{self, Published};
 
 use super::site::{SiteArgs, catalogue_failure};
@@ -34,7 +39,21 @@ enum What {
         /// Its version
         version: String,
     },
+    /// Show what the site keeps layers to beside the rules of their kinds, or sign another such policy
+    Policy {
+        /// The policy to sign: TOML, with a table for each kind
+        file: Option<PathBuf>,
+        /// Sign that there is none
+        #[arg(long, conflicts_with = "file")]
+        clear: bool,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
 }
+
+const POLICY_NEXT: &str =
+    "write tables such as [agent] with lists within and never: docs/guide/site.md has an example";
 
 /// One published layer.
 #[derive(Serialize)]
@@ -70,6 +89,7 @@ pub(crate) fn run(args: &CatalogueArgs, quiet: bool) -> Outcome {
                 eprintln!("towline: nothing is published yet");
             }
         }
+        What::Policy { file, clear, json } => policy(&site, file.as_deref(), *clear, *json)?,
         What::Retire { name, version } => {
             let (kind, name) = kind_and_name(name)?;
             let now = Timestamp::now();
@@ -81,6 +101,53 @@ pub(crate) fn run(args: &CatalogueArgs, quiet: bool) -> Outcome {
         }
     }
     Ok(())
+}
+
+/// Signs a policy if one is named, and shows what is signed.
+fn policy(site: &Site, file: Option<&Path>, clear: bool, json: bool) -> Outcome {
+    let wanted = file.map(policy_in).transpose()?;
+    if clear || wanted.is_some() {
+        catalogue::set_policy(site, wanted.as_ref(), Timestamp::now())
+            .map_err(catalogue_failure)?;
+    }
+    let policy = catalogue::view(&site.store)
+        .and_then(|view| Ok(view.layer_policy()?))
+        .map_err(catalogue_failure)?;
+    if json {
+        let text = serde_json::to_string_pretty(&policy.kinds).map_err(anyhow::Error::from)?;
+        println!("{text}");
+        return Ok(());
+    }
+    if policy.kinds.is_empty() {
+        println!("no policy of the site's own: layers are kept to the rules of their kinds");
+    }
+    for (kind, bounds) in &policy.kinds {
+        for (word, paths) in [("within", &bounds.within), ("never", &bounds.never)] {
+            for path in paths {
+                println!("{kind:<8} {word:<7} {}", path.escape_debug());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The policy in a file.
+fn policy_in(path: &Path) -> Result<LayerPolicy, Failure> {
+    let usage = |error| Failure::new(Exit::Usage, error);
+    let named = || format!("{} is no layer policy", path.display());
+    let text = std::fs::read_to_string(path);
+    let text = text.with_context(|| format!("cannot read {}", path.display()));
+    let kinds: BTreeMap<Kind, Bounds> = toml::from_str(&text.map_err(usage)?)
+        .with_context(named)
+        .map_err(|error| usage(error).next(POLICY_NEXT))?;
+    let policy = LayerPolicy {
+        format: POLICY_FORMAT,
+        kinds,
+    };
+    match policy.mistake() {
+        Some(why) => Err(usage(anyhow!(why).context(named())).next(POLICY_NEXT)),
+        None => Ok(policy),
+    }
 }
 
 /// `NAME`, or `KIND/NAME` where a name occurs in several kinds.

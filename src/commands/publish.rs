@@ -42,12 +42,15 @@ struct Report<'a> {
 /// Publishes all the layers or none; `quiet` leaves out what is said along the way.
 pub(crate) fn run(args: &PublishArgs, quiet: bool) -> Outcome {
     let site = args.site.open()?;
+    let policy = catalogue::view(&site.store)
+        .and_then(|view| Ok(view.layer_policy()?))
+        .map_err(catalogue_failure)?;
     let mut layers = Vec::new();
     for path in &args.layers {
         if !quiet {
             eprintln!("towline: verifying {}", path.display());
         }
-        layers.push(intake::take(path).map_err(intake_failure)?);
+        layers.push(intake::take(path, &policy).map_err(intake_failure)?);
     }
     let missing = if args.accept_missing {
         Missing::Accept

@@ -68,6 +68,9 @@ pub(crate) fn catalogue_failure(error: CatalogueError) -> Failure {
             Failure::new(Exit::Usage, error)
                 .next("give the layer a new version in its recipe and build it again")
         }
+        CatalogueError::Policy(_) => Failure::new(Exit::No, error).next(
+            "nothing was signed; allow what they need, or publish other layers and retire these first",
+        ),
         CatalogueError::Unmet(_) => Failure::new(Exit::No, error)
             .next("add what is missing to a layer, or publish all the same with --accept-missing"),
         CatalogueError::Collisions(_) => Failure::new(Exit::NotTrusted, error).next(

@@ -36,7 +36,8 @@ impl Machine {
         add(&["-nic", &self.network()]);
         add(&["-device", "virtio-rng-pci"]);
         if let Some(rtc) = &self.rtc {
-            add(&["-rtc", &format!("base={rtc}")]);
+            // By the host's own clock QEMU counts the difference in 32 bits: 68 years at most.
+            add(&["-rtc", &format!("base={rtc},clock=vm")]);
         }
         match self.firmware {
             Firmware::Bios => add(&["-machine", "q35"]),

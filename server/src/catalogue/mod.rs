@@ -9,6 +9,7 @@ mod first;
 mod host_view;
 mod hosts;
 mod placing;
+mod policy;
 mod publish;
 mod rotate;
 mod to_sign;
@@ -38,6 +39,7 @@ pub use host_view::{HostView, host_view, view_of};
 pub use hosts::{
     HostFile, Succession, add_session, approve, freeze, host_file, host_layers, remove,
 };
+pub use policy::set_policy;
 pub use publish::{Missing, NewLayer, Outcome, publish, retire};
 pub use rotate::{Change, Rotated, Rotation, Size, rotate};
 pub use to_sign::ToSign;
@@ -49,6 +51,9 @@ const LEFT_OVER_MAX: u64 = 1000;
 /// Why the catalogue cannot be read or changed.
 #[derive(Debug, thiserror::Error)]
 pub enum CatalogueError {
+    /// Published layers that break a policy which is to be signed.
+    #[error("published layers do not keep to this policy: {}", .0.join("; "))]
+    Policy(Vec<String>),
     /// A file that should be there is not.
     #[error("the store has no {0}")]
     Missing(String),

@@ -10,6 +10,7 @@ use data_encoding::BASE64;
 use jiff::SignedDuration;
 use towline_contract::Timestamp;
 use towline_contract::api::NewSession;
+use towline_contract::lanes::LayerPolicy;
 use towline_contract::manifest::Manifest;
 use towline_contract::session::Session;
 use towline_contract::trust::metadata::TargetFile;
@@ -75,7 +76,8 @@ pub fn take(
     check(&manifest, sent, &name, &file)?;
     check_times(&manifest, &own, site.config.sessions.capture_lag_hours, now)?;
     let folder = folder(site)?;
-    let layer = look(folder.path(), sent)?;
+    let policy = view.layer_policy().map_err(CatalogueError::from)?;
+    let layer = look(folder.path(), sent, &policy)?;
     let next = HostFile {
         bytes: bytes.to_vec(),
         sessions,
@@ -205,7 +207,7 @@ fn folder(site: &Site) -> Result<tempfile::TempDir, HostError> {
 }
 
 /// Verifies the layer from the first byte to the last, by what `publish` does.
-fn look(folder: &Path, sent: &NewSession) -> Result<NewLayer, HostError> {
+fn look(folder: &Path, sent: &NewSession, policy: &LayerPolicy) -> Result<NewLayer, HostError> {
     let Ok(bytes) = BASE64.decode(sent.layer.as_bytes()) else {
         return Err(HostError::Session("the layer is not in base64".into()));
     };
@@ -213,7 +215,7 @@ fn look(folder: &Path, sent: &NewSession) -> Result<NewLayer, HostError> {
     fs::write(&path, bytes).map_err(private::failed("write", &path))?;
     let beside = folder.join("session.manifest.json");
     fs::write(&beside, &sent.manifest).map_err(private::failed("write", &beside))?;
-    intake::take(&path).map_err(|error| HostError::Layer(without_folder(error)))
+    intake::take(&path, policy).map_err(|error| HostError::Layer(without_folder(error)))
 }
 
 /// Where the server looked at the layer says nothing to the host.

@@ -5,6 +5,7 @@ mod doctor;
 mod hosts;
 mod keys;
 mod offline_keys;
+mod policy;
 mod publishing;
 mod recoveries;
 mod serving;

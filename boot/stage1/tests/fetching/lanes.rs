@@ -3,12 +3,13 @@
 use std::error::Error;
 
 use towline_contract::Digest;
+use towline_contract::lanes::LayerPolicy;
 use towline_contract::manifest::{Compression, Kind};
 use towline_contract::newc::{Entry, mode, trailer};
 use towline_harness::layer::{Item, Layer, of_items, with_parents};
 
-use crate::placing::{base_of, for_kexec, place_into};
-use crate::world::kernel;
+use crate::placing::{base_of, place_ready, ready_for_kexec};
+use crate::world::{Ready, kernel};
 
 /// A layer, the entry that is named, and words of the rule.
 type Bad = (Layer, &'static str, &'static str);
@@ -151,11 +152,22 @@ fn message(error: &dyn Error) -> String {
 }
 
 fn refused_both_ways((bad, entry, words): Bad) {
+    refused_by(
+        &LayerPolicy {
+            format: 1,
+            ..LayerPolicy::default()
+        },
+        (bad, entry, words),
+    );
+}
+
+fn refused_by(policy: &LayerPolicy, (bad, entry, words): Bad) {
     let target = bad.manifest.target_name();
     let layers = [kernel(), base_of(vec![]), bad];
     let (root, kexec) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let in_place = place_into(root.path(), &layers).map(drop);
-    let by_kexec = for_kexec(kexec.path(), &layers).map(drop);
+    let ready = Ready::keeping_to(policy, &layers);
+    let in_place = place_ready(root.path(), &ready, &layers);
+    let by_kexec = ready_for_kexec(kexec.path(), &ready, &layers).map(drop);
     for found in [in_place, by_kexec] {
         let error = found.expect_err(words);
         let text = message(&error);
@@ -177,4 +189,14 @@ fn every_entry_out_of_its_lane_is_refused_in_place_and_for_kexec_by_layer_entry_
 #[test]
 fn every_archive_that_lies_is_refused_in_place_and_for_kexec_by_layer_and_rule() {
     bad_archives().into_iter().for_each(refused_both_ways);
+}
+
+#[test]
+fn what_the_sites_policy_keeps_out_is_refused_in_place_and_for_kexec_by_layer_entry_and_rule() {
+    let text = r#"{ "format": 1, "kinds": { "agent": { "within": ["usr", "opt"], "never": ["opt/x"] } } }"#;
+    let policy: LayerPolicy = serde_json::from_str(text).unwrap();
+    let words = "the site's policy keeps agent layers out of there";
+    let never = agent(&[opt(), file("opt/x")]);
+    refused_by(&policy, (never, "opt/x", words));
+    refused_by(&policy, (agent(&[file("srv")]), "srv", words));
 }

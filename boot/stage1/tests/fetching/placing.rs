@@ -25,7 +25,10 @@ fn pour(
 }
 
 pub(crate) fn place_into(dir: &Path, layers: &[Layer]) -> Result<(), PlaceError> {
-    let ready = Ready::serving(layers);
+    place_ready(dir, &Ready::serving(layers), layers)
+}
+
+pub(crate) fn place_ready(dir: &Path, ready: &Ready, layers: &[Layer]) -> Result<(), PlaceError> {
     let mut root = Root::create(dir, Mounting::None)?;
     for (manifest, layer) in ready.manifests.iter().zip(layers) {
         pour(root.layer(manifest)?, manifest, layer)?;
@@ -34,7 +37,14 @@ pub(crate) fn place_into(dir: &Path, layers: &[Layer]) -> Result<(), PlaceError>
 }
 
 pub(crate) fn for_kexec(dir: &Path, layers: &[Layer]) -> Result<KexecChain, PlaceError> {
-    let ready = Ready::serving(layers);
+    ready_for_kexec(dir, &Ready::serving(layers), layers)
+}
+
+pub(crate) fn ready_for_kexec(
+    dir: &Path,
+    ready: &Ready,
+    layers: &[Layer],
+) -> Result<KexecChain, PlaceError> {
     let mut placing = KexecPlacing::create(dir, Mounting::None)?;
     for (manifest, layer) in ready.manifests.iter().zip(layers) {
         pour(placing.layer(manifest)?, manifest, layer)?;

@@ -7,13 +7,15 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use towline_contract::api::{Machine, PlanRequest};
+use towline_contract::lanes::{LayerPolicy, POLICY_TARGET};
 use towline_contract::manifest::{Compression, Kind, Manifest};
 use towline_contract::plan::HandOver;
 use towline_contract::stamp::Settings;
+use towline_contract::trust::metadata::TargetFile;
 use towline_contract::trust::{ExpiryPolicy, Verified};
 use towline_contract::{Digest, Timestamp};
 use towline_harness::layer::{Layer, layer, noise};
-use towline_harness::site::TestSite;
+use towline_harness::site::{TestSite, add_with};
 use towline_stage1::fetch::plan::plan_with;
 use towline_stage1::fetch::{Ask, Client, FetchError, Mirrors, Patience, Planned, Server, TlsTime};
 use towline_stage1::place::{Mounting, Root};
@@ -187,7 +189,20 @@ pub(crate) struct Ready {
 
 impl Ready {
     pub(crate) fn serving(layers: &[Layer]) -> Self {
+        Self::of(TestSite::serving(layers), layers)
+    }
+
+    /// A site that has this policy, and these layers, which need not keep to it.
+    pub(crate) fn keeping_to(policy: &LayerPolicy, layers: &[Layer]) -> Self {
         let site = TestSite::serving(layers);
+        let target = TargetFile::of_policy(policy).unwrap();
+        add_with(&site.dir(), &[], |targets| {
+            targets.targets.insert(POLICY_TARGET.into(), target);
+        });
+        Self::of(site, layers)
+    }
+
+    fn of(site: TestSite, layers: &[Layer]) -> Self {
         let settings = site.settings(&[format!("http://{}", site.http)]);
         let mut ask = ask();
         ask.request.host = layers
