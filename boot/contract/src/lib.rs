@@ -16,6 +16,7 @@ pub mod manifest;
 pub mod newc;
 pub mod plan;
 pub mod recovery;
+pub mod seal;
 pub mod session;
 pub mod stamp;
 pub mod trust;
