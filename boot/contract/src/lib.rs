@@ -17,9 +17,11 @@ pub mod newc;
 pub mod plan;
 pub mod recovery;
 pub mod seal;
+pub mod secret;
 pub mod session;
 pub mod stamp;
 pub mod trust;
 
 pub use digest::Digest;
 pub use jiff::Timestamp;
+pub use secret::Secret;

@@ -107,6 +107,9 @@ fn after_fetch(error: &FetchError) -> &'static str {
         FetchError::Tls { .. } => {
             "check the name in the server's certificate, and that its authority is stamped (`towline media show`)"
         }
+        FetchError::NoKey(_) => {
+            "if the server is older than this medium, install this version there; else try again"
+        }
         FetchError::Status { .. } => "do what the server says",
         FetchError::Trust { .. } => {
             "stamp the medium again with `towline media stamp --root root.json` if the keys are new; else do not trust this server"
