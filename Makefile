@@ -10,8 +10,9 @@ SHELL := /bin/bash
 STATIC_TARGET := x86_64-unknown-linux-gnu
 STATIC := -C target-feature=+crt-static
 # It has 4 MiB: equal functions are kept once, C code needs no tables for unwinding, and what is left of them no index, since a panic
-# aborts; relocations are packed (glibc 2.36 and later apply such ones in a static program); signatures are checked without AVX2.
-STAGE1_RUSTFLAGS := $(STATIC) -C link-arg=-Wl,--icf=all,-O2,--no-eh-frame-hdr,-z,pack-relative-relocs --cfg curve25519_dalek_backend="serial"
+# aborts; relocations are packed (glibc 2.36 and later apply such ones in a static program); signatures are checked, and secrets
+# opened, without AVX2.
+STAGE1_RUSTFLAGS := $(STATIC) -C link-arg=-Wl,--icf=all,-O2,--no-eh-frame-hdr,-z,pack-relative-relocs --cfg curve25519_dalek_backend="serial" --cfg chacha20_force_soft --cfg poly1305_force_soft
 STAGE1_CFLAGS := -fno-asynchronous-unwind-tables -fno-unwind-tables
 TOWLINE := target/release/towline
 DEMO ?=

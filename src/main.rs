@@ -6,6 +6,7 @@
 mod capture;
 mod closed_pipe;
 mod commands;
+mod cores;
 mod exit;
 #[cfg(test)]
 mod named_commands;
@@ -71,10 +72,25 @@ impl Command {
             | Self::Demo(_) => true,
         }
     }
+
+    /// Whether it builds layers or runs machines in namespaces of its own, which a process whose memory is closed cannot make.
+    fn makes_namespaces(&self) -> bool {
+        matches!(
+            self,
+            Self::Layer(_) | Self::Drill(_) | Self::DrillPipe(_) | Self::Demo(_)
+        )
+    }
 }
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    let private = match cli.command.makes_namespaces() {
+        true => cores::off(),
+        false => cores::off().and_then(|()| cores::close_memory()),
+    };
+    if let Err(error) = private {
+        eprintln!("towline: a crash may leave this process's memory in a core: {error}");
+    }
     if !cli.command.has_peers() {
         closed_pipe::ends_this_process();
     }

@@ -326,7 +326,7 @@ fn show(args: &ShowArgs) -> Outcome {
         .map_err(area_failure)?;
     // The token is for the machine alone: shown is that there is one.
     let settings = settings.map(|settings| Settings {
-        token: settings.token.map(|_| "(hidden)".into()),
+        token: settings.token.map(|_| "(hidden)".to_owned().into()),
         ..settings
     });
     if args.json {

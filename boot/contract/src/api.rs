@@ -3,7 +3,7 @@
 //! | request | answer |
 //! |---|---|
 //! | `POST /v1/plan` [`PlanRequest`] | a signed plan ([`crate::plan::BootPlan`] in an envelope) |
-//! | `POST /v1/recovery` [`RecoveryRequest`] | [`RecoveryAnswer`]: a plan with an order, and credentials |
+//! | `POST /v1/recovery` [`RecoveryRequest`], sealed | [`RecoveryAnswer`], sealed: a plan with an order, credentials, the host's layer |
 //! | `POST /v1/hosts` [`Enrolment`] | [`Enrolled`] |
 //! | `GET /v1/hosts/ID` | [`HostState`] |
 //! | `POST /v1/hosts/ID/sessions` [`NewSession`] | 201 |
@@ -15,8 +15,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::Digest;
+use crate::limits::{CREDENTIALS_BYTES_MAX, PLAN_BYTES_MAX};
 use crate::plan::Nonce;
+use crate::seal::{SEALED_EXTRA_BYTES, SealTo};
+use crate::{Digest, Secret};
 
 /// Path of the plan request.
 pub const PLAN_PATH: &str = "/v1/plan";
@@ -165,18 +167,30 @@ pub struct ErrorBody {
     pub next: Option<String>,
 }
 
-/// What a machine asks whose operator typed a recovery code. It is sent only over TLS, with the certificate's dates checked
-/// at the time of an earlier plan.
+/// What a machine asks whose operator typed a recovery code. It is sealed to the key that an earlier plan named, and sent
+/// only over TLS, with the certificate's dates checked at that plan's time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RecoveryRequest {
     /// The code, as [`crate::recovery::Code`] prints it.
-    pub code: String,
+    pub code: Secret,
+    /// A key that the machine made for this request alone: the answer is sealed to it.
+    pub seal_to: SealTo,
     /// The request for a plan, with a nonce of its own.
     pub request: PlanRequest,
 }
 
-/// The answer to a right code.
+/// Largest host layer that is in the answer to a code, in bytes: those of hosts come in requests of at most
+/// [`NEW_SESSION_BYTES_MAX`], in base64. A larger one, which an operator published, is fetched like any other layer.
+pub const HOST_LAYER_BYTES_MAX: u64 = 3 << 20;
+
+/// Largest answer to a code, sealed, in bytes: a plan as text in JSON, credentials and a host layer in base64.
+pub const RECOVERY_ANSWER_BYTES_MAX: u64 = 2 * PLAN_BYTES_MAX
+    + (CREDENTIALS_BYTES_MAX + HOST_LAYER_BYTES_MAX) * 4 / 3
+    + 1024
+    + SEALED_EXTRA_BYTES as u64;
+
+/// The answer to a right code, sealed to the key of the request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RecoveryAnswer {
@@ -184,11 +198,15 @@ pub struct RecoveryAnswer {
     pub plan: String,
     /// The credentials layer, uncompressed newc in base64; its digest is in the plan's order.
     #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub credentials: Option<String>,
+    pub credentials: Option<Secret>,
     /// The host that the code recovers, for a machine that named none: it says whose sessions to fetch, and nothing more.
     /// What is recovered is what the plan says, once it is verified.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub host: Option<String>,
+    /// The stored bytes of the plan's host layer in base64, when they are at most [`HOST_LAYER_BYTES_MAX`]: what the catalogue
+    /// and its manifest say of it is verified as ever.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub host_layer: Option<Secret>,
 }
 
 /// A protected host asks to be known.

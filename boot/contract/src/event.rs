@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::Secret;
 use crate::trust::PublicKey;
 
 /// Largest event body, in bytes.
@@ -15,7 +16,7 @@ pub struct Event {
     pub recovery: String,
     /// [`crate::recovery::Order::report_token`]: events of a recovery that change what the server shows of it need it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub token: Option<String>,
+    pub token: Option<Secret>,
     /// Seconds since this machine's kernel started.
     pub uptime_seconds: u64,
     /// What happened.

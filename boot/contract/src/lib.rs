@@ -16,9 +16,12 @@ pub mod manifest;
 pub mod newc;
 pub mod plan;
 pub mod recovery;
+pub mod seal;
+pub mod secret;
 pub mod session;
 pub mod stamp;
 pub mod trust;
 
 pub use digest::Digest;
 pub use jiff::Timestamp;
+pub use secret::Secret;

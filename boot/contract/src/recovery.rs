@@ -5,7 +5,10 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use zeroize::Zeroize;
+
 use crate::Digest;
+use crate::seal::SealTo;
 
 /// Letters of a code: no 0, 1, I, L, O, U, which are misread or misheard.
 const ALPHABET: &[u8; 30] = b"23456789ABCDEFGHJKMNPQRSTVWXYZ";
@@ -19,7 +22,11 @@ const CODE_LETTERS: usize = 12;
 #[serde(tag = "do", rename_all = "kebab-case")]
 pub enum Order {
     /// A recovery of this host is open: its code is to be typed, and sent by [`crate::api::RecoveryRequest`].
-    AskCode,
+    AskCode {
+        /// The server's key, which the code is sealed to. A server of before there were sealed codes names none.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        seal_to: Option<SealTo>,
+    },
     /// Recovers the host.
     Recover(Recover),
 }
@@ -73,9 +80,15 @@ pub struct CredentialsRef {
     pub entries: u64,
 }
 
-/// A recovery code: twelve letters, shown in groups of four.
+/// A recovery code: twelve letters, shown in groups of four. Wiped from memory when dropped.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Code([u8; CODE_LETTERS]);
+
+impl Drop for Code {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
 
 impl Code {
     /// Makes a code of random bytes; none when too many of them had to be left out, so that all codes are as likely.

@@ -73,7 +73,7 @@ pub struct Settings {
     pub host: Option<String>,
     /// A token for unattended recoveries.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub token: Option<String>,
+    pub token: Option<crate::Secret>,
     /// Whether the console may offer a shell.
     pub shell: bool,
     /// What to do when signed metadata has expired.

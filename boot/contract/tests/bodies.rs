@@ -11,6 +11,7 @@ use towline_contract::api::{
 use towline_contract::event::{CheckResult, Event, What};
 use towline_contract::plan::HandOver;
 use towline_contract::recovery::{CredentialsRef, Order, Recover, Then};
+use towline_contract::seal::SealTo;
 use towline_contract::trust::{PublicKey, SigningKey};
 
 /// Checks that `value` is written as `text` and read from it; gives what becomes of `text` with one more field.
@@ -21,6 +22,10 @@ where
     assert_eq!(serde_json::to_string(value).unwrap(), text);
     assert_eq!(&serde_json::from_str::<T>(text).unwrap(), value);
     serde_json::from_str(&text.replacen('{', r#"{"unknown":1,"#, 1))
+}
+
+fn seal_to() -> SealTo {
+    serde_json::from_str(&format!("\"{}\"", "02".repeat(32))).unwrap()
 }
 
 #[test]
@@ -144,7 +149,7 @@ fn the_events_of_a_recovery_are_as_documented() {
     for (what, rest) in rows {
         let event = Event {
             recovery: "r-1".into(),
-            token: Some("t".into()),
+            token: Some("t".to_owned().into()),
             uptime_seconds: 12,
             what,
         };
@@ -156,7 +161,8 @@ fn the_events_of_a_recovery_are_as_documented() {
 #[test]
 fn a_request_with_a_code_and_its_answer_are_as_documented() {
     let request = RecoveryRequest {
-        code: "K7QF-2M9X-TR4P".into(),
+        code: "K7QF-2M9X-TR4P".to_owned().into(),
+        seal_to: seal_to(),
         request: PlanRequest {
             nonce: [7; 32].into(),
             architecture: "amd64".into(),
@@ -166,23 +172,24 @@ fn a_request_with_a_code_and_its_answer_are_as_documented() {
             machine: Machine::default(),
         },
     };
-    let text = r#"{"code":"K7QF-2M9X-TR4P","request":{"nonce":"0707070707070707070707070707070707070707070707070707070707070707","architecture":"amd64","kernel_release":"6.1.0","machine":{"macs":[],"memory_kib":0,"uefi":false}}}"#;
+    let text = r#"{"code":"K7QF-2M9X-TR4P","seal_to":"0202020202020202020202020202020202020202020202020202020202020202","request":{"nonce":"0707070707070707070707070707070707070707070707070707070707070707","architecture":"amd64","kernel_release":"6.1.0","machine":{"macs":[],"memory_kib":0,"uefi":false}}}"#;
     assert!(pinned(&request, text).is_err());
     let answer = RecoveryAnswer {
         plan: "{}".into(),
-        credentials: Some("AAAA".into()),
+        credentials: Some("AAAA".to_owned().into()),
         host: Some("web1".into()),
+        host_layer: Some("BBBB".to_owned().into()),
     };
-    let text = r#"{"plan":"{}","credentials":"AAAA","host":"web1"}"#;
+    let text = r#"{"plan":"{}","credentials":"AAAA","host":"web1","host_layer":"BBBB"}"#;
     assert!(pinned(&answer, text).is_err());
 }
 
 #[test]
 fn the_orders_of_a_plan_are_as_documented() {
-    assert_eq!(
-        serde_json::to_string(&Order::AskCode).unwrap(),
-        r#"{"do":"ask-code"}"#
-    );
+    let ask = |seal_to| Order::AskCode { seal_to };
+    assert!(pinned(&ask(None), r#"{"do":"ask-code"}"#).is_err());
+    let text = r#"{"do":"ask-code","seal_to":"0202020202020202020202020202020202020202020202020202020202020202"}"#;
+    assert!(pinned(&ask(Some(seal_to())), text).is_err());
     let order = Order::Recover(Recover {
         unattended: true,
         overwrite: false,

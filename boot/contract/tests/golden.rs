@@ -43,7 +43,7 @@ fn a_stamp_of_version_1_is_written_as_it_was_and_still_read() {
             interface: Some("eth0".into()),
         },
         host: Some("web1".into()),
-        token: Some("K7QF-2M9X-TR4P".into()),
+        token: Some("K7QF-2M9X-TR4P".to_owned().into()),
         shell: true,
         expired: Expired::Accept,
         stamped: Some("2026-11-23T22:30:00Z".parse().unwrap()),

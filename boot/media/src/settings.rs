@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
+use towline_contract::Secret;
 use towline_contract::base_url;
 use towline_contract::recovery::{Code, NotACode};
 use towline_contract::stamp::{Network, Settings};
@@ -266,10 +267,10 @@ pub fn host(text: &str) -> Result<String, SettingsError> {
 ///
 /// # Errors
 /// The file has something else.
-pub fn token(bytes: &[u8]) -> Result<String, SettingsError> {
+pub fn token(bytes: &[u8]) -> Result<Secret, SettingsError> {
     let text = std::str::from_utf8(bytes).map_err(|_| SettingsError::NotText("the token file"))?;
     let code: Code = text.trim_end().parse().map_err(SettingsError::Token)?;
-    Ok(code.to_string())
+    Ok(code.to_string().into())
 }
 
 /// Checks what the settings say together.
@@ -398,7 +399,7 @@ mod tests {
 
     #[test]
     fn a_token_that_is_no_recovery_code_is_refused() {
-        assert_eq!(token(b"k7qf 2m9x tr4p\n").unwrap(), "K7QF-2M9X-TR4P");
+        assert_eq!(&*token(b"k7qf 2m9x tr4p\n").unwrap(), "K7QF-2M9X-TR4P");
         for bad in [
             &b""[..],
             b"\n",

@@ -18,7 +18,8 @@ use towline_contract::stamp::Expired;
 use towline_contract::trust::{ExpiryPolicy, Verified};
 
 use self::chain::{
-    check_memory, check_placement, in_words, manifests, place, prepare_for_images, replaceable,
+    Came, check_memory, check_placement, in_words, manifests, place, prepare_for_images,
+    replaceable,
 };
 use crate::code::{self, Answered};
 use crate::console::Console;
@@ -83,7 +84,10 @@ impl Boot {
         settings.require_server()?;
         self.bring_up_network(&settings).await?;
         let mut planned = self.plan(&settings).await?;
-        let credentials = planned.credentials.take();
+        let came = Came {
+            credentials: planned.credentials.take(),
+            host_layer: planned.host_layer.take(),
+        };
         let planned: &Planned = self.planned.insert(planned);
         let reporter = Reporter::of(planned);
         reporter.send_meanwhile(What::PlanVerified);
@@ -94,7 +98,7 @@ impl Boot {
         if let Some(mut loader) = self.loader.take() {
             prepare_for_images(&self.console, &mut loader)?;
         }
-        let ready = place(&self.console, &mirrors, planned, &manifests, credentials).await?;
+        let ready = place(&self.console, &mirrors, planned, &manifests, came).await?;
         let note = note(&settings, planned, &mirrors, &manifests);
         let how = planned.chain.plan.hand_over;
         self.console.step(format_args!(

@@ -3,9 +3,10 @@
 use towline_contract::plan::BootPlan;
 use towline_contract::recovery::{Code, Order};
 use towline_contract::stamp::Settings;
+use zeroize::Zeroizing;
 
 use crate::console::Console;
-use crate::fetch::plan::with_code;
+use crate::fetch::recovery::with_code;
 use crate::fetch::{Ask, FetchError, Planned};
 use crate::menu::ANSWER_WAIT;
 use crate::progress::Progress as _;
@@ -20,7 +21,7 @@ pub(crate) enum Answered {
 
 /// Whether the plan says that a code is wanted.
 pub(crate) fn is_wanted(plan: &BootPlan) -> bool {
-    matches!(plan.order, Some(Order::AskCode))
+    matches!(plan.order, Some(Order::AskCode { .. }))
 }
 
 /// Exchanges the stamp's code, or one that is typed, for the plan that recovers. A code that the server refuses is asked for
@@ -64,7 +65,7 @@ async fn typed(console: &Console) -> Option<Code> {
     const QUESTION: &str =
         "Recovery code (three groups of four; nothing = only the rescue system):";
     loop {
-        let text = console.ask(QUESTION, Some(ANSWER_WAIT)).await?.text;
+        let text = Zeroizing::new(console.ask(QUESTION, Some(ANSWER_WAIT)).await?.text);
         if text.is_empty() {
             return None;
         }

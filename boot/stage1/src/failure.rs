@@ -107,6 +107,9 @@ fn after_fetch(error: &FetchError) -> &'static str {
         FetchError::Tls { .. } => {
             "check the name in the server's certificate, and that its authority is stamped (`towline media show`)"
         }
+        FetchError::NoKey(_) => {
+            "if the server is older than this medium, install this version there; else try again"
+        }
         FetchError::Status { .. } => "do what the server says",
         FetchError::Trust { cause, .. } if matches!(**cause, TrustError::Rollback { .. }) => {
             "if the server was restored from an older copy, sign its documents anew there (`towline key rotate targets base --renew`) or stamp the medium again; else do not trust this server"

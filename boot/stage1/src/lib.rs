@@ -10,6 +10,7 @@ pub mod clock;
 mod code;
 pub mod command_line;
 pub mod console;
+mod cores;
 pub mod failure;
 pub mod fetch;
 pub mod handover;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use towline_contract::Secret;
 use towline_contract::event::{Event, What};
 
 use crate::console::uptime;
@@ -16,7 +17,7 @@ pub struct Reporter {
     client: Client,
     server: Server,
     recovery: String,
-    token: Option<String>,
+    token: Option<Secret>,
 }
 
 impl Reporter {
@@ -33,7 +34,7 @@ impl Reporter {
 
     /// The same, with the token of an open recovery.
     #[must_use]
-    pub fn with_token(mut self, token: String) -> Self {
+    pub fn with_token(mut self, token: Secret) -> Self {
         self.token = Some(token);
         self
     }

@@ -9,7 +9,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::console::Console;
 use crate::progress::Progress as _;
-use crate::{assemble, boot, fetch, power, rescue, shell};
+use crate::{assemble, boot, cores, fetch, power, rescue, shell};
 
 /// Where programs are looked for.
 pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -43,6 +43,8 @@ enum Role {
 /// Does what this program was started for. For PID 1 it never ends.
 #[must_use]
 pub fn run() -> ExitCode {
+    // Every kernel does so, and one that did not would be no reason to leave a machine dead.
+    let _ = cores::off();
     let mut arguments = std::env::args();
     let name = arguments.next().unwrap_or_default();
     let medium = Path::new("/towline/stamp").exists();

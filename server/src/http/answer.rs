@@ -103,12 +103,12 @@ pub(super) fn json(status: StatusCode, bytes: Vec<u8>) -> Response<Body> {
     response
 }
 
-/// A JSON document with secrets in it, which nobody on the way may keep.
-pub(super) fn secret_json(bytes: Bytes) -> Response<Body> {
-    let body = Full::new(bytes).map_err(|never| match never {}).boxed();
-    let mut response = Response::new(body);
+/// A sealed answer. Nobody on the way can read it, and nobody may keep it.
+pub(super) fn secret(sealed: Vec<u8>) -> Response<Body> {
+    const BYTES: HeaderValue = HeaderValue::from_static("application/octet-stream");
+    let mut response = Response::new(full(sealed));
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(CONTENT_TYPE, BYTES);
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }

@@ -12,9 +12,9 @@ use towline_contract::event::{EVENT_BYTES_MAX, Event, What};
 use towline_contract::limits::TIMESTAMP_BYTES_MAX;
 use towline_contract::plan::{BootPlan, PLAN_ROLE, TimestampRef};
 use towline_contract::recovery::Order;
+use towline_contract::seal::SealKey;
 use towline_contract::trust::{PublicKey, SignedView, TIMESTAMP_FILE, is_host_id, sign};
 use towline_contract::{Digest, Timestamp};
-use zeroize::Zeroizing;
 
 use super::Clock;
 use super::answer::{Body, Fault, empty, fresh_json, json};
@@ -27,6 +27,7 @@ use super::metrics;
 use super::pool::Pool;
 use super::recovery;
 use super::route::Route;
+use super::sealed;
 use super::views::Views;
 use crate::catalogue::{self, CatalogueError, HostView, Published};
 use crate::compose::{self, Moment};
@@ -43,6 +44,8 @@ pub(super) struct State {
     /// The wrong codes of late.
     pub(super) tries: Mutex<Tries>,
     pub(super) makings: Makings,
+    /// What recovery codes are sealed to.
+    pub(super) seal: SealKey,
     pub(super) uploads: Uploads,
     events: Log,
     pool: Arc<Pool>,
@@ -76,6 +79,7 @@ impl State {
             recoveries: site.recoveries(),
             tries: Mutex::default(),
             makings: Makings::default(),
+            seal: sealed::new_key()?,
             site,
             clock,
             uploads: Uploads::default(),
@@ -238,7 +242,8 @@ fn plan(state: &State, peer: IpAddr, body: &[u8]) -> Result<Response<Body>, Faul
     let mut plan = compose::plan(&request, &layers, &state.site.config, &moment)
         .map_err(|refusal| Fault::refused(StatusCode::CONFLICT, refusal))?;
     if wants_code(state, &request, moment.now)? {
-        plan.order = Some(Order::AskCode);
+        let seal_to = Some(state.seal.public());
+        plan.order = Some(Order::AskCode { seal_to });
     }
     let signed = state.signed(&plan)?;
     log::say(format_args!(
@@ -283,7 +288,7 @@ pub(super) fn bounded(machine: &Machine) -> Result<(), Fault> {
 /// `POST /v1/events`. With the token of a recovery it moves that recovery; a token that came in clear is nobody's.
 fn event(state: &State, peer: Peer, body: &[u8]) -> Result<Response<Body>, Fault> {
     let mut event: Event = parse(body, "event")?;
-    let token = event.token.take().map(Zeroizing::new);
+    let token = event.token.take();
     if let Some(mistake) = events::mistake(&event) {
         return Err(Fault::theirs(StatusCode::BAD_REQUEST, mistake));
     }

@@ -12,6 +12,7 @@ mod metrics;
 mod pool;
 mod recovery;
 mod route;
+mod sealed;
 mod views;
 
 use std::net::SocketAddr;

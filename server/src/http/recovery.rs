@@ -1,19 +1,18 @@
-//! `POST /v1/recovery`: a code for a plan with an order and credentials. Over TLS only, and nothing of it is logged.
+//! `POST /v1/recovery`: a code for a plan with an order and credentials. Sealed, over TLS only, and nothing of it is logged.
 
 use std::net::IpAddr;
 use std::sync::PoisonError;
 
-use bytes::Bytes;
 use hyper::{Response, StatusCode};
-use towline_contract::api::{ErrorBody, PlanRequest, RecoveryAnswer, RecoveryRequest};
+use towline_contract::api::{ErrorBody, PlanRequest, RecoveryRequest};
 use towline_contract::plan::BootPlan;
 use towline_contract::recovery::Code;
 use towline_contract::{Digest, Timestamp};
-use zeroize::{Zeroize as _, Zeroizing};
 
-use super::answer::{Body, Fault, secret_json};
+use super::answer::{Body, Fault, secret};
 use super::handlers::{State, bounded};
 use super::makings::Busy;
+use super::sealed;
 use crate::compose::{self, Secrets};
 use crate::credentials::{self, CredentialsError, Made, Wanted};
 use crate::log;
@@ -29,9 +28,18 @@ pub(super) fn in_clear() -> Fault {
 }
 
 /// Answers a machine that has a code. The code is bound to the machine before anything secret is made for it.
-pub(super) fn recovery(state: &State, peer: IpAddr, body: &[u8]) -> Result<Response<Body>, Fault> {
-    let RecoveryRequest { code, request } = parse(body)?;
-    let code = digest(code)?;
+pub(super) fn recovery(
+    state: &State,
+    peer: IpAddr,
+    request_as_sent: &[u8],
+) -> Result<Response<Body>, Fault> {
+    let body = sealed::open(&state.seal, request_as_sent)?;
+    let RecoveryRequest {
+        code,
+        seal_to,
+        request,
+    } = parse(&body)?;
+    let code = digest(&code)?;
     bounded(&request.machine)?;
     let id = admitted(state, peer, &code, &request)?.id;
     let _making = state.makings.begin(&id).map_err(busy)?;
@@ -47,7 +55,11 @@ pub(super) fn recovery(state: &State, peer: IpAddr, body: &[u8]) -> Result<Respo
         plan.chain.len(),
         made.layer.len()
     ));
-    answer(&signed, &made, recovery.host)
+    let layer = sealed::host_layer(&state.site.store, &recovery.session);
+    let layer = layer.as_ref().map(|it| it.as_slice());
+    let (to, host) = (seal_to, recovery.host);
+    let answer = sealed::answer(to, request_as_sent, &signed, &made, host, layer)?;
+    Ok(secret(answer))
 }
 
 /// What cannot be read is not repeated, for it may have the code in it.
@@ -60,9 +72,8 @@ fn parse(body: &[u8]) -> Result<RecoveryRequest, Fault> {
     })
 }
 
-fn digest(mut text: String) -> Result<Digest, Fault> {
+fn digest(text: &str) -> Result<Digest, Fault> {
     let code = text.parse::<Code>();
-    text.zeroize();
     let code = code.map_err(|error| Fault::theirs(StatusCode::BAD_REQUEST, error.to_string()))?;
     Ok(code.digest())
 }
@@ -235,22 +246,6 @@ fn used(
         chain: plan.chain.iter().map(|it| it.target.clone()).collect(),
     };
     admitted_again(state, code, request, |_| Some(what))
-}
-
-fn answer(plan: &[u8], made: &Made, host: String) -> Result<Response<Body>, Fault> {
-    let mut answer = RecoveryAnswer {
-        plan: String::from_utf8_lossy(plan).into_owned(),
-        credentials: Some(data_encoding::BASE64.encode(&made.layer)),
-        host: Some(host),
-    };
-    let base64_bytes = answer.credentials.as_ref().map_or(0, String::len);
-    // Room for all at once: what grows leaves copies behind. A plan's quotes take two bytes each.
-    let mut json = Zeroizing::new(Vec::with_capacity(2 * plan.len() + base64_bytes + 1024));
-    let written = serde_json::to_writer(&mut *json, &answer);
-    answer.credentials.zeroize();
-    written.map_err(|error| Fault::ours(&error))?;
-    // Wiped when the last byte is sent.
-    Ok(secret_json(Bytes::from_owner(json)))
 }
 
 fn busy(busy: Busy) -> Fault {

@@ -57,7 +57,7 @@ fn settings(drill: &Drill<'_>, port: u16, code: Option<&Code>) -> Result<Setting
         root: Some(root),
         ca: settings::ca(&pem).context("the site's authority is refused")?,
         host: Some(settings::host(drill.host).context("the host's name is refused")?),
-        token: code.map(ToString::to_string),
+        token: code.map(|it| it.to_string().into()),
         stamped: Timestamp::from_second(Timestamp::now().as_second()).ok(),
         ..Settings::default()
     })

@@ -14,11 +14,12 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::{Mutex, mpsc};
+use std::sync::{Mutex, OnceLock, mpsc};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use towline_contract::manifest::{Compression, Kind};
+use towline_contract::seal::SealTo;
 use towline_harness::layer::{Layer, layer, noise};
 
 /// A folder with a site in it.
@@ -122,6 +123,8 @@ struct Server {
     port: u16,
     log: Mutex<mpsc::Receiver<String>>,
     ca: PathBuf,
+    /// What it names in its plans, once it was asked.
+    seal_to: OnceLock<SealTo>,
 }
 
 impl Server {
@@ -147,6 +150,7 @@ impl Server {
             port: 0,
             log: Mutex::new(log),
             ca,
+            seal_to: OnceLock::new(),
         };
         let line = server.line("listening on https://127.0.0.1:");
         server.port = line

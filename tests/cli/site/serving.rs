@@ -259,3 +259,21 @@ fn a_key_that_others_can_read_is_not_used() {
     fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
     world.refuses(&["serve"], 2, &["plan.key", "0644", "chmod 600"]);
 }
+
+#[test]
+fn a_server_that_crashes_leaves_no_core_with_its_keys() {
+    use std::os::unix::process::ExitStatusExt as _;
+    let world = World::new();
+    let mut server = Server::start(&world);
+    let limits = fs::read_to_string(format!("/proc/{}/limits", server.child.id())).unwrap();
+    let line = limits
+        .lines()
+        .find(|it| it.starts_with("Max core file size"));
+    let sizes: Vec<&str> = line.unwrap().split_whitespace().skip(4).collect();
+    assert_eq!(sizes, ["1", "1", "bytes"]);
+    let id = server.child.id().to_string();
+    let sent = Command::new("kill").args(["-ABRT", &id]).status();
+    assert!(sent.expect("kill runs").success());
+    let ended = server.child.wait().unwrap();
+    assert_eq!((ended.signal(), ended.core_dumped()), (Some(6), false));
+}

@@ -10,13 +10,14 @@ use towline_contract::api::{
 };
 use towline_contract::event::Event;
 use towline_contract::recovery::{Code, Order};
+use towline_contract::seal::{SEALED_EXTRA_BYTES, SealKey, Sealed};
 use towline_contract::{agent, base_url};
 use towline_stage1::command_line::CommandLine;
 
 /// Panics when one of the properties does not hold. The first byte chooses the body.
 pub fn check(bytes: &[u8]) {
     let (first, rest) = bytes.split_first().unwrap_or((&0, &[]));
-    match first % 14 {
+    match first % 15 {
         0 => check_body::<PlanRequest>(rest),
         1 => check_body::<RecoveryRequest>(rest),
         2 => check_body::<RecoveryAnswer>(rest),
@@ -28,6 +29,7 @@ pub fn check(bytes: &[u8]) {
         8 => check_body::<Order>(rest),
         9 => check_body::<Enrolled>(rest),
         10 => check_machine(rest),
+        14 => check_sealed(rest),
         choice => {
             if let Ok(text) = std::str::from_utf8(rest) {
                 match choice {
@@ -47,6 +49,19 @@ fn check_body<T: DeserializeOwned + Serialize + PartialEq + Debug>(bytes: &[u8])
     let written = serde_json::to_vec(&body).expect("a body can be written");
     let again: T = serde_json::from_slice(&written).expect("what is written can be read");
     assert_eq!(again, body);
+}
+
+/// Nobody who lacks the key makes what opens by it; and what is sealed comes back.
+fn check_sealed(bytes: &[u8]) {
+    let key = SealKey::generate(&[5; 32].into());
+    assert!(key.open(Sealed::RecoveryRequest, bytes).is_err());
+    let sealed = key
+        .public()
+        .seal(Sealed::RecoveryRequest, bytes, [6; 32].into());
+    let sealed = sealed.expect("a key that can be sealed to");
+    assert_eq!(sealed.len(), bytes.len() + SEALED_EXTRA_BYTES);
+    let opened = key.open(Sealed::RecoveryRequest, &sealed);
+    assert_eq!(opened.expect("what was sealed").as_slice(), bytes);
 }
 
 fn check_machine(bytes: &[u8]) {

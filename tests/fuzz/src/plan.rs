@@ -97,7 +97,7 @@ fn check_chain(chain: &Verified<Chain>, asked: &Asked<'_>) {
     match &plan.order {
         Some(Order::Recover(_)) => {
             assert!(plan.host.is_some());
-            assert!(chain.credentials(Some(b"others".to_vec())).is_err());
+            assert!(chain.credentials(Some(b"others".to_vec().into())).is_err());
         }
         _ => assert!(matches!(chain.credentials(None), Ok(None))),
     }

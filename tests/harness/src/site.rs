@@ -32,8 +32,42 @@ pub struct TestSite {
     /// Where it is served by plain HTTP.
     pub http: SocketAddr,
     folder: tempfile::TempDir,
+    _served: Served,
+}
+
+/// A server; it ends when dropped.
+pub struct Served {
+    /// Where it listens for HTTPS.
+    pub https: SocketAddr,
+    /// Where it listens for plain HTTP.
+    pub http: SocketAddr,
     _stop: oneshot::Sender<()>,
     _runtime: Runtime,
+}
+
+fn serve(site: &Site) -> Served {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    let (stop, stopped) = oneshot::channel::<()>();
+    let (ready, bound) = std::sync::mpsc::channel();
+    let served = site.clone();
+    runtime.spawn(async move {
+        let ready = |bound| ready.send(bound).expect("a reader");
+        let stopped = async { drop(stopped.await) };
+        http::serve(served, std::sync::Arc::new(Timestamp::now), ready, stopped)
+            .await
+            .expect("the server");
+    });
+    let bound = bound.recv().expect("the server listens");
+    Served {
+        https: bound.https,
+        http: bound.http.expect("plain HTTP is configured"),
+        _stop: stop,
+        _runtime: runtime,
+    }
 }
 
 impl TestSite {
@@ -82,31 +116,23 @@ impl TestSite {
         let site = Site::create(&dir, &new, Timestamp::now()).expect("a site");
         add(&dir, layers);
 
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()
-            .expect("a runtime");
-        let (stop, stopped) = oneshot::channel::<()>();
-        let (ready, bound) = std::sync::mpsc::channel();
-        let served = site.clone();
-        runtime.spawn(async move {
-            let ready = |bound| ready.send(bound).expect("a reader");
-            let stopped = async { drop(stopped.await) };
-            http::serve(served, std::sync::Arc::new(Timestamp::now), ready, stopped)
-                .await
-                .expect("the server");
-        });
-        let bound = bound.recv().expect("the server listens");
-        let http = bound.http.expect("plain HTTP is configured");
+        let served = serve(&site);
         Self {
             site,
-            https: bound.https,
-            http,
+            https: served.https,
+            http: served.http,
             folder,
-            _stop: stop,
-            _runtime: runtime,
+            _served: served,
         }
+    }
+
+    /// The same site, served once more: what a server knows that is started again.
+    ///
+    /// # Panics
+    /// It cannot be served.
+    #[must_use]
+    pub fn served_again(&self) -> Served {
+        serve(&self.site)
     }
 
     /// The site's folder.

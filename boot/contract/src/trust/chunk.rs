@@ -1,8 +1,14 @@
 //! Chunks: the pieces in which a layer is verified before a byte of it is used.
 
+use zeroize::Zeroizing;
+
 use super::verified::Verified;
 use crate::Digest;
+use crate::limits::CHUNK_BYTES;
 use crate::manifest::Manifest;
+
+/// A chunk of a layer that came sealed: wiped when dropped.
+pub type SealedChunk = Verified<Zeroizing<Vec<u8>>>;
 
 /// Why a chunk is not the layer's.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -51,6 +57,22 @@ impl Verified<Manifest> {
     pub fn chunk(&self, index: usize, bytes: Vec<u8>) -> Result<Verified<Vec<u8>>, ChunkError> {
         self.check_chunk(index, &bytes)?;
         Ok(Verified::new(bytes))
+    }
+
+    /// Verifies all of the layer's stored bytes, chunk by chunk.
+    ///
+    /// # Errors
+    /// Not the bytes that the manifest says, from the first to the last.
+    pub fn whole(&self, bytes: &[u8]) -> Result<Vec<SealedChunk>, ChunkError> {
+        let size = usize::try_from(CHUNK_BYTES).unwrap_or(usize::MAX);
+        let mut chunks: Vec<&[u8]> = bytes.chunks(size).collect();
+        // Those that are missing have no bytes.
+        chunks.resize(chunks.len().max(self.chunks.len()), &[]);
+        let verified = |(index, chunk): (usize, &[u8])| {
+            self.check_chunk(index, chunk)?;
+            Ok(Verified::new(Zeroizing::new(chunk.to_vec())))
+        };
+        chunks.into_iter().enumerate().map(verified).collect()
     }
 }
 

@@ -1,30 +1,39 @@
-//! The credentials layer, which comes with a plan and is in no catalogue.
+//! The credentials layer, which comes with a plan and is in no catalogue. It is wiped from memory when dropped, and not shown.
+
+use std::fmt;
+
+use zeroize::Zeroizing;
 
 use super::chain::Chain;
 use super::error::TrustError;
 use super::target::TargetName;
 use super::verified::Verified;
-use crate::Digest;
 use crate::agent::CREDENTIALS_DIR;
 use crate::lanes::Bounds;
 use crate::limits::CREDENTIALS_BYTES_MAX;
 use crate::manifest::{Compression, Kind, MANIFEST_FORMAT, Manifest, Needs, Placement};
 use crate::newc::{Decoder, Item};
 use crate::recovery::{CredentialsRef, Order, REPORT_TOKEN_FILE, Recover};
+use crate::{Digest, Secret};
 
 /// A credentials layer that the plan's signature covers: placed like any other layer, after all of them.
-#[derive(Debug)]
 pub struct Credentials {
     /// What the plan says of it.
     pub manifest: Verified<Manifest>,
     /// All of its bytes.
-    pub chunk: Verified<Vec<u8>>,
+    pub chunk: Verified<Zeroizing<Vec<u8>>>,
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Credentials({})", self.manifest.target_name())
+    }
 }
 
 impl Credentials {
     /// The token for reports ([`REPORT_TOKEN_FILE`]), if they have one.
     #[must_use]
-    pub fn report_token(&self) -> Option<String> {
+    pub fn report_token(&self) -> Option<Secret> {
         let path = format!("{}/{REPORT_TOKEN_FILE}", &CREDENTIALS_DIR[1..]);
         let (mut decoder, mut input) = (Decoder::new(), self.chunk.as_slice());
         let mut is_token = false;
@@ -33,7 +42,8 @@ impl Credentials {
                 Item::Entry(entry) => is_token = entry.name == path.as_bytes(),
                 // The archive is here as a whole, and so is each of its files.
                 Item::Data(data) if is_token => {
-                    return Some(std::str::from_utf8(data).ok()?.trim().to_owned());
+                    let token = std::str::from_utf8(data).ok()?.trim();
+                    return Some(token.to_owned().into());
                 }
                 Item::Data(_) | Item::EntryEnd => {}
             }
@@ -50,7 +60,10 @@ impl Verified<Chain> {
     ///
     /// # Errors
     /// Not the bytes that the plan names; some came that it does not name, or none did.
-    pub fn credentials(&self, bytes: Option<Vec<u8>>) -> Result<Option<Credentials>, TrustError> {
+    pub fn credentials(
+        &self,
+        bytes: Option<Zeroizing<Vec<u8>>>,
+    ) -> Result<Option<Credentials>, TrustError> {
         let named = match &self.plan.order {
             Some(Order::Recover(Recover { credentials, .. })) => credentials.as_ref(),
             _ => None,

@@ -37,7 +37,7 @@ mod view;
 
 pub use canonical::{CanonicalError, canonical_json};
 pub use chain::{Chain, ChainLayer};
-pub use chunk::ChunkError;
+pub use chunk::{ChunkError, SealedChunk};
 pub use command_line::check as check_command_line;
 pub use credentials::Credentials;
 pub use dates::ExpiredRole;

@@ -30,7 +30,7 @@ fn an_order_to_recover_without_a_host_is_refused() {
 
 #[test]
 fn a_code_may_be_asked_for_before_it_is_known_whose_it_is() {
-    let chain = without_a_host(Order::AskCode).unwrap();
+    let chain = without_a_host(Order::AskCode { seal_to: None }).unwrap();
     assert_eq!((&chain.plan.host, chain.layers.len()), (&None, 3));
 }
 
@@ -54,10 +54,11 @@ fn with_credentials(bytes: &[u8]) -> Verified<Chain> {
 
 #[test]
 fn the_credentials_that_the_plan_names_are_taken() {
-    let found = with_credentials(b"secret").credentials(Some(b"secret".to_vec()));
+    let found = with_credentials(b"secret").credentials(Some(b"secret".to_vec().into()));
     let found = found.unwrap().unwrap();
-    assert_eq!(**found.chunk, *b"secret");
+    assert_eq!(***found.chunk, *b"secret");
     assert_eq!(found.manifest.target_name(), "credentials/r-1/1/all");
+    assert_eq!(format!("{found:?}"), "Credentials(credentials/r-1/1/all)");
 }
 
 #[test]
@@ -82,21 +83,21 @@ fn the_token_for_reports_is_found_among_other_files() {
     }
     archive.extend(trailer());
     let chain = with_credentials(&archive);
-    let found = chain.credentials(Some(archive)).unwrap().unwrap();
+    let found = chain.credentials(Some(archive.into())).unwrap().unwrap();
     assert_eq!(found.report_token().as_deref(), Some("70ken"));
-    let none = with_credentials(b"secret").credentials(Some(b"secret".to_vec()));
+    let none = with_credentials(b"secret").credentials(Some(b"secret".to_vec().into()));
     assert_eq!(none.unwrap().unwrap().report_token(), None);
 }
 
 #[test]
 fn other_bytes_are_refused() {
     for (bytes, wanted) in [(&b"Secret"[..], "digest"), (b"secret ", "bytes")] {
-        let found = with_credentials(b"secret").credentials(Some(bytes.to_vec()));
+        let found = with_credentials(b"secret").credentials(Some(bytes.to_vec().into()));
         let text = found.unwrap_err().to_string();
         assert!(text.contains(wanted), "{text}");
     }
     let large = vec![0; (1 << 20) + 1];
-    let found = with_credentials(&large).credentials(Some(large));
+    let found = with_credentials(&large).credentials(Some(large.into()));
     assert!(
         matches!(found, Err(TrustError::TooLarge { .. })),
         "{found:?}"
@@ -105,9 +106,13 @@ fn other_bytes_are_refused() {
 
 #[test]
 fn credentials_without_a_plan_for_them_and_a_plan_without_its_credentials_are_refused() {
-    for order in [None, Some(Order::AskCode)] {
+    for order in [None, Some(Order::AskCode { seal_to: None })] {
         assert!(chain(order.clone()).credentials(None).unwrap().is_none());
-        assert!(chain(order).credentials(Some(b"secret".to_vec())).is_err());
+        assert!(
+            chain(order)
+                .credentials(Some(b"secret".to_vec().into()))
+                .is_err()
+        );
     }
     assert!(with_credentials(b"secret").credentials(None).is_err());
 }

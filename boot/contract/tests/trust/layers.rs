@@ -115,3 +115,22 @@ fn a_chunk_of_another_length_or_from_another_place_is_refused() {
         Err(ChunkError::NoSuchChunk { .. })
     ));
 }
+
+#[test]
+fn a_layer_that_came_as_a_whole_is_used_only_if_every_byte_of_it_is_the_signed_one() {
+    let site = Site::new();
+    let chain = site.plan(|_| {}).unwrap();
+    let layer = &site.layers[1];
+    let manifest = chain.manifest(1, &layer.manifest_bytes).unwrap();
+    let chunks = manifest.whole(&layer.stored).unwrap();
+    let pieces: Vec<&[u8]> = chunks.iter().map(|it| it.as_slice()).collect();
+    assert_eq!(pieces.concat(), layer.stored);
+    let mut flipped = layer.stored.clone();
+    *flipped.last_mut().unwrap() ^= 1;
+    let (longer, shorter) = ([&layer.stored[..], b"x"].concat(), &layer.stored[..1 << 20]);
+    for wrong in [&flipped, &longer, shorter, &[]] {
+        assert!(manifest.whole(wrong).is_err(), "{} bytes", wrong.len());
+    }
+    let more = [&layer.stored[..], &vec![0; 1 << 20]].concat();
+    assert!(manifest.whole(&more).is_err());
+}

@@ -7,7 +7,8 @@ use std::time::Instant;
 use towline_contract::event::What;
 use towline_contract::manifest::{Kind, Manifest, Placement, memory_bytes, unplaceable};
 use towline_contract::plan::HandOver;
-use towline_contract::trust::{Credentials, Verified};
+use towline_contract::trust::{ChunkError, Credentials, SealedChunk, Verified};
+use zeroize::Zeroizing;
 
 use super::{IMAGE_MODULES, PLACE};
 use crate::console::Console;
@@ -89,12 +90,21 @@ pub(super) fn prepare_for_images(console: &Console, loader: &mut Loader) -> Resu
     Ok(())
 }
 
+/// What came sealed with the plan.
+#[derive(Default)]
+pub(super) struct Came {
+    /// The credentials.
+    pub(super) credentials: Option<Credentials>,
+    /// The host layer as it is stored; not verified yet.
+    pub(super) host_layer: Option<Zeroizing<Vec<u8>>>,
+}
+
 pub(super) async fn place(
     console: &Console,
     mirrors: &Mirrors,
     planned: &Planned,
     manifests: &[Verified<Manifest>],
-    credentials: Option<Credentials>,
+    came: Came,
 ) -> Result<Ready, BootError> {
     let plan = &planned.chain.plan;
     for manifest in manifests
@@ -110,6 +120,7 @@ pub(super) async fn place(
         console,
         mirrors,
         reporter: Reporter::of(planned),
+        host_layer: came.host_layer,
     };
     match plan.hand_over {
         HandOver::InPlace => {
@@ -117,7 +128,7 @@ pub(super) async fn place(
             for manifest in in_memory(manifests) {
                 work.layer(manifest, root.layer(manifest)?).await?;
             }
-            if let Some(Credentials { manifest, chunk }) = credentials {
+            if let Some(Credentials { manifest, chunk }) = came.credentials {
                 at_once(root.layer(&manifest)?, chunk)?;
             }
             Ok(Ready::InPlace(root.finish()?))
@@ -127,7 +138,7 @@ pub(super) async fn place(
             for manifest in in_memory(manifests) {
                 work.layer(manifest, placing.layer(manifest)?).await?;
             }
-            if let Some(Credentials { manifest, chunk }) = credentials {
+            if let Some(Credentials { manifest, chunk }) = came.credentials {
                 at_once(placing.layer(&manifest)?, chunk)?;
             }
             let running = fs::read_to_string("/proc/cmdline").unwrap_or_default();
@@ -146,7 +157,7 @@ fn in_memory(manifests: &[Verified<Manifest>]) -> impl Iterator<Item = &Verified
 }
 
 /// Places a layer that is here already.
-fn at_once(mut sink: LayerSink<'_>, chunk: Verified<Vec<u8>>) -> Result<(), PlaceError> {
+fn at_once(mut sink: LayerSink<'_>, chunk: Verified<impl AsRef<[u8]>>) -> Result<(), PlaceError> {
     sink.chunk(chunk)?;
     sink.finish()
 }
@@ -156,6 +167,7 @@ struct Work<'a> {
     console: &'a Console,
     mirrors: &'a Mirrors,
     reporter: Reporter,
+    host_layer: Option<Zeroizing<Vec<u8>>>,
 }
 
 impl Work<'_> {
@@ -166,11 +178,19 @@ impl Work<'_> {
     ) -> Result<(), BootError> {
         let started = Instant::now();
         let target = manifest.target_name();
-        self.console.step(format_args!("fetching {target}"));
-        self.console.transfer(&target, 0, manifest.stored_bytes);
-        self.mirrors
-            .layer(manifest, &mut |chunk| sink.chunk(chunk), self.console)
-            .await?;
+        if let Some(chunks) = self.came(manifest, &target) {
+            self.console
+                .step(format_args!("{target} came sealed with the plan"));
+            for chunk in chunks {
+                sink.chunk(chunk)?;
+            }
+        } else {
+            self.console.step(format_args!("fetching {target}"));
+            self.console.transfer(&target, 0, manifest.stored_bytes);
+            self.mirrors
+                .layer(manifest, &mut |chunk| sink.chunk(chunk), self.console)
+                .await?;
+        }
         sink.finish()?;
         let milliseconds = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         let bytes = manifest.stored_bytes;
@@ -180,6 +200,18 @@ impl Work<'_> {
             milliseconds,
         });
         Ok(())
+    }
+
+    /// The verified chunks of a layer that came with the plan. One that is not the signed layer is fetched like the others.
+    fn came(&self, manifest: &Verified<Manifest>, target: &str) -> Option<Vec<SealedChunk>> {
+        let bytes = self.host_layer.as_ref();
+        let bytes = bytes.filter(|_| manifest.kind == Kind::Host)?;
+        let wrong = |error: &ChunkError| {
+            self.console.warn(format_args!(
+                "what came with the plan as {target} is not it: {error}"
+            ));
+        };
+        manifest.whole(bytes).inspect_err(wrong).ok()
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures_util::future::select_all;
 use rustix::termios::{QueueSelector, tcflush};
 use tokio::net::unix::pipe::Receiver;
+use zeroize::Zeroizing;
 
 use super::{Console, open_device};
 
@@ -61,7 +62,8 @@ async fn first_line(inputs: &[(String, Receiver)]) -> Answer {
 
 /// The next line of one console. The terminal itself handles echo and erasing.
 async fn line(console: &str, input: &Receiver) -> Answer {
-    let mut bytes = vec![0; ANSWER_BYTES_MAX];
+    // It may be a recovery code.
+    let mut bytes = Zeroizing::new(vec![0; ANSWER_BYTES_MAX]);
     match read(input, &mut bytes).await {
         // A console that has hung up answers nothing; the others may.
         Ok(0) | Err(_) => std::future::pending().await,

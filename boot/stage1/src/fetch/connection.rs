@@ -25,6 +25,11 @@ const HEADERS_MAX: usize = 64;
 /// Largest header of an answer, and most bytes of a body that are read at once.
 const BUFFER_BYTES_MAX: usize = 64 << 10;
 
+/// What is posted: its content type, and it.
+type Content = (&'static str, Bytes);
+const JSON: &str = "application/json";
+const OCTETS: &str = "application/octet-stream";
+
 /// A connection to one server, for one request after the other.
 pub struct Connection {
     server: Server,
@@ -73,7 +78,7 @@ impl Connection {
     /// # Errors
     /// See [`FetchError`].
     pub async fn find(&mut self, path: &str, max: u64) -> Result<Option<Vec<u8>>, FetchError> {
-        let document = self.document(Method::GET, path, Bytes::new(), max);
+        let document = self.document(path, None, max);
         match document.await {
             Err(FetchError::Status { status: 404, .. }) => Ok(None),
             document => document.map(Some),
@@ -85,7 +90,7 @@ impl Connection {
     /// # Errors
     /// See [`FetchError`].
     pub async fn get(&mut self, path: &str, max: u64) -> Result<Vec<u8>, FetchError> {
-        self.document(Method::GET, path, Bytes::new(), max).await
+        self.document(path, None, max).await
     }
 
     /// Posts JSON and takes a small answer.
@@ -98,7 +103,21 @@ impl Connection {
         json: Vec<u8>,
         max: u64,
     ) -> Result<Vec<u8>, FetchError> {
-        self.document(Method::POST, path, json.into(), max).await
+        self.document(path, Some((JSON, json.into())), max).await
+    }
+
+    /// Posts what is sealed and takes a small answer, which is sealed as well.
+    ///
+    /// # Errors
+    /// See [`FetchError`].
+    pub async fn post_sealed(
+        &mut self,
+        path: &str,
+        sealed: Vec<u8>,
+        max: u64,
+    ) -> Result<Vec<u8>, FetchError> {
+        self.document(path, Some((OCTETS, sealed.into())), max)
+            .await
     }
 
     /// Reports an event. The server's answer has nothing in it.
@@ -119,9 +138,7 @@ impl Connection {
     /// See [`FetchError`].
     pub async fn stream(mut self, path: &str, start: u64) -> Result<Stream, FetchError> {
         let range = (start > 0).then(|| format!("bytes={start}-"));
-        let response = self
-            .send(Method::GET, path, range.as_deref(), Bytes::new())
-            .await?;
+        let response = self.send(path, range.as_deref(), None).await?;
         let skip = match response.status() {
             StatusCode::OK => start,
             StatusCode::PARTIAL_CONTENT => {
@@ -155,15 +172,14 @@ impl Connection {
     /// A whole small answer, within the time that one may take.
     async fn document(
         &mut self,
-        method: Method,
         path: &str,
-        body: Bytes,
+        content: Option<Content>,
         max: u64,
     ) -> Result<Vec<u8>, FetchError> {
         let limit = self.patience.document;
         let slow = FetchError::slow(&self.server, path, limit);
         let answered = async {
-            let response = self.send(method, path, None, body).await?;
+            let response = self.send(path, None, content).await?;
             if !response.status().is_success() {
                 return Err(self.refused(path, response).await);
             }
@@ -174,21 +190,21 @@ impl Connection {
 
     async fn send(
         &mut self,
-        method: Method,
         path: &str,
         range: Option<&str>,
-        body: Bytes,
+        content: Option<Content>,
     ) -> Result<Response<Incoming>, FetchError> {
         let mut request = Request::builder()
-            .method(&method)
+            .method(content.as_ref().map_or(Method::GET, |_| Method::POST))
             .uri(self.server.path(path))
             .header(HOST, self.server.authority());
         if let Some(range) = range {
             request = request.header(RANGE, range);
         }
-        if method == Method::POST {
-            request = request.header(CONTENT_TYPE, "application/json");
+        if let Some((kind, _)) = content {
+            request = request.header(CONTENT_TYPE, kind);
         }
+        let body = content.map(|(_, bytes)| bytes).unwrap_or_default();
         let request = request.body(Full::new(body)).map_err(|_| FetchError::Url {
             url: format!("{}{path}", self.server),
             cause: None,

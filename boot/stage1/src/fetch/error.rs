@@ -109,6 +109,9 @@ pub enum FetchError {
     /// A recovery code would be sent where others can read it.
     #[error("a recovery code is sent over https:// only, and the server is {0}")]
     CodeInClear(String),
+    /// Its plan names no key to seal a recovery code to.
+    #[error("{0} names no key that a recovery code can be sealed to")]
+    NoKey(String),
     /// An answer that is not of the shape it should have.
     #[error("the answer of {server} to {path} cannot be read: {why}")]
     Answer {

@@ -14,6 +14,7 @@ pub mod layers;
 mod pace;
 mod patience;
 pub mod plan;
+pub mod recovery;
 mod server;
 pub mod tls;
 

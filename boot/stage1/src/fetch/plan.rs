@@ -3,27 +3,23 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use towline_contract::Timestamp;
-use towline_contract::api::{self, PlanRequest, RecoveryAnswer, RecoveryRequest};
-use towline_contract::limits::{CREDENTIALS_BYTES_MAX, PLAN_BYTES_MAX};
-use towline_contract::recovery::Code;
+use towline_contract::api::{self, PlanRequest};
+use towline_contract::limits::PLAN_BYTES_MAX;
 use towline_contract::stamp::Settings;
 use towline_contract::trust::{
     Asked, Chain, Credentials, ExpiryPolicy, FreshNonce, HOSTS_ROLE, SignedView, TIMESTAMP_FILE,
     TrustedRoot, Verified, is_host_id,
 };
-
+use towline_contract::{Secret, Timestamp};
 use zeroize::Zeroizing;
 
 use super::patience::Pauses;
+use super::recovery::{Proof, exchange};
 use super::{Client, Connection, FetchError, Server, TlsTime};
 use crate::progress::Progress;
 
 /// Times that all servers are asked before the person is.
 const ROUNDS_MAX: u32 = 3;
-
-/// Largest answer to a recovery code: a plan as text in JSON, and credentials in base64.
-const RECOVERY_BYTES_MAX: u64 = 2 * PLAN_BYTES_MAX + CREDENTIALS_BYTES_MAX * 4 / 3 + 1024;
 
 /// What a machine asks for, but for the nonce.
 #[derive(Clone, Debug)]
@@ -64,7 +60,9 @@ pub struct Planned {
     /// The credentials that came with it.
     pub credentials: Option<Credentials>,
     /// The token for reports that is in them.
-    pub report_token: Option<String>,
+    pub report_token: Option<Secret>,
+    /// The stored bytes of its host layer, if they came with it: not verified, wiped when dropped.
+    pub host_layer: Option<Zeroizing<Vec<u8>>>,
 }
 
 /// Asks the servers in turn until one gives a plan that verifies; asks them all again, after a pause, while that may help.
@@ -144,47 +142,24 @@ async fn settled(
     })
 }
 
-/// Exchanges a recovery code for the plan that recovers, at the server that gave `planned`: on a new connection, whose
-/// certificate is checked at that plan's time, dates included.
-///
-/// # Errors
-/// The server refuses the code, or is reached by plain HTTP; and as [`plan`].
-pub async fn with_code(
-    planned: &Planned,
-    settings: &Settings,
-    ask: &Ask,
-    code: &Code,
-) -> Result<Planned, FetchError> {
-    let root = settings.root.as_deref().ok_or(FetchError::NoRoot)?;
-    let (client, server) = (&planned.client, &planned.server);
-    if !server.https() {
-        return Err(FetchError::CodeInClear(server.to_string()));
-    }
-    match from(client, server, root, ask, Some(code)).await {
-        Err(error) if error.is_between_versions() => {
-            from(client, server, root, ask, Some(code)).await
-        }
-        planned => planned,
-    }
-}
-
-async fn from(
+/// One request to one server, and all that verifies its answer.
+pub(super) async fn from(
     client: &Client,
     server: &Server,
     root: &str,
     ask: &Ask,
-    code: Option<&Code>,
+    proof: Option<Proof<'_>>,
 ) -> Result<Planned, FetchError> {
     let mut connection = client.connect(server).await?;
     let (request, nonce) = fresh(&ask.request)?;
     let asked = Instant::now();
-    let answer = match code {
+    let answer = match proof {
         None => {
             let json = serde_json::to_vec(&request).unwrap_or_default();
             let plan = connection.post(api::PLAN_PATH, json, PLAN_BYTES_MAX);
             Answer::public(plan.await?)
         }
-        Some(code) => exchange(&mut connection, code, request).await?,
+        Some(proof) => exchange(&mut connection, proof, request).await?,
     };
     let since = Instant::now();
     // A machine that named a host recovers that one or none.
@@ -217,14 +192,16 @@ async fn from(
         time,
         report_token: credentials.as_ref().and_then(Credentials::report_token),
         credentials,
+        host_layer: answer.host_layer,
     })
 }
 
 /// What a server answered; nothing of it is verified.
-struct Answer {
-    plan: Vec<u8>,
-    credentials: Option<Vec<u8>>,
-    host: Option<String>,
+pub(super) struct Answer {
+    pub(super) plan: Vec<u8>,
+    pub(super) credentials: Option<Zeroizing<Vec<u8>>>,
+    pub(super) host: Option<String>,
+    pub(super) host_layer: Option<Zeroizing<Vec<u8>>>,
 }
 
 impl Answer {
@@ -233,53 +210,27 @@ impl Answer {
             plan,
             credentials: None,
             host: None,
+            host_layer: None,
         }
     }
 }
 
-/// Sends the code.
-async fn exchange(
-    connection: &mut Connection,
-    code: &Code,
-    request: PlanRequest,
-) -> Result<Answer, FetchError> {
-    let request = RecoveryRequest {
-        code: code.to_string(),
-        request,
-    };
-    let json = serde_json::to_vec(&request).unwrap_or_default();
-    let answer = connection
-        .post(api::RECOVERY_PATH, json, RECOVERY_BYTES_MAX)
-        .await?;
-    let unreadable = |why: String| FetchError::Answer {
-        server: connection.server().to_string(),
-        path: api::RECOVERY_PATH,
-        why,
-    };
-    let answer = Zeroizing::new(answer);
-    let answer: RecoveryAnswer =
-        serde_json::from_slice(&answer).map_err(|error| unreadable(error.to_string()))?;
-    let decode = |text| data_encoding::BASE64.decode(Zeroizing::<String>::new(text).as_bytes());
-    let credentials = answer.credentials.map(decode).transpose();
-    let credentials = credentials.map_err(|error| unreadable(error.to_string()))?;
-    Ok(Answer {
-        plan: answer.plan.into_bytes(),
-        credentials,
-        host: answer.host,
-    })
-}
-
 /// The request with a nonce that no answer has ever had.
 fn fresh(request: &PlanRequest) -> Result<(PlanRequest, FreshNonce), FetchError> {
-    let mut random = [0; 32];
-    rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())
-        .map_err(|errno| FetchError::Random(errno.into()))?;
-    let nonce = FreshNonce::new(random);
+    let nonce = FreshNonce::new(*random()?);
     let request = PlanRequest {
         nonce: nonce.to_send(),
         ..request.clone()
     };
     Ok((request, nonce))
+}
+
+/// 32 random bytes of the kernel's.
+pub(super) fn random() -> Result<Zeroizing<[u8; 32]>, FetchError> {
+    let mut random = Zeroizing::new([0; 32]);
+    rustix::rand::getrandom(random.as_mut_slice(), rustix::rand::GetRandomFlags::empty())
+        .map_err(|errno| FetchError::Random(errno.into()))?;
+    Ok(random)
 }
 
 /// The catalogue's metadata, from the stamped root on, with the roles that sign what `plan` asks for, and the sessions of

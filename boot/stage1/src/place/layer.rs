@@ -57,16 +57,17 @@ impl<'a> LayerSink<'a> {
     /// The layer may not hold what it holds, or it cannot be placed.
     #[expect(
         clippy::needless_pass_by_value,
-        reason = "a verified chunk is used up here"
+        reason = "a verified chunk is used up here, and wiped if it is one that is"
     )]
-    pub fn chunk(&mut self, chunk: Verified<Vec<u8>>) -> Result<(), PlaceError> {
+    pub fn chunk(&mut self, chunk: Verified<impl AsRef<[u8]>>) -> Result<(), PlaceError> {
+        let chunk = (*chunk).as_ref();
         let Self {
             layer,
             decompressor,
             reader,
             placer,
         } = self;
-        placer.stored(&chunk)?;
+        placer.stored(chunk)?;
         let mut judge = |mut unpacked: &[u8]| -> Result<(), Fault> {
             while let Some(item) = reader
                 .next(&mut unpacked)
@@ -77,7 +78,7 @@ impl<'a> LayerSink<'a> {
             Ok(())
         };
         decompressor
-            .push(&chunk, &mut judge)
+            .push(chunk, &mut judge)
             .map_err(|fault| fault.of(layer))
     }
 

@@ -410,3 +410,30 @@ fn a_cable_that_is_pulled_in_the_middle_of_a_layer_costs_only_time() {
     );
     assert_placed(&medium.root());
 }
+
+#[test]
+fn a_crash_of_stage_1_leaves_no_core() {
+    use std::os::unix::process::ExitStatusExt as _;
+    let site = TestSite::serving(&chain());
+    let silent = Proxy::start(site.http, Box::new(|_, _| Fault::Silence));
+    let medium = Medium::stamped(&site, &[silent.url()]);
+    let mut child = Command::new(PROGRAM)
+        .args(medium.arguments(&["--no-mounts"]))
+        .spawn()
+        .unwrap();
+    let until = Instant::now() + Duration::from_secs(20);
+    while silent.requests() == 0 {
+        assert!(Instant::now() < until, "it asks for a plan");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let limits = fs::read_to_string(format!("/proc/{}/limits", child.id())).unwrap();
+    let line = limits
+        .lines()
+        .find(|it| it.starts_with("Max core file size"));
+    let sizes: Vec<&str> = line.unwrap().split_whitespace().skip(4).collect();
+    assert_eq!(sizes, ["1", "1", "bytes"]);
+    let id = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(id, rustix::process::Signal::ABORT).unwrap();
+    let ended = child.wait().unwrap();
+    assert_eq!((ended.signal(), ended.core_dumped()), (Some(6), false));
+}

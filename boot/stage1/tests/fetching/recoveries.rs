@@ -7,10 +7,12 @@ use serde_json::json;
 use towline_contract::manifest::{Compression, Kind};
 use towline_contract::recovery::{Code, Order};
 use towline_contract::session::Session;
+use towline_contract::stamp::Settings;
 use towline_contract::trust::metadata::TargetFile;
 use towline_contract::trust::{SigningKey, host_sessions, next_sessions, sign};
 use towline_contract::{Digest, Timestamp};
 use towline_harness::certificate::Authority;
+use towline_harness::eavesdropper::Eavesdropper;
 use towline_harness::layer::{Layer, layer};
 use towline_harness::proxy::{Fault, Proxy};
 use towline_harness::site::TestSite;
@@ -18,7 +20,7 @@ use towline_server::catalogue::{self, HostFile, NewLayer};
 use towline_server::hosts;
 use towline_server::recoveries::open::{Wanted, chosen};
 use towline_server::recoveries::{Options, State};
-use towline_stage1::fetch::plan::with_code;
+use towline_stage1::fetch::recovery::with_code;
 use towline_stage1::fetch::{Ask, FetchError, Planned};
 
 use crate::world::{Lines, ask, base, kernel, planned, run};
@@ -109,7 +111,8 @@ fn exchanged(site: &TestSite, host: Option<&str>, code: &Code) -> Result<Planned
     let ask = asking(host);
     run(async {
         let first = planned(&settings, &ask, &Lines::default()).await?;
-        assert_eq!(first.chain.plan.order, Some(Order::AskCode));
+        let order = &first.chain.plan.order;
+        assert!(matches!(order, Some(Order::AskCode { seal_to: Some(_) })));
         assert_eq!(first.chain.plan.host.as_deref(), host);
         with_code(&first, &settings, &ask, code).await
     })
@@ -121,6 +124,8 @@ fn recovers(planned: &Planned) {
     assert_eq!(plan.host.as_deref(), Some(HOST));
     assert_eq!(plan.chain.last().unwrap().target, "host/web1/1/amd64");
     assert!(planned.credentials.is_some());
+    let came = planned.host_layer.as_ref().unwrap();
+    assert_eq!(**came, host().stored, "the host's layer came with the plan");
     let Some(Order::Recover(order)) = &plan.order else {
         panic!("{:?}", plan.order);
     };
@@ -196,7 +201,10 @@ fn a_code_is_never_sent_to_who_has_a_stolen_key_and_a_certificate_outside_its_da
         settings.ca = vec![authority.pem()];
         let (refused, asked_before) = run(async {
             let first = planned(&settings, &asking(None), &Lines::default()).await?;
-            assert_eq!(first.chain.plan.order, Some(Order::AskCode));
+            assert!(matches!(
+                first.chain.plan.order,
+                Some(Order::AskCode { .. })
+            ));
             let asked_before = thief.requests();
             let refused = with_code(&first, &settings, &asking(None), &code).await;
             Ok::<_, FetchError>((refused.err(), asked_before))
@@ -208,4 +216,102 @@ fn a_code_is_never_sent_to_who_has_a_stolen_key_and_a_certificate_outside_its_da
         );
         assert_eq!(thief.requests(), asked_before, "nothing reaches the thief");
     }
+}
+/// A site's recovery by way of somebody who ends the machine's TLS, with a certificate that the machine accepts.
+struct Overheard {
+    site: TestSite,
+    code: Code,
+    eavesdropper: Eavesdropper,
+    settings: Settings,
+}
+
+impl Overheard {
+    fn new() -> Self {
+        let site = TestSite::serving(&[kernel(), base(), agent(), host()]);
+        let code = open(&site);
+        let (authority, ca) = (
+            Authority::new("ours"),
+            fs::read_to_string(site.dir().join("ca/ca.pem")).unwrap(),
+        );
+        let tls = authority.server(&["127.0.0.1"], 2001..2099);
+        let eavesdropper = Eavesdropper::start(site.https, &ca, tls);
+        let mut settings = site.settings(&[eavesdropper.url()]);
+        settings.ca = vec![authority.pem()];
+        Self {
+            site,
+            code,
+            eavesdropper,
+            settings,
+        }
+    }
+
+    async fn first(&self) -> Result<Planned, FetchError> {
+        planned(&self.settings, &asking(None), &Lines::default()).await
+    }
+
+    async fn with_code(&self, first: &Planned) -> Result<Planned, FetchError> {
+        with_code(first, &self.settings, &asking(None), &self.code).await
+    }
+}
+
+#[test]
+fn whoever_ends_the_tls_reads_neither_code_nor_credentials_nor_the_hosts_layer() {
+    let overheard = Overheard::new();
+    let recovery = run(async { overheard.with_code(&overheard.first().await?).await }).unwrap();
+    recovers(&recovery);
+
+    let heard = |bytes: &[u8]| overheard.eavesdropper.heard(bytes);
+    for public in [&b"POST /v1/recovery"[..], b"towline-plan", b"TOWSEAL1"] {
+        assert!(heard(public), "it hears what is not sealed");
+    }
+    let code = overheard.code.to_string();
+    let token = recovery.report_token.as_ref().unwrap();
+    let credentials = &recovery.credentials.as_ref().unwrap().chunk;
+    let base64 = |bytes: &[u8]| data_encoding::BASE64.encode(bytes);
+    let pieces = [credentials.as_slice(), &host().stored].map(|it| it[..96].to_vec());
+    let encoded = pieces.clone().map(|it| base64(&it).into_bytes());
+    let texts = [
+        code.as_bytes(),
+        token.as_bytes(),
+        b"PRIVATE KEY",
+        b"run/towline/credentials",
+    ];
+    for secret in texts
+        .into_iter()
+        .map(<[u8]>::to_vec)
+        .chain(pieces)
+        .chain(encoded)
+    {
+        assert!(!heard(&secret), "{}", secret.escape_ascii());
+    }
+}
+
+#[test]
+fn a_server_that_was_started_again_names_its_new_key_and_takes_the_code() {
+    let overheard = Overheard::new();
+    let again = overheard.site.served_again();
+    let recovery = run(async {
+        let first = overheard.first().await?;
+        overheard.eavesdropper.turn_to(again.https);
+        overheard.with_code(&first).await
+    });
+    recovers(&recovery.unwrap());
+    assert!(overheard.eavesdropper.heard(b"HTTP/1.1 421"));
+}
+
+#[test]
+fn a_code_is_not_sent_to_a_server_whose_plan_names_no_key() {
+    let overheard = Overheard::new();
+    // As the plans of servers that know nothing of sealing: without a recovery to be open, no plan names a key.
+    let all = overheard.site.site.recoveries();
+    let recovery = all.all(Timestamp::now()).unwrap().remove(0);
+    all.close(&recovery.id, "a test", Timestamp::now()).unwrap();
+    let refused = run(async {
+        let first = overheard.first().await?;
+        assert_eq!(first.chain.plan.order, None);
+        overheard.with_code(&first).await
+    });
+    assert!(matches!(refused.err().unwrap(), FetchError::NoKey(_)));
+    assert!(overheard.eavesdropper.heard(b"POST /v1/plan"));
+    assert!(!overheard.eavesdropper.heard(b"POST /v1/recovery"));
 }

@@ -2,6 +2,10 @@
 
 use super::*;
 
+fn asks_for_a_code(chain: &Chain) -> bool {
+    matches!(chain.plan.order, Some(Order::AskCode { seal_to: Some(_) }))
+}
+
 #[test]
 fn the_right_code_gives_one_machine_a_plan_and_credentials_that_verify() {
     let world = world();
@@ -19,7 +23,7 @@ fn the_right_code_gives_one_machine_a_plan_and_credentials_that_verify() {
     for host in [None, Some(HOST)] {
         let plan = Machine { host, ..MACHINE }.plan(&server);
         let plan = chain_of(&world, &plan.body);
-        assert_eq!(plan.plan.order, Some(Order::AskCode), "{host:?}");
+        assert!(asks_for_a_code(&plan), "{host:?}");
         assert_eq!(plan.plan.host.as_deref(), host);
     }
 
@@ -181,7 +185,7 @@ fn a_code_by_plain_http_or_of_no_form_is_refused() {
     let no_code = MACHINE.code(&server, "K7QF-2M9X");
     assert_eq!(no_code.status, 400);
     let body = format!("{{\"code\": \"{code}\", \"{code}\": 1}}");
-    let broken = server.post("/v1/recovery", &body);
+    let broken = MACHINE.sealed(&server, &seal_to(&server), body.as_bytes());
     assert_eq!(broken.status, 400);
     assert!(
         !String::from_utf8_lossy(&broken.body).contains(code),
@@ -315,17 +319,21 @@ fn a_machine_larger_than_any_is_refused_wherever_it_asks() {
     let server = Server::start(&world);
     let mut request = MACHINE.request();
     request["machine"]["macs"] = vec![""; 65].into();
-    let code = json!({"code": opened["code"], "request": request});
+    let key = own_key().public();
+    let code = json!({"code": opened["code"], "seal_to": key, "request": request});
     let key = SigningKey::generate([7; 32]).public();
     let enrolment = json!({
         "host": "web9", "hostname": "web9", "key": key, "machine": request["machine"],
     });
-    for (path, body) in [
-        ("/v1/plan", &request),
-        ("/v1/recovery", &code),
-        ("/v1/hosts", &enrolment),
+    let to = seal_to(&server);
+    for (path, answer) in [
+        ("/v1/plan", MACHINE.post(&server, "/v1/plan", &request)),
+        (
+            "/v1/recovery",
+            MACHINE.sealed(&server, &to, code.to_string().as_bytes()),
+        ),
+        ("/v1/hosts", MACHINE.post(&server, "/v1/hosts", &enrolment)),
     ] {
-        let answer = MACHINE.post(&server, path, body);
         assert_eq!(answer.status, 400, "{path}: {answer:?}");
         let text = answer.refusal();
         assert!(text.contains("65 network interfaces"), "{path}: {text}");
@@ -342,7 +350,7 @@ fn one_damaged_record_stops_no_recovery_and_a_folder_that_cannot_be_read_is_told
     let server = Server::start(&world);
     let plan = MACHINE.plan(&server);
     let chain = chain_of(&world, &plan.body);
-    assert_eq!(chain.plan.order, Some(Order::AskCode));
+    assert!(asks_for_a_code(&chain));
     verified(
         &world,
         &MACHINE.code(&server, opened["code"].as_str().unwrap()),
@@ -355,4 +363,39 @@ fn one_damaged_record_stops_no_recovery_and_a_folder_that_cannot_be_read_is_told
     let answer = MACHINE.plan(&server);
     assert_eq!(answer.status, 500, "{answer:?}");
     assert!(answer.refusal().contains("cannot read its recoveries"));
+}
+
+#[test]
+fn a_code_that_is_not_sealed_to_this_server_gives_nothing_and_stays_good() {
+    let world = world();
+    put_credentials(&world, "environment", "RESTIC_PASSWORD=secret of web1\n");
+    let opened = open(&world, &[]);
+    let code = opened["code"].as_str().unwrap();
+    let server = Server::start(&world);
+    // As media sent it that were made before there were sealed codes.
+    let body = json!({"code": code, "request": MACHINE.request()});
+    let in_clear = MACHINE.post(&server, "/v1/recovery", &body);
+    assert_eq!(in_clear.status, 403);
+    let told = in_clear.refusal();
+    assert!(
+        told.contains("sealed only") && told.contains("build and stamp"),
+        "{told}"
+    );
+    let key = own_key().public();
+    let body = json!({"code": code, "seal_to": key, "request": MACHINE.request()});
+    let elsewhere = MACHINE.sealed(&server, &key, body.to_string().as_bytes());
+    assert_eq!(elsewhere.status, 421);
+    assert!(elsewhere.refusal().contains("another key"), "{elsewhere:?}");
+    let weak = json!({"code": code, "seal_to": "00".repeat(32), "request": MACHINE.request()});
+    let weak = MACHINE.sealed(&server, &seal_to(&server), weak.to_string().as_bytes());
+    assert_eq!(weak.status, 400);
+    assert!(weak.refusal().contains("cannot be sealed to"), "{weak:?}");
+    for refused in [&in_clear, &elsewhere, &weak] {
+        let shown = String::from_utf8_lossy(&refused.body);
+        assert!(
+            !shown.contains(code) && !shown.contains("secret of"),
+            "{shown}"
+        );
+    }
+    verified(&world, &MACHINE.code(&server, code));
 }

@@ -5,6 +5,7 @@ mod following;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Write as _;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -14,6 +15,7 @@ use serde_json::{Value, json};
 use towline_contract::manifest::{Compression, Kind};
 use towline_contract::newc::{Decoder, Item};
 use towline_contract::recovery::Order;
+use towline_contract::seal::{SealKey, SealTo, Sealed};
 use towline_contract::session::Session;
 use towline_contract::trust::{
     Asked, Chain, Credentials, ExpiryPolicy, FreshNonce, SigningKey, Verified,
@@ -21,6 +23,7 @@ use towline_contract::trust::{
 use towline_contract::{Digest, Timestamp};
 use towline_harness::layer::{Layer, layer};
 use towline_server::{Site, catalogue};
+use zeroize::Zeroizing;
 
 use super::{Answer, Server, World, chain};
 
@@ -144,9 +147,50 @@ impl Machine {
     }
 
     fn code(&self, server: &Server, code: &str) -> Answer {
-        let body = json!({"code": code, "request": self.request()});
-        self.post(server, "/v1/recovery", &body)
+        let key = own_key();
+        let body = json!({"code": code, "seal_to": key.public(), "request": self.request()});
+        self.sealed(server, &seal_to(server), body.to_string().as_bytes())
     }
+
+    /// Sends this sealed, and opens the answer by its [`own_key`].
+    fn sealed(&self, server: &Server, to: &SealTo, body: &[u8]) -> Answer {
+        let body = to
+            .seal(Sealed::RecoveryRequest, body, Zeroizing::new([2; 32]))
+            .expect("sealed");
+        let mut file = tempfile::NamedTempFile::new().expect("a file");
+        file.write_all(&body).expect("written");
+        let from = format!("@{}", file.path().display());
+        let arguments = ["--interface", self.address, "--data-binary", &from];
+        let mut answer = server.curl("/v1/recovery", &arguments);
+        if answer.status == 200 {
+            let what = Sealed::RecoveryAnswer(Digest::of(&body));
+            let opened = own_key().open(what, &answer.body);
+            answer.body = opened.expect("sealed to this machine").to_vec();
+        }
+        answer
+    }
+}
+
+/// The machine's key for answers.
+fn own_key() -> SealKey {
+    SealKey::generate(&Zeroizing::new([3; 32]))
+}
+
+/// The server's key, as its plans name it while a recovery is open for the machine that asks.
+fn seal_to(server: &Server) -> SealTo {
+    *server.seal_to.get_or_init(|| {
+        let strange = Machine {
+            mac: "52:54:00:00:00:99",
+            ..MACHINE
+        };
+        let order = |machine: Machine| {
+            let plan: Value = serde_json::from_slice(&machine.plan(server).body).expect("JSON");
+            serde_json::from_value(plan["signed"]["order"]["seal_to"].clone()).ok()
+        };
+        order(strange)
+            .or_else(|| order(MACHINE))
+            .expect("a plan asks for a code")
+    })
 }
 
 /// Verifies plan and credentials as a machine does.
@@ -165,7 +209,7 @@ fn verified(world: &World, answer: &Answer) -> (Verified<Chain>, Credentials) {
     let bytes = Command::new("base64").arg("-d").stdin(piped(text)).output();
     let bytes = bytes.expect("base64 runs").stdout;
     let credentials = chain
-        .credentials(Some(bytes))
+        .credentials(Some(bytes.into()))
         .expect("the plan's credentials");
     (chain, credentials.expect("credentials"))
 }
@@ -187,7 +231,7 @@ fn chain_of(world: &World, plan: &[u8]) -> Verified<Chain> {
 }
 
 fn piped(text: &str) -> Stdio {
-    use std::io::{Seek as _, Write as _};
+    use std::io::Seek as _;
     let mut file = tempfile::tempfile().expect("a file");
     file.write_all(text.as_bytes()).expect("written");
     file.rewind().expect("rewound");
@@ -213,7 +257,7 @@ fn file(credentials: &Credentials, name: &str) -> Option<String> {
 }
 
 fn token(credentials: &Credentials) -> String {
-    credentials.report_token().expect("a token")
+    credentials.report_token().expect("a token").to_string()
 }
 
 fn event(server: &Server, id: &Value, token: Option<&str>, what: &Value) -> u16 {

@@ -157,7 +157,7 @@ pub(super) mod tests {
 
     fn credentials() -> Credentials {
         Credentials {
-            token: "t".into(),
+            token: "t".to_owned().into(),
             environment: vec![("NAME".into(), "secret".into())],
             directory: "/run/towline/credentials".into(),
         }

@@ -3,8 +3,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use towline_contract::Secret;
 use towline_contract::agent::{ENVIRONMENT_FILE, variables};
 use towline_contract::recovery::{AUTHORIZED_KEYS_FILE, REPORT_TOKEN_FILE};
+
+use zeroize::Zeroizing;
 
 use super::error::{RecoverError, file};
 
@@ -14,7 +17,7 @@ const AUTHORIZED_KEYS: &str = "/root/.ssh/authorized_keys";
 /// The credentials.
 pub(super) struct Credentials {
     /// Token for reports.
-    pub(super) token: String,
+    pub(super) token: Secret,
     /// Variables for the agent's commands.
     pub(super) environment: Vec<(String, String)>,
     /// Where they lie.
@@ -28,7 +31,7 @@ impl Credentials {
     /// There is no token for reports, or the variables cannot be read.
     pub(super) fn read(directory: &Path) -> Result<Self, RecoverError> {
         let path = directory.join(REPORT_TOKEN_FILE);
-        let token = fs::read_to_string(&path).map_err(file("read", &path))?;
+        let token = Zeroizing::new(fs::read_to_string(&path).map_err(file("read", &path))?);
         let path = directory.join(ENVIRONMENT_FILE);
         let environment = match fs::read_to_string(&path) {
             Ok(text) => variables(&text).map_err(|line| {
@@ -40,7 +43,7 @@ impl Credentials {
             Err(error) => return Err(file("read", &path)(error)),
         };
         Ok(Self {
-            token: token.trim().to_owned(),
+            token: token.trim().to_owned().into(),
             environment,
             directory: directory.to_owned(),
         })
@@ -89,7 +92,7 @@ mod tests {
         assert!(Credentials::read(dir.path()).is_err());
         fs::write(dir.path().join(REPORT_TOKEN_FILE), "t0ken\n").unwrap();
         let credentials = Credentials::read(dir.path()).unwrap();
-        assert_eq!(credentials.token, "t0ken");
+        assert_eq!(&*credentials.token, "t0ken");
         assert!(credentials.environment.is_empty());
     }
 

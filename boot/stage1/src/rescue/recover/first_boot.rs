@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use rustix::rand::GetRandomFlags;
 use serde::{Deserialize, Serialize};
-use towline_contract::Timestamp;
 use towline_contract::event::What;
 use towline_contract::handover::HandOverNote;
 use towline_contract::trust::SigningKey;
+use towline_contract::{Secret, Timestamp};
 use zeroize::Zeroizing;
 
 use super::agent::TARGET;
@@ -49,7 +49,7 @@ const VALID_SECONDS: i64 = 7 * 24 * 3600;
 #[derive(Serialize, Deserialize)]
 struct Settings {
     recovery: String,
-    token: String,
+    token: Secret,
     servers: Vec<String>,
     ca: Vec<String>,
     until: Timestamp,
@@ -64,7 +64,7 @@ pub(super) fn prepare(note: &HandOverNote, token: &str) -> Result<bool, RecoverE
     let until = now.checked_add(Duration::from_secs(VALID_SECONDS.unsigned_abs()));
     let settings = Settings {
         recovery: note.recovery.clone(),
-        token: token.to_owned(),
+        token: token.to_owned().into(),
         servers: note.servers.clone(),
         ca: note.ca.clone(),
         until: until.unwrap_or(now),
@@ -211,7 +211,7 @@ mod tests {
     fn settings() -> Settings {
         Settings {
             recovery: "r1".into(),
-            token: "secret".into(),
+            token: "secret".to_owned().into(),
             servers: vec!["https://backup.example".into()],
             ca: vec![],
             until: "2026-03-08T00:00:00Z".parse().unwrap(),

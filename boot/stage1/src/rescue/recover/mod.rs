@@ -36,6 +36,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use towline_contract::Secret;
 use towline_contract::agent::CREDENTIALS_DIR;
 use towline_contract::event::{CheckResult, What};
 use towline_contract::handover::HandOverNote;
@@ -78,7 +79,7 @@ pub(crate) fn let_in(console: &Console) {
 }
 
 /// The token for reports, in a machine that recovers.
-pub(crate) fn report_token() -> Option<String> {
+pub(crate) fn report_token() -> Option<Secret> {
     let credentials = Credentials::read(Path::new(CREDENTIALS_DIR));
     credentials.ok().map(|it| it.token)
 }
@@ -256,7 +257,7 @@ async fn failed(console: &Console, note: &HandOverNote, error: &RecoverError) {
 
 async fn tell_failed(note: &HandOverNote, message: String) -> bool {
     // Without credentials the servers still show what a machine says.
-    let reports = Reports::new(note, &report_token().unwrap_or_default());
+    let reports = Reports::new(note, report_token().as_deref().unwrap_or_default());
     reports.tell(What::Failed { message }).await
 }
 

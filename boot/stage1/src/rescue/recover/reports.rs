@@ -61,7 +61,7 @@ impl Reports {
         let client = Client::new(ca, time).ok();
         let reporter = |server| {
             let reporter = Reporter::new(client.clone()?, server, recovery);
-            Some(reporter.with_token(token.to_owned()))
+            Some(reporter.with_token(token.to_owned().into()))
         };
         let servers = servers.iter().filter_map(|it| Server::parse(it).ok());
         Self {
