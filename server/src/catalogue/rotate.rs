@@ -5,6 +5,7 @@
 //! new key that was made elsewhere the public half alone is here, and what it must sign waits.
 
 mod next_root;
+mod progress;
 mod root;
 
 use std::path::{Path, PathBuf};
@@ -16,6 +17,7 @@ use towline_contract::plan::PLAN_ROLE;
 use towline_contract::trust::metadata::{Delegations, RoleName, Targets};
 use towline_contract::trust::{HOSTS_ROLE, KeyId, PublicKey, SignedView, SigningKey, role_paths};
 
+use self::progress::Progress;
 use super::change::{Signing, TARGETS, change, delegate};
 use super::to_sign::Waiting;
 use super::{CatalogueError, Result, newest_root, view};
@@ -76,20 +78,34 @@ pub fn rotate(site: &Site, mut rotation: Rotation<'_>, now: Timestamp) -> Result
         check(role, &rotation)?;
     }
     let mut keys = Vec::new();
-    if roles.contains(&"root") {
+    let mut progress = Progress::open(site, &rotation)?;
+    let left: Vec<_> = roles
+        .iter()
+        .copied()
+        .filter(|it| !progress.has(it))
+        .collect();
+    if left.contains(&"root") {
         keys.extend(root::change(site, &[RoleName::Root], &mut rotation, now)?);
+        progress.did(&["root"], roles)?;
     }
-    let renews = rotation.change == Change::Renew;
-    let top = roles.iter().filter_map(|role| top(role));
-    let top: Vec<_> = top.filter(|role| *role != RoleName::Root).collect();
-    if !top.is_empty() && !renews {
-        keys.extend(root::change(site, &top, &mut rotation, now)?);
-    }
-    for role in roles.iter().copied().filter(|it| *it != "root") {
-        match (renews, top.iter().any(|it| it.as_str() == role)) {
-            (true, _) => renew(site, role, now)?,
-            (false, true) => {}
-            (false, false) => keys.extend(delegated(site, role, &rotation.new_keys, now)?),
+    let (by_root, others): (Vec<_>, Vec<_>) = left
+        .into_iter()
+        .filter(|it| *it != "root")
+        .partition(|it| top(it).is_some());
+    if rotation.change == Change::Renew {
+        for role in by_root.into_iter().chain(others) {
+            renew(site, role, now)?;
+            progress.did(&[role], roles)?;
+        }
+    } else {
+        if !by_root.is_empty() {
+            let top: Vec<_> = by_root.iter().filter_map(|role| top(role)).collect();
+            keys.extend(root::change(site, &top, &mut rotation, now)?);
+            progress.did(&by_root, roles)?;
+        }
+        if !others.is_empty() {
+            keys.extend(delegated(site, &others, &rotation.new_keys, now)?);
+            progress.did(&others, roles)?;
         }
     }
     let root = newest_root(&site.store)?.version();
@@ -144,58 +160,65 @@ fn renew(site: &Site, role: &str, now: Timestamp) -> Result<()> {
     }
 }
 
-/// A new key for a role that the targets name; its file, if it was made here.
+/// New keys for roles that the targets name, in one document; the files of those that were made here.
 fn delegated(
     site: &Site,
-    role: &str,
+    roles: &[&str],
     new_keys: &[PublicKey],
     now: Timestamp,
-) -> Result<Option<PathBuf>> {
+) -> Result<Vec<PathBuf>> {
     let current = view(&site.store)?;
-    if !current.delegates_to(role) {
+    if let Some(role) = roles.iter().find(|it| !current.delegates_to(it)) {
         return Err(no_role(role));
     }
-    if let [elsewhere] = new_keys {
+    if let (&[role], [elsewhere]) = (roles, new_keys) {
         if !names(current.targets(), role, elsewhere) {
-            name(site, &current, role, elsewhere, now)?;
+            name(site, &current, &[(role, elsewhere.clone())], now)?;
         }
-        return leave(site, role, elsewhere).map(|()| None);
-    }
-    let left = site.next_key(role)?;
-    if left.is_some_and(|key| names(current.targets(), role, &key.public())) {
-        return take_over(site, role).map(Some);
+        return leave(site, role, elsewhere).map(|()| Vec::new());
     }
     let waits = waiting_targets(site, &current)?;
-    let next = next_key(site, role, |key| {
-        let public = key.public();
-        waits.as_ref().is_some_and(|it| names(it, role, &public))
-    })?;
-    name(site, &current, role, &next.public(), now)?;
-    take_over(site, role).map(Some)
+    let mut next = Vec::new();
+    for role in roles.iter().copied() {
+        let left = site.next_key(role)?;
+        if left.is_some_and(|key| names(current.targets(), role, &key.public())) {
+            continue;
+        }
+        let key = next_key(site, role, |key| {
+            let public = key.public();
+            waits.as_ref().is_some_and(|it| names(it, role, &public))
+        })?;
+        next.push((role, key.public()));
+    }
+    if !next.is_empty() {
+        name(site, &current, &next, now)?;
+    }
+    roles.iter().map(|role| take_over(site, role)).collect()
 }
 
-/// Has the targets name this key for the role, and the key sign what the role has signed.
+/// Has the targets name these keys for the roles, and the keys sign what the roles have signed.
 fn name(
     site: &Site,
     current: &SignedView,
-    role: &str,
-    key: &PublicKey,
+    keys: &[(&str, PublicKey)],
     now: Timestamp,
 ) -> Result<()> {
-    let roles: &[&str] = match current.role(role) {
-        Some(_) => &[TARGETS, role],
-        None => &[TARGETS],
-    };
+    let rotating: Vec<_> = keys.iter().map(|(role, _)| *role).collect();
+    let signs = |role: &&str| current.role(role).is_some();
+    let roles = rotating.iter().copied().filter(signs);
+    let roles: Vec<_> = std::iter::once(TARGETS).chain(roles).collect();
     let signing = Signing {
-        rotating: &[role],
+        rotating: &rotating,
         ..Signing::now(site)?
     };
     let edit = |it: &str, document: &mut Targets| {
         if it == TARGETS {
-            delegate(document, role, from_ref(key), 1);
+            for (role, key) in keys {
+                delegate(document, role, from_ref(key), 1);
+            }
         }
     };
-    signing.change(current, now, roles, edit, None)
+    signing.change(current, now, &roles, edit, None)
 }
 
 fn no_role(role: &str) -> CatalogueError {

@@ -100,3 +100,78 @@ fn what_the_server_publishes_meanwhile_is_signed_by_the_key_of_before() {
     assert_eq!(world.machine().layers().len(), 2);
     assert_eq!(world.signs("base").len(), 2);
 }
+
+/// One trip to the keys: all that waits is signed by each of them that it wants.
+fn trip(world: &World, error: CatalogueError, keys: &[&[u8]]) {
+    let CatalogueError::ToSign(waiting) = error else {
+        panic!("{error}");
+    };
+    for file in waiting.into_iter().map(|it| it.file) {
+        let bytes = fs::read(&file).unwrap();
+        let mut envelope = Envelope::parse(&bytes, "it", METADATA_BYTES_MAX).unwrap();
+        for key in keys {
+            envelope.add_signature(&read_bytes(world, key)).unwrap();
+        }
+        fs::write(file, envelope.to_bytes()).unwrap();
+    }
+}
+
+/// Does it again after each trip; how many there were.
+fn trips(world: &World, roles: &[&str], change: &Change, keys: &[&[u8]]) -> usize {
+    for number in 0..4 {
+        let rotation = Rotation {
+            roles,
+            change: change.clone(),
+            root_keys: vec![],
+            new_keys: vec![],
+            size: None,
+            make_key: &mut |path| keys::create_offline(path, None),
+        };
+        match rotate(&world.site, rotation, now()) {
+            Ok(_) => return number,
+            Err(error) => trip(world, error, keys),
+        }
+    }
+    panic!("it never ends");
+}
+
+#[test]
+fn keys_of_several_roles_are_replaced_in_two_trips_and_none_twice() {
+    let world = World::new();
+    world.publish(&[world.agent("1")]).unwrap();
+    let away = ["root-1", "root-2", "targets"].map(|name| world.without(name));
+    let away: Vec<_> = away.iter().map(Vec::as_slice).collect();
+    let roles = ["snapshot", "timestamp", "plan", "hosts"];
+    let before = roles.map(|it| world.public(it));
+    let change = Change::Rotate(vec![]);
+    // The root's, and the targets', which names the keys of plan and hosts.
+    assert_eq!(trips(&world, &roles, &change, &away), 2);
+    assert_eq!(newest_root(&world.site.store).unwrap().version(), 2);
+    let after = roles.map(|it| world.public(it));
+    assert!(
+        before
+            .iter()
+            .zip(&after)
+            .all(|(before, after)| before != after)
+    );
+    assert_eq!((world.machine().layers().len(), world.waiting()), (1, 0));
+    assert!(
+        roles
+            .iter()
+            .all(|it| !world.site.next_key_path(it).exists())
+    );
+    // Asked for again, it begins again.
+    assert_eq!(trips(&world, &roles, &change, &away), 2);
+    assert_eq!(newest_root(&world.site.store).unwrap().version(), 3);
+}
+
+#[test]
+fn documents_of_several_roles_get_a_new_date_by_keys_that_are_elsewhere() {
+    let world = World::new();
+    world.publish(&[world.base("1")]).unwrap();
+    let away = ["targets", "base"].map(|name| world.without(name));
+    let away: Vec<_> = away.iter().map(Vec::as_slice).collect();
+    assert!(trips(&world, &["targets", "base"], &Change::Renew, &away) <= 2);
+    assert_eq!(world.waiting(), 0);
+    assert_eq!(world.machine().layers().len(), 1);
+}
