@@ -112,7 +112,7 @@ fn after_fetch(error: &FetchError) -> &'static str {
         }
         FetchError::Status { .. } => "do what the server says",
         FetchError::Trust { cause, .. } if matches!(**cause, TrustError::Rollback { .. }) => {
-            "if the server was restored from an older copy, sign its documents anew there (`towline key rotate targets base --renew`) or stamp the medium again; else do not trust this server"
+            "if the server was restored from an older copy, stamp the medium again, or repeat `towline key rotate ROLE --renew` there until the document has that version; else do not trust this server"
         }
         FetchError::Trust { .. } => {
             "stamp the medium again with `towline media stamp --root root.json` if the keys are new; else do not trust this server"

@@ -176,9 +176,11 @@ impl OnTarget {
         progress: &dyn Progress,
     ) -> Result<(), OnTargetError> {
         for (_, manifest) in &self.layers {
+            let layer = manifest.target_name();
+            progress.step(format_args!("asking the mirrors for {layer}"));
             let found = mirrors.has(manifest, progress).await;
             found.map_err(|cause| OnTargetError::Layer {
-                layer: manifest.target_name(),
+                layer,
                 cause: Box::new(cause),
             })?;
         }

@@ -141,16 +141,18 @@ fn partitions(disk: &Path, name: &str) -> Vec<Partition> {
 }
 
 /// Drivers that are built into most kernels and in every initramfs.
-const EVERYWHERE: &[&str] = &["sd_mod", "scsi_mod", "virtio_pci", "pcieport"];
+const EVERYWHERE: &[&str] = &["sd_mod", "scsi_mod", "virtio_pci"];
 
-/// The modules of the drivers of a device and of all that it hangs on.
+/// The modules of the drivers of a device and of all that it hangs on. Only what this kernel has as a module can be asked of
+/// another kernel: what is built in may have any name, or none, in its lists.
 fn drivers(device: &Path) -> Vec<String> {
     let Ok(device) = fs::canonicalize(device) else {
         return Vec::new();
     };
     let modules = device.ancestors().map(|it| it.join("driver/module"));
-    let names = modules.filter_map(|it| Some(fs::canonicalize(it).ok()?.file_name()?.to_owned()));
-    let names = names.map(|it| it.to_string_lossy().replace('-', "_"));
+    let modules = modules.filter_map(|it| fs::canonicalize(it).ok());
+    let loaded = modules.filter(|it| it.join("initstate").exists());
+    let names = loaded.filter_map(|it| Some(it.file_name()?.to_string_lossy().replace('-', "_")));
     names
         .filter(|it| !EVERYWHERE.contains(&it.as_str()))
         .collect()
@@ -227,13 +229,21 @@ mod tests {
     fn the_drivers_of_a_disk_are_those_of_its_adapter_too() {
         use std::os::unix::fs::symlink;
         let dir = tempfile::tempdir().unwrap();
-        let disk = dir.path().join("devices/pci0/ata1/disk");
-        for (name, of) in [("sd_mod", "ata1/disk"), ("ahci", "")] {
+        let disk = dir.path().join("devices/port/pci0/ata1/disk");
+        for (name, of) in [
+            ("sd_mod", "port/pci0/ata1/disk"),
+            ("ahci", "port/pci0"),
+            ("pcieportdrv", "port"),
+        ] {
             let module = dir.path().join("module").join(name);
             let driver = dir.path().join("drivers").join(name);
-            let device = dir.path().join("devices/pci0").join(of);
+            let device = dir.path().join("devices").join(of);
             for it in [&module, &driver, &device] {
                 fs::create_dir_all(it).unwrap();
+            }
+            // What is built in has none.
+            if name != "pcieportdrv" {
+                fs::write(module.join("initstate"), "live\n").unwrap();
             }
             symlink(module, driver.join("module")).unwrap();
             symlink(driver, device.join("driver")).unwrap();

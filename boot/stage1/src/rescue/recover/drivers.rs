@@ -2,20 +2,23 @@
 
 use std::fs::{self, File};
 use std::io::Read as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::disks::Disk;
 
 /// Most that is read of a list of modules, in bytes. Debian's is 0.6 MB.
 const LIST_BYTES_MAX: u64 = 16 << 20;
 
-/// One of the kernels below `target` must have the drivers that these disks have here, as modules or built in.
+/// One of the kernels below `target` should have the drivers that these disks have here, as modules or built in. Which of them
+/// starts is the boot loader's matter.
 pub(super) fn check(target: &Path, disks: &[Disk]) -> Result<String, String> {
     let mut wanted: Vec<_> = disks.iter().flat_map(|it| it.drivers.clone()).collect();
     wanted.sort_unstable();
     wanted.dedup();
-    let kernels = fs::read_dir(target.join("lib/modules"));
-    let kernels = kernels.into_iter().flatten().flatten();
+    if wanted.is_empty() {
+        return Ok("they need none that are modules here".into());
+    }
+    let kernels = fs::read_dir(folder(target)).into_iter().flatten().flatten();
     let lacking = kernels.filter_map(|it| lacking(&it.path(), &wanted));
     match lacking.min_by_key(Vec::len).as_deref() {
         None => Ok("not known: there are no lists of modules".into()),
@@ -24,6 +27,15 @@ pub(super) fn check(target: &Path, disks: &[Disk]) -> Result<String, String> {
             "no kernel of the host has {}, which this machine needs for its disks",
             missing.join(", ")
         )),
+    }
+}
+
+/// Where the kernels' modules lie: a link at `lib` may be one that leads out of the target.
+fn folder(target: &Path) -> PathBuf {
+    let merged = target.join("usr/lib/modules");
+    match merged.is_dir() || target.join("lib").is_symlink() {
+        true => merged,
+        false => target.join("lib/modules"),
     }
 }
 

@@ -52,33 +52,31 @@ pub(super) async fn checks(console: &Console, layout: &Layout) -> Vec<CheckResul
         true => uefi_loader(console, target).await,
         false => bios_loader(layout, &|disk| has_boot_code(&disk.device)),
     };
-    let disks = disks::of(layout.disks.iter().map(|it| it.device.as_str()));
     let results = [
         ("the devices of /etc/fstab exist", devices(&fstab, target)),
         ("a kernel is there", kernel(target)),
-        (
-            "a kernel has the drivers of the disks",
-            drivers::check(target, &disks),
-        ),
         ("the boot loader is installed", loader),
     ];
     let results = results.map(|(name, outcome)| told(console, name, outcome));
     results.into()
 }
 
-/// Whether none of the recovery's own `folders` is left on the host.
-pub(super) fn nothing_is_left(console: &Console, folders: &[PathBuf]) -> CheckResult {
+/// What is told of the recovered system, and is no reason to keep it from starting: whether one of its kernels has the drivers
+/// of these disks, and whether none of the recovery's own `folders` is left on it.
+pub(super) fn remarks(console: &Console, layout: &Layout, folders: &[PathBuf]) -> Vec<CheckResult> {
+    let disks = disks::of(layout.disks.iter().map(|it| it.device.as_str()));
+    let drivers = drivers::check(Path::new(TARGET), &disks);
     let left = folders.iter().filter(|it| it.symlink_metadata().is_ok());
     let left: Vec<_> = left.map(|it| it.display().to_string()).collect();
     let outcome = match left.is_empty() {
         true => Ok("nothing".to_owned()),
         false => Err(format!("still there: {}", left.join(", "))),
     };
-    told(
-        console,
-        "nothing of the recovery is left on the host",
-        outcome,
-    )
+    let left = "nothing of the recovery is left on the host";
+    vec![
+        told(console, "a kernel has the drivers of the disks", drivers),
+        told(console, left, outcome),
+    ]
 }
 
 fn told(console: &Console, name: &str, outcome: Result<String, String>) -> CheckResult {

@@ -134,13 +134,13 @@ async fn attempt(
     let layout = preflight::layout(&rear)?;
     preflight::memory()?;
     preflight::firmware(console, &it, order).await?;
-    let hardware = &it.session.hardware;
-    let (assignments, disks) = questions::disks(console, &layout, &hardware.disks, order).await?;
     let on_target = on_target(note)?;
     if !on_target.is_empty() {
         let mirrors = restore::mirrors(console, note)?;
         on_target.are_there(&mirrors, &**console).await?;
     }
+    let hardware = &it.session.hardware;
+    let (assignments, disks) = questions::disks(console, &layout, &hardware.disks, order).await?;
     if it.is_on_target {
         console.note(format_args!(
             "the agent is fetched onto the recreated disks, and cannot be asked for the session before that"
@@ -181,16 +181,15 @@ async fn complete(
     if let (Some(why), false) = (failed_checks(&checks), accept) {
         return Err(RecoverError::Incomplete(why));
     }
-    // Told, and no reason to keep the host from starting.
     let mut folders = Recovering::of(note)?.temporary(&credentials)?;
     folders.push(on_target(note)?.folder().to_owned());
-    checks.push(finish::nothing_is_left(console, &folders));
     if Rear::find().is_portable() {
         let (target, portable) = (Path::new(agent::TARGET), Path::new(settings::PORTABLE));
         if let Err(why) = logs::move_home(target, portable).await {
             console.warn(format_args!("ReaR's logs stay where it left them: {why}"));
         }
     }
+    checks.extend(finish::remarks(console, &layout, &folders));
     if !first_boot::prepare(note, &credentials.token)? {
         console.warn(format_args!(
             "the host has no systemd: its first start will not be reported"

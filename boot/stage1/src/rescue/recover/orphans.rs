@@ -1,18 +1,19 @@
 //! What an agent leaves running. It would keep the recreated file systems busy, so it ends with the restore.
 
 use std::fs;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, WaitOptions};
 
 use crate::console::Console;
 use crate::progress::Progress as _;
 
-/// Rounds in which they are ended: kindly in the first. What one of them leaves comes up in the next.
-const ROUNDS: u32 = 5;
+/// How long they have to end by themselves once they are asked to, and once they are made to.
+const KINDLY: Duration = Duration::from_secs(20);
+const FOR_CERTAIN: Duration = Duration::from_secs(5);
 
-/// How long a round waits for them.
-const ROUND: Duration = Duration::from_secs(2);
+/// How often it is looked whether they have ended.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// From now on, processes whose parents are gone belong to this process and not to PID 1.
 pub(super) fn adopt() {
@@ -23,34 +24,38 @@ pub(super) fn adopt() {
 
 /// Ends all processes that this one has, and waits for their end.
 pub(super) async fn end(console: &Console) {
-    for round in 0..ROUNDS {
-        let children = children();
-        if children.is_empty() {
-            return;
-        }
-        if round == 0 {
-            console.note(format_args!(
-                "processes that the agent has left, which are ended: {}",
-                children.len()
-            ));
-        }
-        let signal = if round == 0 {
-            Signal::TERM
-        } else {
-            Signal::KILL
-        };
-        for pid in &children {
-            let _ = rustix::process::kill_process(*pid, signal);
-        }
-        tokio::time::sleep(ROUND).await;
-        for pid in children {
-            let _ = rustix::process::waitpid(Some(pid), WaitOptions::NOHANG);
+    let left = running();
+    if left.is_empty() {
+        return;
+    }
+    console.note(format_args!(
+        "processes that the agent has left, which are ended: {}",
+        left.len()
+    ));
+    for (signal, patience) in [(Signal::TERM, KINDLY), (Signal::KILL, FOR_CERTAIN)] {
+        let until = Instant::now() + patience;
+        // What one of them leaves comes up after its end.
+        let mut asked = Vec::new();
+        loop {
+            let left = running();
+            if left.is_empty() {
+                return;
+            }
+            for pid in left.iter().filter(|it| !asked.contains(*it)) {
+                let _ = rustix::process::kill_process(*pid, signal);
+            }
+            asked = left;
+            if Instant::now() > until {
+                break;
+            }
+            tokio::time::sleep(PAUSE).await;
         }
     }
     console.warn(format_args!("a process of the agent cannot be ended"));
 }
 
-fn children() -> Vec<Pid> {
+/// The processes that this one has and that have not ended; those that have are let go.
+fn running() -> Vec<Pid> {
     let own = rustix::process::getpid().as_raw_nonzero().get();
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let processes = entries.filter_map(|it| it.file_name().to_str()?.parse::<i32>().ok());
@@ -58,7 +63,12 @@ fn children() -> Vec<Pid> {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
         parent(&stat) == Some(own)
     });
-    mine.filter_map(Pid::from_raw).collect()
+    let mine = mine.filter_map(Pid::from_raw);
+    let runs = |pid: &Pid| {
+        let ended = rustix::process::waitpid(Some(*pid), WaitOptions::NOHANG);
+        matches!(ended, Ok(None))
+    };
+    mine.filter(runs).collect()
 }
 
 /// The parent in a line of `/proc/PID/stat` (proc(5)): the name before it may hold anything.

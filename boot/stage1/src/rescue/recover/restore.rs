@@ -50,7 +50,11 @@ pub(crate) async fn run(console: Arc<Console>) -> ExitCode {
         Err(error) => {
             let why = crate::failure::joined(&error);
             console.warn(format_args!("{why}"));
-            state.failed(&format!("{why} ({})", error.next()));
+            // ReaR's error has a next step of its own, the same as a failed restore's.
+            match &error {
+                RecoverError::Restore { .. } => state.failed(&why),
+                _ => state.failed(&format!("{why} ({})", error.next())),
+            }
             ExitCode::FAILURE
         }
     }
@@ -241,7 +245,8 @@ impl Follow<'_> {
                 cause,
             };
             let started = commands::command(&command, &environment);
-            let mut child = started.and_then(|mut it| it.spawn()).map_err(failed)?;
+            let started = started.map(|mut it| it.process_group(0).spawn());
+            let mut child = started.and_then(|it| it).map_err(failed)?;
             let output = Output::new(Some(Path::new(AGENT_LOG)));
             let each: EachLine = Arc::new(|_| {});
             let readers = output.follow(&mut child, &each);
@@ -274,7 +279,8 @@ impl Follow<'_> {
                 (bytes, grown) = (now, Instant::now());
             }
             if grown.elapsed().min(output.silence()) > STALL_MAX {
-                let _ = child.kill().await;
+                // With all that it started: the next try would find it at work.
+                commands::end_group(child).await;
                 return None;
             }
             self.tell(bytes, output);
