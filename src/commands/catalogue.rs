@@ -107,8 +107,11 @@ pub(crate) fn run(args: &CatalogueArgs, quiet: bool) -> Outcome {
 fn policy(site: &Site, file: Option<&Path>, clear: bool, json: bool) -> Outcome {
     let wanted = file.map(policy_in).transpose()?;
     if clear || wanted.is_some() {
-        catalogue::set_policy(site, wanted.as_ref(), Timestamp::now())
-            .map_err(catalogue_failure)?;
+        let done = catalogue::set_policy(site, wanted.as_ref(), Timestamp::now());
+        match done.map_err(catalogue_failure)? {
+            true => eprintln!("towline: signed; machines keep layers to this from now on"),
+            false => eprintln!("towline: this is signed already"),
+        }
     }
     let policy = catalogue::view(&site.store)
         .and_then(|view| Ok(view.layer_policy()?))
@@ -140,6 +143,12 @@ fn policy_in(path: &Path) -> Result<LayerPolicy, Failure> {
     let kinds: BTreeMap<Kind, Bounds> = toml::from_str(&text.map_err(usage)?)
         .with_context(named)
         .map_err(|error| usage(error).next(POLICY_NEXT))?;
+    if kinds.is_empty() {
+        let why = anyhow!("{} names no kind of layers", path.display());
+        return Err(
+            usage(why).next("towline catalogue policy --clear signs that there is no policy")
+        );
+    }
     let policy = LayerPolicy {
         format: POLICY_FORMAT,
         kinds,

@@ -10,7 +10,7 @@ use towline_contract::trust::TrustedRoot;
 use towline_media::area::{AreaError, Image};
 use towline_media::build::{self, BuildError};
 use towline_media::settings::{self, SettingsError};
-use towline_media::versions;
+use towline_media::versions::{self, VersionsError};
 
 use super::layer::{apt_failure, packages_cache};
 use super::stage1::stage1;
@@ -213,10 +213,9 @@ fn settings(args: &StampArgs) -> Result<Settings, Failure> {
         .map(|url| settings::server(url))
         .collect();
     let root = from_file(&args.root, settings::root)?;
-    let versions = versions::beside(&args.root, root.as_bytes()).map_err(|error| {
-        Failure::new(Exit::NotTrusted, error)
-            .next("use the newest N.root.json in store/metadata of the site, or a copy of it alone")
-    })?;
+    let catalogue = versions::beside(&args.root, root.as_bytes()).map_err(versions_failure)?;
+    let root = settings::root(&catalogue.root).map_err(settings_failure)?;
+    let versions = catalogue.versions;
     let ca = args
         .ca
         .as_deref()
@@ -286,6 +285,15 @@ fn from_file<T>(
             .context(format!("{} is refused", path.display()));
         failure
     })
+}
+
+fn versions_failure(error: VersionsError) -> Failure {
+    match error {
+        VersionsError::Read { .. } => Failure::new(Exit::Usage, error)
+            .next("run it as the site's user, or copy the root alone to another folder"),
+        VersionsError::Trust { .. } => Failure::new(Exit::NotTrusted, error)
+            .next("use a root of this very site, or a copy of it alone"),
+    }
 }
 
 fn settings_failure(error: SettingsError) -> Failure {

@@ -1,14 +1,15 @@
 """Layers that nobody may place: each file, with its manifest beside it, has one thing wrong.
 
 The archives are written here byte by byte from the kernel's description of newc (Documentation/driver-api/early-userspace/
-buffer-format.rst), the zstd frames from RFC 8878; neither knows Towline's own writer.
+buffer-format.rst), the gzip members from RFC 1952 and the zstd frames from RFC 8878, without any compressor, whose bytes would
+differ from one version to the next; none of it knows Towline's own writer.
 """
 
-import gzip
 import hashlib
 import json
 import pathlib
 import struct
+import zlib
 from dataclasses import dataclass, field
 
 FILE, DIRECTORY, LINK, PIPE, CHARACTERS, BLOCKS, SOCKET = (
@@ -70,6 +71,24 @@ def zstd_frame(data: bytes, window_log: int | None = None) -> bytes:
     return magic + header + struct.pack("<I", len(data) << 3 | 1)[:3] + data
 
 
+def zstd_bomb(start: bytes, zeros: int) -> bytes:
+    """A frame of a raw block and then so many zeros, in blocks that repeat one byte, of a window of 128 KiB."""
+    block_max = 128 << 10
+    sizes = [min(block_max, zeros - at) for at in range(0, zeros, block_max)]
+    last = len(sizes) - 1
+    blocks = [struct.pack("<I", size << 3 | 1 << 1 | (at == last))[:3] + b"\0" for at, size in enumerate(sizes)]
+    header = struct.pack("<I", 0xFD2FB528) + bytes([0b0000_0000, (17 - 10) << 3])
+    return header + struct.pack("<I", len(start) << 3)[:3] + start + b"".join(blocks)
+
+
+def gzip_member(data: bytes) -> bytes:
+    """One member with stored blocks (RFC 1951, section 3.2.4)."""
+    pieces = [data[at : at + 0xFFFF] for at in range(0, len(data), 0xFFFF)] or [b""]
+    last = len(pieces) - 1
+    blocks = [bytes([at == last]) + struct.pack("<HH", len(it), len(it) ^ 0xFFFF) + it for at, it in enumerate(pieces)]
+    return b"\x1f\x8b\x08" + bytes(6) + b"\xff" + b"".join(blocks) + struct.pack("<II", zlib.crc32(data), len(data))
+
+
 @dataclass
 class Layer:
     entries: list[Entry]
@@ -84,7 +103,7 @@ class Layer:
         unpacked = archive(self.entries) if self.raw is None else self.raw
         stored = self.stored
         if stored is None:
-            pack = {"none": lambda it: it, "gzip": lambda it: gzip.compress(it, mtime=0), "zstd": zstd_frame}
+            pack = {"none": lambda it: it, "gzip": gzip_member, "zstd": zstd_frame}
             stored = padded(pack[self.compression](unpacked))
         digest = hashlib.sha256(stored).hexdigest()
         none = {"libraries": [], "programs": []}
@@ -207,9 +226,14 @@ CASES: dict[str, tuple[str, str, Layer]] = {
     "bytes-more-than-said": ("a larger archive than the manifest says", "larger than the 100 bytes", Layer(GOOD, manifest={"unpacked_bytes": 100})),
     "bytes-fewer-than-said": ("a smaller archive than the manifest says", "has 496 bytes", Layer(GOOD, manifest={"unpacked_bytes": 1 << 20})),
     "bomb": (
-        "twenty megabytes of zeros in twenty kilobytes, and a manifest that says one",
+        "two gigabytes in sixty kilobytes, and a manifest that says one megabyte",
         "larger than the 1048576 bytes",
-        Layer([Entry("zeros", body=bytes(20 << 20))], compression="gzip", manifest={"unpacked_bytes": 1 << 20}),
+        Layer(
+            [Entry("zeros", size=2 << 30)],
+            compression="zstd",
+            stored=padded(zstd_bomb(Entry("zeros", size=2 << 30).record(1), 2 << 30)),
+            manifest={"unpacked_bytes": 1 << 20},
+        ),
     ),
     "size-of-4-gib": ("a header that promises four gigabytes", "larger than the 236 bytes", Layer([Entry("a", size=0xFFFFFFFF)])),
     "cut-off": ("an archive without its end", "before its trailer", Layer(GOOD, raw=archive(GOOD)[:-200])),
@@ -236,9 +260,9 @@ CASES: dict[str, tuple[str, str, Layer]] = {
     "gzip-two-members": (
         "two gzip members, of which Linux takes both",
         "goes on after its compressed frame",
-        Layer(GOOD, compression="gzip", stored=padded(gzip.compress(archive(GOOD), mtime=0)) + padded(gzip.compress(archive([Entry("init")]), mtime=0))),
+        Layer(GOOD, compression="gzip", stored=padded(gzip_member(archive(GOOD))) + padded(gzip_member(archive([Entry("init")])))),
     ),
-    "gzip-cut-off": ("a gzip member without its end", "no whole gzip frame", Layer(GOOD, compression="gzip", stored=padded(gzip.compress(archive(GOOD), mtime=0)[:-30]))),
+    "gzip-cut-off": ("a gzip member without its end", "no whole gzip frame", Layer(GOOD, compression="gzip", stored=padded(gzip_member(archive(GOOD))[:-30]))),
     "zstd-two-frames": (
         "two zstd frames, at the second of which Linux stops",
         "goes on after its compressed frame",
@@ -254,7 +278,7 @@ CASES: dict[str, tuple[str, str, Layer]] = {
         "no whole zstd frame",
         Layer(GOOD, compression="zstd", stored=padded(zstd_frame(archive(GOOD), 28))),
     ),
-    "compression-that-is-another": ("a gzip layer whose manifest says zstd", "no whole zstd frame", Layer(GOOD, compression="zstd", stored=padded(gzip.compress(archive(GOOD), mtime=0)))),
+    "compression-that-is-another": ("a gzip layer whose manifest says zstd", "no whole zstd frame", Layer(GOOD, compression="zstd", stored=padded(gzip_member(archive(GOOD))))),
     # The manifest.
     "manifest-of-another-layer": ("the digest of another layer", "has SHA-256", Layer(GOOD, manifest={"digest": "11" * 32, "chunks": ["11" * 32]})),
     "manifest-of-a-newer-format": ("a manifest of format 2", "too old for the layer", Layer(GOOD, manifest={"format": 2})),

@@ -69,16 +69,25 @@ impl LayerPolicy {
             .values()
             .flat_map(|it| it.within.iter().chain(&it.never));
         let mut bad = all.filter(|it| !is_path(it));
-        bad.next().map(|path| {
+        let bad = bad.next().map(|path| {
             format!(
-                "{path:?} is no path: relative, without empty, . or .. components, of at most {POLICY_PATH_BYTES_MAX} bytes"
+                "{path:?} is no path: relative, without empty, . or .. components or any of *?[, of at most {POLICY_PATH_BYTES_MAX} bytes"
             )
+        });
+        let mut kinds = self.kinds.iter();
+        let empty = kinds.find(|(_, it)| it.is_empty());
+        bad.or_else(|| {
+            empty.map(|(kind, _)| format!("it says nothing of {kind} layers: name paths"))
         })
     }
 }
 
 fn is_path(text: &str) -> bool {
-    text.len() <= POLICY_PATH_BYTES_MAX && EntryPath::parse(text.as_bytes().to_vec()).is_some()
+    // Not that somebody takes them for patterns.
+    let is_plain = !text.contains(['*', '?', '[']);
+    is_plain
+        && text.len() <= POLICY_PATH_BYTES_MAX
+        && EntryPath::parse(text.as_bytes().to_vec()).is_some()
 }
 
 impl Bounds {
@@ -153,12 +162,16 @@ mod tests {
             ..LayerPolicy::default()
         };
         assert!(newer.mistake().unwrap().contains("format is 2"));
-        for bad in ["/usr", "usr/", "", "..", "usr/../etc", "a//b"] {
+        for bad in ["/usr", "usr/", "", "..", "usr/../etc", "a//b", "usr/*"] {
             let policy = policy(&format!("{{\"agent\": {{\"never\": [{bad:?}]}}}}"));
             assert!(policy.mistake().is_some(), "{bad}");
         }
-        let own = policy(r#"{ "credentials": {} }"#);
-        assert!(own.mistake().is_some());
+        for bad in [
+            r#"{ "credentials": {} }"#,
+            r#"{ "agent": { "within": [] } }"#,
+        ] {
+            assert!(policy(bad).mistake().is_some(), "{bad}");
+        }
         let unknown = serde_json::json!({ "format": 1, "kinds": {}, "allow": ["init"] });
         assert!(serde_json::from_value::<LayerPolicy>(unknown).is_err());
     }
