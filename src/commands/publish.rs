@@ -85,7 +85,9 @@ pub(crate) fn run(args: &PublishArgs, quiet: bool) -> Outcome {
         println!("published {target}");
     }
     for target in &done.unchanged {
-        println!("unchanged {target}");
+        let is_back = done.stored_again.contains(target);
+        let what = if is_back { "stored again" } else { "unchanged" };
+        println!("{what} {target}");
     }
     Ok(())
 }

@@ -1,9 +1,9 @@
 //! What goes into the catalogue and out of it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::slice::from_ref;
 
 use towline_contract::digest::Hasher;
@@ -47,6 +47,8 @@ pub struct Outcome {
     pub added: Vec<String>,
     /// Targets that were published already.
     pub unchanged: Vec<String>,
+    /// Those of them whose bytes in the store were gone or damaged, and are there again.
+    pub stored_again: Vec<String>,
     /// The chain check; with [`Missing::Refuse`] it found nothing.
     pub review: Review,
 }
@@ -60,7 +62,7 @@ pub fn publish(site: &Site, new: &[NewLayer], missing: Missing, now: Timestamp) 
     let store = &site.store;
     let _lock = store.lock()?;
     let current = view(store)?;
-    let mut unchanged = BTreeSet::new();
+    let (mut unchanged, mut stored_again) = (BTreeSet::new(), BTreeSet::new());
     let mut added = BTreeMap::new();
     for layer in new {
         let target = layer.manifest.target_name();
@@ -69,6 +71,9 @@ pub fn publish(site: &Site, new: &[NewLayer], missing: Missing, now: Timestamp) 
         match before.or(added.get(&target).map(|(file, _)| file)) {
             Some(before) => {
                 same(&target, before, &file)?;
+                if !added.contains_key(&target) && store_again(store, layer)? {
+                    stored_again.insert(target.clone());
+                }
                 unchanged.insert(target);
             }
             None => {
@@ -102,6 +107,7 @@ pub fn publish(site: &Site, new: &[NewLayer], missing: Missing, now: Timestamp) 
     Ok(Outcome {
         added: names,
         unchanged: unchanged.into_iter().collect(),
+        stored_again: stored_again.into_iter().collect(),
         review,
     })
 }
@@ -219,6 +225,41 @@ pub fn retire(
         document.targets.retain(|key, _| !gone.contains(key));
     })?;
     Ok(gone)
+}
+
+/// Puts the layer in place of what is in the store, if that is gone or damaged.
+fn store_again(store: &Store, layer: &NewLayer) -> Result<bool> {
+    let manifest = Digest::of(&layer.manifest_bytes);
+    let files = [
+        (
+            store.layer_path(&layer.manifest.digest),
+            layer.manifest.digest,
+        ),
+        (store.manifest_path(&manifest), manifest),
+    ];
+    let bad = files
+        .into_iter()
+        .filter(|(path, wanted)| digest_of(path).ok() != Some(*wanted));
+    let bad: Vec<_> = bad.map(|(path, _)| path).collect();
+    for path in bad.iter().filter(|it| it.exists()) {
+        let failed = |_| CatalogueError::Missing(path.display().to_string());
+        fs::remove_file(path).map_err(failed)?;
+    }
+    if !bad.is_empty() {
+        put_layer(store, layer)?;
+    }
+    Ok(!bad.is_empty())
+}
+
+fn digest_of(path: &Path) -> io::Result<Digest> {
+    let (mut file, mut hasher) = (File::open(path)?, Hasher::default());
+    let mut piece = vec![0; 1 << 18];
+    loop {
+        match file.read(&mut piece)? {
+            0 => return Ok(hasher.finish()),
+            read => hasher.update(&piece[..read]),
+        }
+    }
 }
 
 pub(super) fn put_layer(store: &Store, layer: &NewLayer) -> Result<()> {

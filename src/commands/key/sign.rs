@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, anyhow};
 use clap::Args;
+use towline_contract::lanes::{LayerPolicy, POLICY_TARGET};
 use towline_contract::limits::METADATA_BYTES_MAX;
 use towline_contract::trust::metadata::{Delegations, Root, Targets};
 use towline_contract::trust::{Envelope, KeyId, PublicKey};
@@ -130,13 +131,19 @@ fn about(envelope: &Envelope) -> Result<Vec<String>, String> {
         }
         Some("targets") => {
             let targets: Targets = serde_json::from_value(signed.clone()).map_err(bad)?;
+            let policy = targets.targets.get(POLICY_TARGET);
+            let layers = targets.targets.len() - usize::from(policy.is_some());
             let mut lines = vec![format!(
-                "these are {} layers in version {}, good until {}",
-                targets.targets.len(),
-                targets.header.version,
-                targets.header.expires
+                "these are {layers} layers in version {}, good until {}",
+                targets.header.version, targets.header.expires
             )];
-            lines.extend(targets.targets.iter().map(|(name, file)| {
+            if let Some(policy) = policy {
+                let policy = policy.layer_policy().map_err(|it| it.to_string())?;
+                lines.extend(policy_in_words(&policy));
+            }
+            let layers = targets.targets.iter();
+            let layers = layers.filter(|(name, _)| *name != POLICY_TARGET);
+            lines.extend(layers.map(|(name, file)| {
                 let digest = file.sha256().map_or("none".into(), |it| it.to_string());
                 let manifest = file.layer().map(|it| it.manifest.sha256.to_string());
                 let manifest = manifest.unwrap_or_else(|| "none".into());
@@ -148,6 +155,20 @@ fn about(envelope: &Envelope) -> Result<Vec<String>, String> {
         }
         other => Err(format!("its type is {other:?}")),
     }
+}
+
+fn policy_in_words(policy: &LayerPolicy) -> impl Iterator<Item = String> {
+    let kinds = policy.kinds.iter().flat_map(|(kind, bounds)| {
+        [
+            ("nowhere but in", &bounds.within),
+            ("never in", &bounds.never),
+        ]
+        .map(|(word, paths)| {
+            (!paths.is_empty())
+                .then(|| format!("policy: {kind} layers {word} {}", paths.join(", ")))
+        })
+    });
+    kinds.flatten()
 }
 
 fn delegated(delegations: &Delegations) -> impl Iterator<Item = String> + '_ {

@@ -61,3 +61,32 @@ fn a_policy_with_a_mistake_is_not_signed() {
     }
     assert_eq!(world.timestamp(), before);
 }
+
+#[test]
+fn an_officer_sees_what_a_policy_says() {
+    let world = World::new();
+    fs::write(world.site().join("policy.toml"), POLICY).unwrap();
+    let key = world.site().join("targets.key");
+    fs::rename(world.site().join("keys/targets.key"), &key).unwrap();
+    let policy = ["catalogue", "policy", "policy.toml"];
+    world.refuses(&policy, 1, &["to-sign/2.targets.json"]);
+    let key = key.to_str().unwrap();
+    let sign = [
+        "key",
+        "sign",
+        "to-sign/2.targets.json",
+        "--key",
+        key,
+        "--yes",
+    ];
+    let signed = world.run(&sign);
+    let shown = [signed.stdout, signed.stderr].concat();
+    let shown = String::from_utf8_lossy(&shown);
+    for line in [
+        "0 layers in version 2",
+        "policy: agent layers never in usr/sbin",
+    ] {
+        assert!(shown.contains(line), "{shown}");
+    }
+    world.succeeds(&policy);
+}

@@ -67,6 +67,23 @@ fn commands_outside_of_a_site_say_how_to_get_one() {
 }
 
 #[test]
+fn a_layer_whose_bytes_in_the_store_are_gone_or_damaged_is_stored_again() {
+    let world = World::new();
+    let path = world.written("host", &host());
+    world.succeeds(&["publish", &path]);
+    let stored = fs::read_dir(world.site().join("store/layers")).unwrap();
+    let stored = stored.map(|it| it.unwrap().path()).next().unwrap();
+    let good = fs::read(&stored).unwrap();
+    let again = "stored again host/example/1/amd64";
+    fs::write(&stored, b"damaged").unwrap();
+    assert_eq!(world.succeeds(&["publish", &path]).trim(), again);
+    assert_eq!(fs::read(&stored).unwrap(), good);
+    fs::remove_file(&stored).unwrap();
+    assert_eq!(world.succeeds(&["publish", &path]).trim(), again);
+    assert_eq!(fs::read(&stored).unwrap(), good);
+}
+
+#[test]
 fn layers_are_published_listed_and_retired() {
     let world = World::new();
     let path = world.written("host", &host());

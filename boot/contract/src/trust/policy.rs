@@ -43,20 +43,17 @@ impl TargetFile {
     }
 }
 
-impl SignedView {
-    /// The site's layer policy, if its targets role has signed one; else that of every site, which is empty.
+impl TargetFile {
+    /// The policy that this target has.
     ///
     /// # Errors
-    /// It is there, and not one that this program reads in full: then nothing can be said of any layer.
+    /// It is not one that this program reads in full.
     pub fn layer_policy(&self) -> Result<LayerPolicy, TrustError> {
-        let Some(target) = self.targets().targets.get(POLICY_TARGET) else {
-            return Ok(LayerPolicy::default());
-        };
-        let custom = target.custom.clone().unwrap_or_default();
+        let custom = self.custom.clone().unwrap_or_default();
         let custom: Custom =
             serde_json::from_value(custom).map_err(|it| malformed(it.to_string()))?;
         let bytes = canonical_json(&custom.policy).map_err(|it| malformed(it.to_string()))?;
-        if (target.length, target.sha256()) != (bytes.len() as u64, Some(Digest::of(&bytes))) {
+        if (self.length, self.sha256()) != (bytes.len() as u64, Some(Digest::of(&bytes))) {
             return Err(malformed(
                 "its length or digest is another document's".into(),
             ));
@@ -66,6 +63,19 @@ impl SignedView {
         match policy.mistake() {
             Some(why) => Err(malformed(why)),
             None => Ok(policy),
+        }
+    }
+}
+
+impl SignedView {
+    /// The site's layer policy, if its targets role has signed one; else that of every site, which is empty.
+    ///
+    /// # Errors
+    /// It is there, and not one that this program reads in full: then nothing can be said of any layer.
+    pub fn layer_policy(&self) -> Result<LayerPolicy, TrustError> {
+        match self.targets().targets.get(POLICY_TARGET) {
+            Some(target) => target.layer_policy(),
+            None => Ok(LayerPolicy::default()),
         }
     }
 }
