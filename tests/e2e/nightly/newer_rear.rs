@@ -60,8 +60,9 @@ fn archive(scene: &Scene) -> Vec<u8> {
         None => of_debian(&scene.folder().join("rear")),
     };
     let archive = scene.folder().join("rear.tar");
+    // As a package has it: ReaR reads no script that others than its owner may write.
     run(Command::new("tar")
-        .arg("-cf")
+        .args(["--mode=go-w", "--owner=0", "--group=0", "-cf"])
         .arg(&archive)
         .arg("-C")
         .arg(tree)
