@@ -16,6 +16,7 @@ use super::change::{TARGETS, change, delegate};
 use super::placing::refuse_collisions;
 use super::{CatalogueError, Result, layers, view};
 use crate::keys;
+use crate::private;
 use crate::review::{Review, review};
 use crate::site::Site;
 use crate::store::Store;
@@ -242,8 +243,7 @@ fn store_again(store: &Store, layer: &NewLayer) -> Result<bool> {
         .filter(|(path, wanted)| digest_of(path).ok() != Some(*wanted));
     let bad: Vec<_> = bad.map(|(path, _)| path).collect();
     for path in bad.iter().filter(|it| it.exists()) {
-        let failed = |_| CatalogueError::Missing(path.display().to_string());
-        fs::remove_file(path).map_err(failed)?;
+        fs::remove_file(path).map_err(private::failed("remove", path))?;
     }
     if !bad.is_empty() {
         put_layer(store, layer)?;
