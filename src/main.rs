@@ -4,12 +4,13 @@
 //! failures and chooses the exit code. Results go to stdout, everything else to stderr.
 
 mod capture;
-mod closed_pipe;
 mod commands;
 mod cores;
 mod exit;
 #[cfg(test)]
 mod named_commands;
+mod output;
+mod secret_file;
 
 use std::process::ExitCode;
 
@@ -92,8 +93,9 @@ fn main() -> ExitCode {
         eprintln!("towline: a crash may leave this process's memory in a core: {error}");
     }
     if !cli.command.has_peers() {
-        closed_pipe::ends_this_process();
+        output::closed_pipe_ends_this_process();
     }
+    output::other_faults_end_it();
     match run(cli.command, cli.quiet) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {

@@ -6,12 +6,22 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use rustix::fs::FlockOperation;
 use towline_contract::Digest;
 
 use crate::private::{self, Lock};
+
+const FOLDERS: [&str; 3] = ["layers", "manifests", "metadata"];
+
+/// How the names of files begin that are not whole yet.
+const HALF_WRITTEN: &str = ".new-";
+
+/// No layer takes as long to write as this.
+const ABANDONED: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A store in a directory.
 #[derive(Clone, Debug)]
@@ -44,7 +54,7 @@ impl Store {
     /// # Errors
     /// A folder cannot be made.
     pub fn open(dir: &Path) -> Result<Self, StoreError> {
-        for folder in ["layers", "manifests", "metadata"] {
+        for folder in FOLDERS {
             let path = dir.join(folder);
             fs::create_dir_all(&path).map_err(|cause| StoreError {
                 what: "make",
@@ -71,6 +81,21 @@ impl Store {
         let lock = File::open(&self.dir)
             .and_then(|folder| private::lock_file(&folder, "lock", FlockOperation::LockExclusive));
         lock.map_err(failed)
+    }
+
+    /// Removes what writers that were killed have left half-written: temporary files that nobody has touched for a day before `now`.
+    ///
+    /// # Errors
+    /// A folder cannot be read, or such a file not be removed.
+    pub fn sweep(&self, now: SystemTime) -> Result<(), StoreError> {
+        for folder in FOLDERS.map(|it| self.dir.join(it)) {
+            sweep_folder(&folder, now).map_err(|cause| StoreError {
+                what: "remove half-written files from",
+                path: folder,
+                cause,
+            })?;
+        }
+        Ok(())
     }
 
     /// Where a layer is or would be.
@@ -161,13 +186,39 @@ impl Store {
 fn write_beside(path: &Path, source: &mut dyn Read) -> io::Result<tempfile::NamedTempFile> {
     let folder = path.parent().unwrap_or(Path::new("."));
     let mut file = tempfile::Builder::new()
-        .prefix(".new-")
+        .prefix(HALF_WRITTEN)
         .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))
         .tempfile_in(folder)?;
     io::copy(source, file.as_file_mut())?;
     file.as_file_mut().flush()?;
     file.as_file().sync_all()?;
     Ok(file)
+}
+
+fn sweep_folder(folder: &Path, now: SystemTime) -> io::Result<()> {
+    for found in fs::read_dir(folder)? {
+        let found = found?;
+        if !found
+            .file_name()
+            .as_bytes()
+            .starts_with(HALF_WRITTEN.as_bytes())
+        {
+            continue;
+        }
+        // Another writer may have ended in the meantime.
+        let removed = found.metadata().and_then(|about| {
+            let untouched = now.duration_since(about.modified()?).unwrap_or_default();
+            if untouched > ABANDONED {
+                fs::remove_file(found.path())?;
+            }
+            Ok(())
+        });
+        match removed {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 fn sync_folder(path: &Path) -> io::Result<()> {
@@ -207,6 +258,22 @@ mod tests {
         let path = store.layer_path(&Digest::of(b"x"));
         assert!(store.create(&path, &mut Fails).is_err());
         assert_eq!(fs::read_dir(dir.path().join("layers")).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn what_a_killed_writer_left_goes_after_a_day_and_what_another_writes_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let left = dir.path().join("layers/.new-Xy12zA");
+        fs::write(&left, "half").unwrap();
+        let whole = store.layer_path(&Digest::of(b"x"));
+        store.create(&whole, &mut &b"x"[..]).unwrap();
+        let now = SystemTime::now();
+        store.sweep(now).unwrap();
+        assert!(left.exists());
+        store.sweep(now + ABANDONED + ABANDONED).unwrap();
+        assert!(!left.exists());
+        assert!(whole.exists());
     }
 
     #[test]

@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
 use clap::{Args, Subcommand, ValueEnum};
-use towline_contract::Timestamp;
 use towline_contract::stamp::{Expired, Settings};
 use towline_contract::trust::TrustedRoot;
+use towline_contract::{Secret, Timestamp};
 use towline_media::area::{AreaError, Image};
 use towline_media::build::{self, BuildError};
 use towline_media::settings::{self, SettingsError};
@@ -15,6 +15,7 @@ use towline_media::versions::{self, VersionsError};
 use super::layer::{apt_failure, packages_cache};
 use super::stage1::stage1;
 use crate::exit::{Exit, Failure, Outcome};
+use crate::secret_file::secret_file;
 
 /// Largest root metadata or CA file read, in bytes: more would not fit into a stamp.
 const FILE_BYTES_MAX: u64 = 64 << 10;
@@ -221,11 +222,7 @@ fn settings(args: &StampArgs) -> Result<Settings, Failure> {
         .as_deref()
         .map(|path| from_file(path, settings::ca))
         .transpose()?;
-    let token = args
-        .token_file
-        .as_deref()
-        .map(|path| from_file(path, settings::token))
-        .transpose()?;
+    let token = args.token_file.as_deref().map(token).transpose()?;
     let network = args
         .network
         .as_deref()
@@ -257,6 +254,12 @@ fn settings(args: &StampArgs) -> Result<Settings, Failure> {
     Ok(settings)
 }
 
+/// The recovery code in a file.
+fn token(path: &Path) -> Result<Secret, Failure> {
+    let text = secret_file(path, "recovery code", FILE_BYTES_MAX)?;
+    settings::token(text.as_bytes()).map_err(|error| refused(path, error))
+}
+
 /// What `read` makes of a file.
 fn from_file<T>(
     path: &Path,
@@ -278,13 +281,14 @@ fn from_file<T>(
             path.display()
         )));
     }
-    read(&bytes).map_err(|error| {
-        let mut failure = settings_failure(error);
-        failure.error = failure
-            .error
-            .context(format!("{} is refused", path.display()));
-        failure
-    })
+    read(&bytes).map_err(|error| refused(path, error))
+}
+
+fn refused(path: &Path, error: SettingsError) -> Failure {
+    let mut failure = settings_failure(error);
+    let context = format!("{} is refused", path.display());
+    failure.error = failure.error.context(context);
+    failure
 }
 
 fn versions_failure(error: VersionsError) -> Failure {

@@ -1,6 +1,7 @@
 //! `towline publish`: layers into the signed catalogue.
 
 use std::path::PathBuf;
+use std::time::SystemTime;
 
 use anyhow::anyhow;
 use clap::Args;
@@ -51,6 +52,9 @@ pub(crate) fn run(args: &PublishArgs, quiet: bool) -> Outcome {
             eprintln!("towline: verifying {}", path.display());
         }
         layers.push(intake::take(path, &policy).map_err(intake_failure)?);
+    }
+    if let Err(error) = site.store.sweep(SystemTime::now()) {
+        eprintln!("towline: {:#}", anyhow!(error));
     }
     let missing = if args.accept_missing {
         Missing::Accept

@@ -1,7 +1,8 @@
 //! Tests of the `towline` program and of the project's own rules.
 
-mod closed_pipe;
 mod dependencies;
+mod hidden_answers;
 mod layers;
 mod media;
+mod output;
 mod site;

@@ -2,7 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -68,7 +69,9 @@ fn a_stamp_is_shown_without_its_token_and_clearing_gives_the_built_image_back() 
     let folder = tempfile::tempdir().unwrap();
     let (path, built) = image(folder.path());
     assert_eq!(shown(folder.path())["stamped"], false);
-    fs::write(folder.path().join("token"), "K7QF-2M9X-TR4P\n").unwrap();
+    let token = folder.path().join("token");
+    fs::write(&token, "K7QF-2M9X-TR4P\n").unwrap();
+    fs::set_permissions(&token, Permissions::from_mode(0o600)).unwrap();
     fs::write(folder.path().join("ca.pem"), certificate()).unwrap();
     let stamp = [
         "stamp",
@@ -205,6 +208,10 @@ fn a_stamp_that_no_machine_could_boot_with_is_refused() {
     refused(folder, &stamp("https://a.example", &[]), 2, "add --ca");
     fs::write(folder.join("token"), "s3cret-token\n").unwrap();
     let token = stamp("http://a.example", &["--token-file", "token"]);
+    let mode = |mode| fs::set_permissions(folder.join("token"), Permissions::from_mode(mode));
+    mode(0o640).unwrap();
+    refused(folder, &token, 2, "chmod 600 token");
+    mode(0o600).unwrap();
     refused(folder, &token, 2, "no recovery code");
     let talk = media(folder, &token).stderr;
     assert!(!String::from_utf8_lossy(&talk).contains("s3cret"));

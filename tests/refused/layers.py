@@ -203,7 +203,7 @@ CASES: dict[str, tuple[str, str, Layer]] = {
     "host-with-passwd": ("a host with etc/passwd", OUTSIDE, Layer([directory("etc"), Entry("etc/passwd")], "host")),
     "host-whose-link-leaves": (
         "a host whose link leaves its directories",
-        "links may not leave",
+        "may not leave",
         Layer([directory("etc"), directory("etc/rear"), link("etc/rear/evil", "/etc/shadow")], "host"),
     ),
     "kernel-with-a-program": ("a kernel with a program", OUTSIDE, Layer([USR, BIN, TOOL], "kernel")),

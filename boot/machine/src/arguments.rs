@@ -22,7 +22,8 @@ impl Machine {
         let mut list: Vec<String> = Vec::new();
         let mut add = |words: &[&str]| list.extend(words.iter().map(|word| (*word).to_owned()));
         // Emulated only: it runs anywhere. Without la57 and svm, which cost time and confuse some firmware under TCG.
-        add(&["-accel", "tcg", "-cpu", "max,la57=off,svm=off", "-smp", "1"]);
+        add(&["-accel", "tcg", "-cpu", "max,la57=off,svm=off"]);
+        add(&["-smp", &self.processors.to_string()]);
         add(&["-m", &format!("{}M", self.memory_mib)]);
         add(&[
             "-nodefaults",

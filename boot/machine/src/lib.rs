@@ -94,6 +94,8 @@ pub struct Machine {
     pub start: Start,
     /// Memory, in MiB.
     pub memory_mib: u32,
+    /// Its processors; each is a thread of QEMU.
+    pub processors: u32,
     /// Size of its empty disk, in GiB; it is sparse, and gone with the machine.
     pub disk_gib: Option<u32>,
     /// Disks with files of their own, after the empty one, as virtio devices: `/dev/vda`, `/dev/vdb`, …
@@ -151,13 +153,14 @@ pub enum MachineError {
 }
 
 impl Machine {
-    /// A machine with 1 GiB of memory, an empty disk of 8 GiB and a virtio network card.
+    /// A machine with 1 GiB of memory, one processor, an empty disk of 8 GiB and a virtio network card.
     #[must_use]
     pub fn new(start: Start, console_log: PathBuf) -> Self {
         Self {
             firmware: Firmware::Bios,
             start,
             memory_mib: 1024,
+            processors: 1,
             disk_gib: Some(8),
             disks: Vec::new(),
             network_card: "virtio-net-pci".into(),

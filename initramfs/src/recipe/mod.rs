@@ -169,7 +169,7 @@ impl Raw {
         ];
         let mut there = parts.into_iter().filter(|(_, is_there)| *is_there);
         match there.find_map(|(part, _)| part.refusal(self.kind)) {
-            Some(why) => Err(at.error(0, &format!("a {} layer is refused: {why}", self.kind))),
+            Some(why) => Err(at.error(0, &format!("this {} layer is refused: {why}", self.kind))),
             None => Ok(()),
         }
     }
@@ -182,7 +182,7 @@ impl Raw {
         match given.get_ref().refusal(self.kind) {
             Some(why) => Err(at.error(
                 given.span().start,
-                &format!("a {} layer is refused: {why}", self.kind),
+                &format!("this {} layer is refused: {why}", self.kind),
             )),
             None => Ok(*given.get_ref()),
         }

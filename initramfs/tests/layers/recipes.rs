@@ -70,7 +70,7 @@ fn a_recipe_with_a_part_of_another_kind_is_refused() {
         ("agent", "replaceable = [\"etc/passwd\"]\n", "replaceable"),
     ] {
         let text = refusal(&format!("{}{part}", head(kind)));
-        let words = format!("a {kind} layer is refused: it has {name:?}");
+        let words = format!("this {kind} layer is refused: it has {name:?}");
         assert!(text.contains(&words), "{text}");
     }
 }
@@ -87,7 +87,7 @@ fn only_agent_and_extra_layers_may_go_onto_the_target() {
     for kind in ["kernel", "base", "host"] {
         let text = refusal(&recipe(kind));
         assert!(
-            text.contains("line 4") && text.contains(&format!("a {kind} layer is refused")),
+            text.contains("line 4") && text.contains(&format!("this {kind} layer is refused")),
             "{text}"
         );
     }

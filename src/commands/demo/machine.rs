@@ -60,6 +60,14 @@ pub(super) struct Dead<'a> {
     pub(super) log: &'a Path,
 }
 
+/// Processors of a machine whose work is worth two: compression, encryption and checksums of agents run on both.
+pub(super) fn processors() -> u32 {
+    match std::thread::available_parallelism() {
+        Ok(here) if here.get() > 1 => 2,
+        _ => 1,
+    }
+}
+
 /// Boots the dead machine, types the code when it asks, and waits until it has recovered and switched itself off.
 pub(super) fn recover(steps: &mut Steps, args: &DemoArgs, dead: &Dead<'_>) -> Result<(), Failure> {
     let disks = dead.disks.iter().map(|file| Disk {
@@ -70,6 +78,7 @@ pub(super) fn recover(steps: &mut Steps, args: &DemoArgs, dead: &Dead<'_>) -> Re
         firmware: args.firmware.into(),
         efi_variables: Some(dead.efi_variables.to_owned()),
         memory_mib: args.memory,
+        processors: processors(),
         disk_gib: None,
         disks: disks.collect(),
         ..Machine::new(Start::Cd(dead.medium.to_owned()), dead.log.to_owned())

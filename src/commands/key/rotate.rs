@@ -135,6 +135,9 @@ fn root_keys(site: &Site, args: &RotateArgs, known: &[OfflineKey]) -> Result<Vec
     Ok(found)
 }
 
+/// As many letters of a fingerprint name a key as messages about documents show.
+const FINGERPRINT_LETTERS_MIN: usize = 12;
+
 /// The keys of the role to replace, by name or fingerprint.
 fn replaced(site: &Site, role: &str, named: &[String]) -> Result<Vec<KeyId>, Failure> {
     let view = catalogue::view(&site.store).map_err(catalogue_failure);
@@ -146,7 +149,11 @@ fn replaced(site: &Site, role: &str, named: &[String]) -> Result<Vec<KeyId>, Fai
         let by_print = || {
             let root = view.as_ref().ok()?.root();
             let role = root.roles.get(role)?;
-            let same = |id: &&KeyId| id.fingerprint() == *name || id.as_str() == name;
+            let letters = name.replace('-', "");
+            let is_long_enough = letters.len() >= FINGERPRINT_LETTERS_MIN;
+            let begins = |print: &str| print.replace('-', "").starts_with(&letters);
+            let same =
+                |id: &&KeyId| id.as_str() == name || (is_long_enough && begins(&id.fingerprint()));
             role.keyids.iter().find(same).cloned()
         };
         let id = by_name.or_else(by_print).ok_or_else(|| {

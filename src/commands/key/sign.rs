@@ -87,11 +87,26 @@ fn shown(args: &SignArgs, envelope: &Envelope) -> Result<Vec<String>, Failure> {
     let Some(path) = &args.before else {
         return Ok(now);
     };
-    let before = of(path, &read(path)?)?;
+    let earlier = read(path)?;
+    let before = of(path, &earlier)?;
+    let kind = |it: &Envelope| it.signed.get("_type").cloned();
+    if kind(&earlier) != kind(envelope) {
+        let (file, before) = (args.file.display(), path.display());
+        let error = anyhow!("{before} is no earlier version of {file}: one is a root, one is not");
+        return Err(Failure::new(Exit::Usage, error)
+            .next("name the signed document of the version before, or leave --before away"));
+    }
     let gone = before.iter().filter(|it| !now.contains(it));
     let new = now.iter().filter(|it| !before.contains(it));
     let gone = gone.map(|it| format!("- {it}"));
-    Ok(gone.chain(new.map(|it| format!("+ {it}"))).collect())
+    let differs: Vec<_> = gone.chain(new.map(|it| format!("+ {it}"))).collect();
+    if differs.is_empty() {
+        let (file, before) = (args.file.display(), path.display());
+        let error = anyhow!("{file} says what {before} says: the one before it is another file");
+        return Err(Failure::new(Exit::Usage, error)
+            .next("name the signed document of the version before, or leave --before away"));
+    }
+    Ok(differs)
 }
 
 fn ask() -> Outcome {
@@ -99,7 +114,7 @@ fn ask() -> Outcome {
     if !io::stdin().is_terminal() {
         return Err(refused("nobody can be asked").next("to sign without a question: --yes"));
     }
-    eprint!("Sign this? Machines will boot what it says. [yes/no] ");
+    eprint!("Sign this? Machines will boot what it says. Type yes: ");
     let mut line = String::new();
     let mut input = io::stdin().lock().take(16);
     input.read_line(&mut line).context("cannot ask")?;

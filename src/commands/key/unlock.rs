@@ -2,17 +2,16 @@
 //! ssh-agent.
 
 use std::env;
-use std::fs::File;
-use std::io::{self, IsTerminal as _, Read as _};
-use std::os::unix::fs::MetadataExt as _;
+use std::io::{self, ErrorKind, IsTerminal as _};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, anyhow};
+use anyhow::anyhow;
 use towline_contract::trust::SigningKey;
 use towline_server::keys::{self, AgentError, AgentKey, KeyError, Signer};
 use zeroize::Zeroizing;
 
 use crate::exit::{Exit, Failure};
+use crate::secret_file::secret_file;
 
 /// Largest file of passphrases, in bytes.
 const PASSPHRASES_BYTES_MAX: u64 = 64 << 10;
@@ -107,22 +106,7 @@ pub(super) fn agent_failure(error: AgentError) -> Failure {
 
 /// The text of a file of passphrases.
 pub(crate) fn read(path: &Path) -> Result<Zeroizing<String>, Failure> {
-    let mut text = Zeroizing::new(String::new());
-    let file = File::open(path).and_then(|it| Ok((it.metadata()?, it)));
-    let read = file.and_then(|(about, it)| {
-        it.take(PASSPHRASES_BYTES_MAX).read_to_string(&mut text)?;
-        Ok(about)
-    });
-    let about = read
-        .with_context(|| format!("cannot read the passphrases in {}", path.display()))
-        .map_err(|error| Failure::new(Exit::Usage, error))?;
-    let mode = about.mode() & 0o777;
-    if about.is_file() && mode & 0o077 != 0 {
-        let path = path.display();
-        let error = anyhow!("the passphrases in {path} have mode {mode:04o}; others may read them");
-        return Err(Failure::new(Exit::Usage, error).next(format!("chmod 600 {path}")));
-    }
-    Ok(text)
+    secret_file(path, "passphrases", PASSPHRASES_BYTES_MAX)
 }
 
 fn ask(path: &Path) -> Result<Option<SigningKey>, Failure> {
@@ -131,8 +115,7 @@ fn ask(path: &Path) -> Result<Option<SigningKey>, Failure> {
         path.display()
     );
     for _ in 0..TRIES {
-        let typed = rpassword::prompt_password(&prompt);
-        let typed = Zeroizing::new(typed.context("cannot ask for the passphrase")?);
+        let typed = hidden(&prompt).map_err(|error| unasked(path, error))?;
         if typed.is_empty() {
             return Ok(None);
         }
@@ -146,4 +129,29 @@ fn ask(path: &Path) -> Result<Option<SigningKey>, Failure> {
         Exit::No,
         anyhow!("{TRIES} passphrases did not open the key {path}"),
     ))
+}
+
+/// The answer to `prompt`, which the terminal does not show. Ctrl-C is an error of its own kind: rpassword reads it as a letter,
+/// and raises the signal before it gives the terminal back, which would stay as it is.
+#[expect(unsafe_code, reason = "libc has no safe way to set a signal's action")]
+fn hidden(prompt: &str) -> io::Result<Zeroizing<String>> {
+    // SAFETY: SIG_IGN is no handler, so no code of ours runs in signal context.
+    let before = unsafe { libc::signal(libc::SIGINT, libc::SIG_IGN) };
+    let typed = rpassword::prompt_password(prompt);
+    // SAFETY: it is what was set before.
+    unsafe { libc::signal(libc::SIGINT, before) };
+    typed.map(Zeroizing::new)
+}
+
+fn unasked(path: &Path, error: io::Error) -> Failure {
+    let path = path.display();
+    match error.kind() {
+        ErrorKind::Interrupted => Failure::new(
+            Exit::No,
+            anyhow!("stopped at the passphrase of {path}, before anything was signed"),
+        ),
+        _ => anyhow!(error)
+            .context(format!("cannot ask for the passphrase of {path}"))
+            .into(),
+    }
 }

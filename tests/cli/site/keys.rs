@@ -165,7 +165,12 @@ fn a_running_server_takes_up_new_keys_and_a_medium_of_the_first_day_follows() {
 fn a_stolen_root_key_is_replaced_with_the_other_keys_elsewhere() {
     let (world, passphrases) = site();
     let keys = ["keys/root-2.key", "keys/root-3.key"].map(|it| carried(&world, it));
-    let rotate = ["key", "rotate", "root", "--replace", "root-1"];
+    let rows = shown(&world);
+    let stolen = of(&rows, "root")["keys"][0]["fingerprint"].as_str();
+    let stolen = stolen.expect("a fingerprint").replace('-', "");
+    let too_short = ["key", "rotate", "root", "--replace", &stolen[..11]];
+    world.refuses(&too_short, 2, &["there is no key", "towline key show"]);
+    let rotate = ["key", "rotate", "root", "--replace", &stolen[..12]];
     let output = world.run(&rotate);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     let talk = String::from_utf8_lossy(&output.stderr);
@@ -313,6 +318,15 @@ fn an_officer_sees_what_differs_from_the_document_before() {
     let new = format!("+ layer base/debian/2/amd64: SHA-256 {digest}, manifest ");
     assert!(said.contains(&new), "{said}");
     assert!(!said.contains("base/debian/1"), "{said}");
+    // A file that is no earlier version says so: an empty difference would look like consent.
+    let root = world.site().join("store/metadata/1.root.json");
+    for (wrong, words) in [(&waiting, "says what"), (&root, "no earlier version")] {
+        let refused = [&sign[..], &["--before", text(wrong)]].concat();
+        let refused = towline(world.folder.path(), &refused);
+        assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+        let talk = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(talk.contains(words), "{talk}");
+    }
     world.succeeds(&["publish", &world.written("two", &two)]);
     assert!(world.succeeds(&["catalogue", "list"]).contains("debian"));
 }

@@ -20,22 +20,22 @@ pub enum Rule {
     #[error("a name may occur once in a layer")]
     Duplicate,
     /// Outside of the kind's directories.
-    #[error("a {0} layer may not have anything there")]
+    #[error("{0} layers may not have anything there")]
     Outside(Kind),
     /// Where the site's own policy keeps the kind out of.
     #[error("the site's policy keeps {0} layers out of there")]
     Policy(Kind),
     /// A directory on the way to the kind's own ones that is not plain.
-    #[error("a {0} layer may have this directory only with mode 0755 and owner root")]
+    #[error("{0} layers may have this directory only with mode 0755 and owner root")]
     Ancestor(Kind),
     /// A type of entry that the kind may not have.
-    #[error("a {0} layer may not have a {1}")]
+    #[error("{0} layers may not have a {1}")]
     Type(Kind, &'static str),
     /// A setuid or setgid bit.
-    #[error("a {0} layer may not have set-id bits")]
+    #[error("{0} layers may not have set-id bits")]
     SetId(Kind),
     /// Permissions of a secret that are too wide.
-    #[error("a {0} layer's files have mode 0600 at most, its directories 0700, and owner root")]
+    #[error("files of {0} layers have mode 0600 at most, their directories 0700, and owner root")]
     Secret(Kind),
     /// Mode bits that mean nothing.
     #[error("mode {0:o} is of no known file type")]
@@ -47,7 +47,7 @@ pub enum Rule {
     #[error("a link's target has 1 to {LINK_BYTES_MAX} bytes and no NUL")]
     LinkTarget,
     /// A link that leads out of the kind's directories.
-    #[error("a {0} layer's links may not leave its own directories")]
+    #[error("a link of {0} layers may not leave their own directories")]
     LinkLeaves(Kind),
     /// A second name of something that is no regular file of this layer, or has bytes of its own.
     #[error(

@@ -215,7 +215,7 @@ fn an_error_names_the_layer_the_entry_and_the_rule() {
     );
     assert_eq!(
         refused.rule.to_string(),
-        "a host layer may not have anything there"
+        "host layers may not have anything there"
     );
     let refused = judge(Kind::Base, &[file("a\u{1b}[2J/../b")]).unwrap_err();
     assert_eq!(refused.entry.as_deref(), Some(r"a\x1b[2J/../b"));

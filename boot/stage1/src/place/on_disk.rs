@@ -26,7 +26,7 @@ use super::{LayerSink, PlaceError};
 
 const ON_THE_TARGET: &str = "lies where the recreated file systems are mounted";
 const SECOND_NAME: &str =
-    "takes the place of an earlier layer's file, and is a second name of a file on the disk";
+    "takes the place of an earlier layer's file, and is a second name of a file of its own layer";
 
 /// Mode of the folders on the disk; programs find the files by the links.
 const FOLDER_MODE: u32 = 0o755;
@@ -138,9 +138,13 @@ impl DiskPlacer {
         Ok(())
     }
 
-    /// Whether the file with this name is on the disk.
-    fn has(&self, path: &EntryPath) -> bool {
-        rustix::fs::statat(&self.disk, path.as_bytes(), AtFlags::SYMLINK_NOFOLLOW).is_ok()
+    /// Where a second name of the file `path` leads: to what stands for it on the disk, or else to the file in memory. It is a
+    /// link either way, which the next try knows again; the file in memory is then another one.
+    fn first_name(&self, path: &EntryPath) -> Vec<u8> {
+        match rustix::fs::statat(&self.disk, path.as_bytes(), AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(_) => self.on_disk(path),
+            Err(_) => [b"/", path.as_bytes()].concat(),
+        }
     }
 
     /// The tree is that of a running system: what is mounted in it is not the layer's to fill.
@@ -191,8 +195,8 @@ impl Placer for DiskPlacer {
                 None => self.names.item(LayerItem::FileEnd, reader),
                 Some((path, owner, file)) => self.names.settle(&file, &path, owner),
             },
-            LayerItem::Hardlink { path, target } if self.has(&target) => {
-                let link = self.on_disk(&target);
+            LayerItem::Hardlink { path, target } => {
+                let link = self.first_name(&target);
                 match self.there(&path, &link)? {
                     Where::Memory => Err(self.names.over(&path, SECOND_NAME)),
                     there => self.link(&path, &link, there),

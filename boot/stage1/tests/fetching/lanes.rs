@@ -88,7 +88,7 @@ fn bad_entries() -> Vec<Bad> {
     }
     let foreign = with_parents(vec![file("usr/bin/bash")]);
     let host = of_items(Kind::Host, "example", Compression::Zstd, &foreign);
-    rows.push((host, "usr/bin", "a host layer may not have anything there"));
+    rows.push((host, "usr/bin", "host layers may not have anything there"));
     rows
 }
 

@@ -175,7 +175,7 @@ fn survey(dir: &Path, but: &Path, found: &mut BTreeMap<PathBuf, String>) {
     }
 }
 
-/// A program, a library with a second name and a link, and more than one chunk of data.
+/// A program, a library with a second name and a link, more than one chunk of data, and a newer file of the base with a second name.
 fn agent() -> Vec<Item> {
     vec![
         Item::file(
@@ -187,7 +187,8 @@ fn agent() -> Vec<Item> {
         Item::hard("usr/lib/libagent.so.1", 7, b""),
         Item::link("usr/lib/libagent.so", "libagent.so.1.2"),
         Item::file("usr/share/restic/data", 0o640, &noise(5, CHUNK + 99)),
-        Item::file("etc/ssl/ca.crt", 0o644, b"newer"),
+        Item::hard("etc/ssl/ca.crt", 8, b"newer"),
+        Item::hard("usr/share/restic/ca.crt", 8, b""),
     ]
 }
 
@@ -204,6 +205,8 @@ fn assert_works(world: &World) {
     }
     assert!(world.read("usr/share/restic/data") == noise(5, CHUNK + 99));
     assert_eq!(world.read("etc/ssl/ca.crt"), b"newer");
+    let second = fs::read_link(world.root().join("usr/share/restic/ca.crt"));
+    assert_eq!(second.unwrap(), Path::new("/etc/ssl/ca.crt"));
 }
 
 #[test]

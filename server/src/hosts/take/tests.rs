@@ -243,7 +243,7 @@ fn a_layer_with_a_program_is_refused_by_its_name() {
     let mut world = World::new();
     let files: &[(&str, &[u8])] = &[("usr/bin/bash", b"#!")];
     let sent = world.request(fixture::host_layer("web1", "s1", day(1), files));
-    world.refuses(&sent, &["usr", "a host layer may not have anything there"]);
+    world.refuses(&sent, &["usr", "host layers may not have anything there"]);
 }
 
 #[test]

@@ -9,6 +9,7 @@ use anyhow::{Context, anyhow};
 use towline_machine::{Disk, Machine, Start, Writes};
 
 use crate::commands::demo::Firmware;
+use crate::commands::demo::machine::processors;
 use crate::exit::{Exit, Failure};
 
 /// What the host's script begins each line with that is for us.
@@ -64,6 +65,7 @@ impl Errand<'_> {
             efi_variables: Some(self.efi_variables.to_owned()),
             disk_gib: None,
             memory_mib: self.memory_mib,
+            processors: processors(),
             disks: own
                 .chain([
                     disk(&archive, Writes::Refused),

@@ -1,6 +1,6 @@
-//! A reader that has seen enough, as `head -1`, ends a command quietly.
+//! A reader that has seen enough, as `head -1`, ends a command quietly, and a full disk by a sentence.
 
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
 
@@ -41,4 +41,22 @@ fn a_command_whose_reader_has_gone_ends_without_a_panic() {
         "{:?}",
         output.status
     );
+}
+
+#[test]
+fn results_that_find_no_room_are_told_as_cut_off_without_a_panic() {
+    let full = File::options().write(true).open("/dev/full");
+    let output = Command::new(env!("CARGO_BIN_EXE_towline"))
+        .args(["init", "site", "--server-name", "127.0.0.1"])
+        .current_dir(tempfile::tempdir().expect("a folder").path())
+        .stdout(full.expect("a full device"))
+        .output()
+        .expect("towline runs");
+    let talk = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(70), "{talk}");
+    assert!(
+        talk.contains("cut off") && talk.contains("No space left"),
+        "{talk}"
+    );
+    assert!(!talk.contains("panicked"), "{talk}");
 }
