@@ -1,8 +1,9 @@
 //! Layers: from a recipe's sources to one reproducible, content-addressed newc archive with its manifest.
 //!
 //! The way down: [`recipe`] says what; [`assemble`] gathers the sources ([`apt`], [`deb`], [`kernel`], directories, programs
-//! with their [`libraries`]) into one [`tree`]; [`build`] packs it ([`image`], [`mod@write`]) and describes it in a manifest.
-//! [`chain`] judges several manifests together, [`places`] tells what a finished layer puts where. Nothing here needs root, reads a clock, or decides about trust.
+//! with their [`libraries`], files that it must [`mod@fetch`] first) into one [`tree`]; [`build`] packs it ([`image`], [`mod@write`]) and describes it in a manifest.
+//! [`chain`] judges several manifests together, [`places`] tells what a finished layer puts where. Nothing here needs root, decides about trust in layers, or
+//! lets the time into one.
 
 pub mod apt;
 pub mod assemble;
@@ -12,6 +13,7 @@ pub mod compressed;
 pub mod content;
 pub mod deb;
 pub mod elf;
+pub mod fetch;
 pub mod filter;
 pub mod image;
 pub mod initrd;

@@ -3,16 +3,13 @@
 //! TLS only, by the site's own authority when the settings name one. Answers and waits are bounded: a server that is slow
 //! or lies must not keep a backup from ending.
 
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use towline_contract::api::{
     Enrolled, Enrolment, ErrorBody, HOSTS_PATH, HostState, NewSession, sessions_path,
 };
-use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, TlsProvider, parse_pem};
+use towline_initramfs::fetch::{NoAuthorities, authorities, tls};
 
 use super::home::HostConfig;
 
@@ -24,13 +21,6 @@ const REQUEST_WAIT: Duration = Duration::from_secs(60);
 
 /// Largest answer that is read: a list of sessions ([`towline_contract::limits::METADATA_BYTES_MAX`]) as JSON text.
 const ANSWER_BYTES_MAX: u64 = 12 << 20;
-
-/// Where distributions keep the authorities that the system trusts: Debian, Red Hat, SUSE.
-const SYSTEM_AUTHORITIES: [&str; 3] = [
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/pki/tls/certs/ca-bundle.crt",
-    "/etc/ssl/ca-bundle.pem",
-];
 
 /// Why the server did not do it.
 #[derive(Debug, thiserror::Error)]
@@ -66,14 +56,8 @@ pub(crate) enum ClientError {
         cause: serde_json::Error,
     },
     /// No authorities to trust.
-    #[error("{path} has no certificates to check the server by")]
-    Authorities {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        cause: Option<std::io::Error>,
-    },
+    #[error(transparent)]
+    Authorities(#[from] NoAuthorities),
     /// Not a URL of a server.
     #[error("{0:?} is no server: it should look like https://recovery.example:8443")]
     Server(String),
@@ -85,7 +69,7 @@ impl ClientError {
         match self {
             Self::Unreachable { .. } => true,
             Self::Refused { status, .. } => *status >= 500 || [408, 409, 429].contains(status),
-            Self::Answer { .. } | Self::Authorities { .. } | Self::Server(_) => false,
+            Self::Answer { .. } | Self::Authorities(_) | Self::Server(_) => false,
         }
     }
 }
@@ -109,13 +93,8 @@ impl Client {
         if !is_server {
             return Err(ClientError::Server(config.server.clone()));
         }
-        let tls = TlsConfig::builder()
-            .provider(TlsProvider::Rustls)
-            .root_certs(authorities(config.ca.as_deref())?)
-            .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .build();
         let agent = ureq::Agent::config_builder()
-            .tls_config(tls)
+            .tls_config(tls(authorities(config.ca.as_deref())?))
             .https_only(true)
             .http_status_as_error(false)
             .max_redirects(0)
@@ -209,35 +188,10 @@ impl Client {
     }
 }
 
-fn authorities(chosen: Option<&Path>) -> Result<RootCerts, ClientError> {
-    let system = || {
-        SYSTEM_AUTHORITIES
-            .iter()
-            .map(Path::new)
-            .find(|it| it.exists())
-    };
-    let path = chosen
-        .or_else(system)
-        .unwrap_or(Path::new(SYSTEM_AUTHORITIES[0]));
-    let failed = |cause| ClientError::Authorities {
-        path: path.to_owned(),
-        cause,
-    };
-    let pem = fs::read(path).map_err(|cause| failed(Some(cause)))?;
-    let certificates: Vec<Certificate<'static>> = parse_pem(&pem)
-        .filter_map(|item| match item {
-            Ok(PemItem::Certificate(certificate)) => Some(certificate),
-            _ => None,
-        })
-        .collect();
-    match certificates.is_empty() {
-        true => Err(failed(None)),
-        false => Ok(RootCerts::Specific(Arc::new(certificates))),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
@@ -255,7 +209,7 @@ mod tests {
         let found = Client::new(&config);
         assert!(matches!(
             found,
-            Err(ClientError::Authorities { cause: None, .. })
+            Err(ClientError::Authorities(NoAuthorities { cause: None, .. }))
         ));
     }
 }

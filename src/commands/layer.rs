@@ -13,6 +13,7 @@ use towline_contract::manifest::Manifest;
 use towline_initramfs::apt::AptError;
 use towline_initramfs::assemble::SourceError;
 use towline_initramfs::build::{self, BuildError, Built, Options};
+use towline_initramfs::fetch::FetchError;
 use towline_initramfs::libraries::LibraryError;
 use towline_initramfs::recipe::{Recipe, RecipeError};
 
@@ -164,12 +165,43 @@ fn build_failure(error: BuildError) -> Failure {
 fn source_failure(error: &SourceError) -> (Exit, String) {
     match error {
         SourceError::Apt(error) => apt_failure(error),
+        SourceError::Fetch(error) => fetch_failure(error),
         SourceError::Library(LibraryError::Missing(_)) => (
             Exit::No,
             "add the packages that have them to the recipe".into(),
         ),
         _ => (Exit::Usage, String::new()),
     }
+}
+
+/// The exit code of a failure to fetch a file, and the next step.
+fn fetch_failure(error: &FetchError) -> (Exit, String) {
+    let (exit, next) = match error {
+        FetchError::Unreachable { .. } | FetchError::Stopped { .. } => (
+            Exit::NotReachable,
+            "check the network (and https_proxy, if there is a proxy), then try again",
+        ),
+        FetchError::Status { .. } => (Exit::NotReachable, "check the `url` in the recipe"),
+        FetchError::TooLarge { .. } => (
+            Exit::NotTrusted,
+            "if it is the right file, raise `bytes-max` in the recipe",
+        ),
+        FetchError::Digest { .. } => (
+            Exit::NotTrusted,
+            "compare the digest with what its makers say; when they made a new version, put that into the recipe",
+        ),
+        FetchError::Signature { .. } => (
+            Exit::NotTrusted,
+            "compare the key with what its makers say, and look whether they sign this very file",
+        ),
+        FetchError::Authorities(_) => (
+            Exit::Usage,
+            "install ca-certificates, or name a file with certificates in SSL_CERT_FILE",
+        ),
+        FetchError::File { .. } => (Exit::Internal, "choose another folder with --cache"),
+        FetchError::Proof(_) => (Exit::Usage, ""),
+    };
+    (exit, next.to_owned())
 }
 
 /// The exit code of a failure to get packages, and the next step.

@@ -13,7 +13,7 @@ use super::{Assembler, SourceError};
 
 impl Assembler<'_> {
     pub(super) fn tar(&mut self, source: &TarSource) -> Result<(), SourceError> {
-        let path = self.recipe.beside(&source.file);
+        let path = self.input(&source.file)?;
         let filter = Filter::new(&source.include, &source.exclude)?;
         let failed = |cause| SourceError::Tar {
             path: path.clone(),
@@ -36,7 +36,7 @@ impl Assembler<'_> {
     }
 
     pub(super) fn initrd(&mut self, source: &InitrdSource) -> Result<(), SourceError> {
-        let path = self.recipe.beside(&source.file);
+        let path = self.input(&source.file)?;
         let filter = Filter::new(&source.include, &source.exclude)?;
         let newest = initrd::unpack(&path, &filter, &mut self.spool, &mut self.assembly.tree)?;
         self.note_time(newest);

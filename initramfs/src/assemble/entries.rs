@@ -1,10 +1,12 @@
 //! Sources that are in the recipe itself, or plain files of this machine.
 
-use std::fs;
+use std::path::PathBuf;
 
 use crate::content::Content;
 use crate::filter::Filter;
-use crate::recipe::{DirectoriesSource, DirectorySource, FileContent, FileSource, LinksSource};
+use crate::recipe::{
+    DirectoriesSource, DirectorySource, FileContent, FileSource, Input, LinksSource,
+};
 use crate::tree::{Meta, Node};
 
 use super::{Assembler, SourceError, directory};
@@ -26,33 +28,38 @@ impl Assembler<'_> {
     }
 
     pub(super) fn file(&mut self, source: &FileSource) -> Result<(), SourceError> {
-        let (mut bytes, permissions) = match &source.content {
-            FileContent::Text(text) => (text.clone().into_bytes(), 0o644),
-            FileContent::From(path) => self.file_of_machine(path)?,
+        let (mut content, permissions) = match &source.content {
+            FileContent::Text(text) => (Content::from_bytes(text.as_bytes()), 0o644),
+            FileContent::From(input) => self.file_of_machine(input)?,
             FileContent::Copy(path) => self.file_of_layer(path)?,
         };
-        bytes.extend_from_slice(source.append.as_bytes());
+        if !source.append.is_empty() {
+            let read = |cause| SourceError::Read {
+                path: PathBuf::from(&source.path),
+                cause,
+            };
+            let mut bytes = content.read().map_err(read)?;
+            bytes.extend_from_slice(source.append.as_bytes());
+            content = Content::from_bytes(bytes);
+        }
         let meta = Meta::root(source.mode.unwrap_or(permissions));
         self.assembly
             .tree
-            .file(source.path.as_bytes(), meta, Content::from_bytes(bytes))?;
+            .file(source.path.as_bytes(), meta, content)?;
         Ok(())
     }
 
-    fn file_of_machine(&mut self, path: &str) -> Result<(Vec<u8>, u32), SourceError> {
-        let path = self.recipe.beside(path);
-        let read = |cause| SourceError::Read {
+    fn file_of_machine(&mut self, input: &Input) -> Result<(Content, u32), SourceError> {
+        let path = self.input(input)?;
+        let metadata = path.metadata().map_err(|cause| SourceError::Read {
             path: path.clone(),
             cause,
-        };
-        let metadata = path.metadata().map_err(read)?;
-        Ok((
-            fs::read(&path).map_err(read)?,
-            directory::plain_mode(&metadata),
-        ))
+        })?;
+        let (bytes, mode) = (metadata.len(), directory::plain_mode(&metadata));
+        Ok((Content::Disk { path, bytes }, mode))
     }
 
-    fn file_of_layer(&self, path: &str) -> Result<(Vec<u8>, u32), SourceError> {
+    fn file_of_layer(&self, path: &str) -> Result<(Content, u32), SourceError> {
         let found = self.assembly.tree.find(path.as_bytes());
         let Some((content, mode)) = found.and_then(|(_, entry)| match &entry.node {
             Node::File(content) => Some((content, entry.meta.mode)),
@@ -60,11 +67,7 @@ impl Assembler<'_> {
         }) else {
             return Err(SourceError::NoFile(path.to_owned()));
         };
-        let bytes = content.read().map_err(|cause| SourceError::Read {
-            path: path.into(),
-            cause,
-        })?;
-        Ok((bytes, mode))
+        Ok((Content::clone(content), mode))
     }
 
     pub(super) fn links(&mut self, source: &LinksSource) -> Result<(), SourceError> {

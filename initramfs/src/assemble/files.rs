@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::SourceError;
 use crate::libraries::LibraryError;
-use crate::recipe::{FileContent, FileSource, Recipe, Source};
+use crate::recipe::{Input, Recipe, Source};
 
 /// Opens all that `source` takes from this machine by path.
 ///
@@ -27,26 +27,13 @@ pub(crate) fn check(recipe: &Recipe, source: &Source) -> Result<(), SourceError>
 }
 
 fn paths(recipe: &Recipe, source: &Source) -> Vec<PathBuf> {
-    let beside = |path: &String| recipe.beside(path);
-    match source {
-        Source::Deb(source) => source.files.iter().map(beside).collect(),
-        Source::Kernel(source) => [&source.file, &source.image, &source.initrd]
-            .into_iter()
-            .flatten()
-            .map(beside)
-            .collect(),
-        Source::Tar(source) => vec![beside(&source.file)],
-        Source::Initrd(source) => vec![beside(&source.file)],
-        Source::Directory(source) => vec![beside(&source.path)],
-        Source::File(FileSource {
-            content: FileContent::From(path),
-            ..
-        }) => vec![beside(path)],
-        Source::Apt(_)
-        | Source::Program(_)
-        | Source::Certificates(_)
-        | Source::File(_)
-        | Source::Links(_)
-        | Source::Directories(_) => Vec::new(),
+    if let Source::Directory(source) = source {
+        return vec![recipe.beside(&source.path)];
     }
+    let inputs = source.inputs().into_iter();
+    let beside = inputs.filter_map(|input| match input {
+        Input::Beside(path) => Some(recipe.beside(path)),
+        Input::Fetched(_) => None,
+    });
+    beside.collect()
 }

@@ -16,13 +16,17 @@ use towline_contract::manifest::Package;
 use crate::apt::{Apt, AptError};
 use crate::content::Spool;
 use crate::deb::DebError;
+use crate::fetch::{FetchError, fetch};
 use crate::filter::Filter;
 use crate::initrd::InitrdError;
 use crate::kernel::KernelError;
 use crate::libraries::LibraryError;
-use crate::recipe::{AptSource, Recipe, Source};
+use crate::recipe::{AptSource, Input, Recipe, Source};
 use crate::tarball::TarError;
 use crate::tree::{Tree, TreeError};
+
+/// Folder below the packages' cache for files that recipes fetch.
+const FETCHED: &str = "fetched";
 
 /// What went wrong with one source.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +37,9 @@ pub enum SourceError {
     /// A package cannot be unpacked.
     #[error(transparent)]
     Deb(#[from] DebError),
+    /// A file cannot be fetched.
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
     /// A kernel cannot be used.
     #[error(transparent)]
     Kernel(#[from] KernelError),
@@ -146,11 +153,8 @@ impl<'a> Assembler<'a> {
                 self.packages(&files, source)
             }
             Source::Deb(source) => {
-                let files: Vec<_> = source
-                    .files
-                    .iter()
-                    .map(|file| self.recipe.beside(file))
-                    .collect();
+                let files = source.files.iter().map(|file| self.input(file));
+                let files = files.collect::<Result<Vec<_>, _>>()?;
                 let rules = AptSource {
                     exclude: source.exclude.clone(),
                     include: source.include.clone(),
@@ -184,6 +188,17 @@ impl<'a> Assembler<'a> {
             .packages
             .retain(|_, paths| paths.iter().any(is_there));
         assembly
+    }
+
+    /// The file of a source; fetched, if need be.
+    fn input(&mut self, input: &Input) -> Result<PathBuf, SourceError> {
+        match input {
+            Input::Beside(path) => Ok(self.recipe.beside(path)),
+            Input::Fetched(download) => {
+                let folder = self.cache.join(FETCHED);
+                Ok(fetch(download, &folder, self.talk)?)
+            }
+        }
     }
 
     fn apt(&self) -> Result<Apt, AptError> {

@@ -151,13 +151,12 @@ impl Assembler<'_> {
     }
 
     fn unpack_kernel(&mut self, source: &KernelSource) -> Result<Kernel, SourceError> {
-        let beside = |path: &String| self.recipe.beside(path);
         if let (Some(image), Some(initrd)) = (&source.image, &source.initrd) {
-            let (image, initrd) = (beside(image), beside(initrd));
+            let (image, initrd) = (self.input(image)?, self.input(initrd)?);
             return Ok(Kernel::loose(&image, &initrd, &mut self.spool)?);
         }
         let file = match (&source.file, &source.package) {
-            (Some(file), _) => beside(file),
+            (Some(file), _) => self.input(file)?,
             (None, package) => self.apt()?.kernel(package.as_deref().unwrap_or_default())?,
         };
         Ok(Kernel::open(&file, &mut self.spool)?)

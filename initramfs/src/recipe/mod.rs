@@ -2,6 +2,7 @@
 //!
 //! Parsing opens nothing but the recipe; unknown fields are refused with the line they are near.
 
+mod input;
 mod sources;
 mod variables;
 
@@ -18,6 +19,7 @@ use towline_contract::agent::Agent;
 use towline_contract::manifest::{Check, Compression, Kind, Part, Placement};
 use towline_contract::session::Session;
 
+pub use input::{Download, Input, Proof};
 pub use sources::*;
 use variables::Variables;
 pub(crate) use variables::unfilled;

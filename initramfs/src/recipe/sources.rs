@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 
+use super::input::Input;
 use super::variables::Variables;
 
 /// The types, as messages list them.
@@ -63,8 +64,8 @@ pub struct AptSource {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub struct DebSource {
-    /// Paths relative to the recipe.
-    pub files: Vec<String>,
+    /// The files.
+    pub files: Vec<Input>,
     /// Globs of files that stay out.
     pub exclude: Vec<String>,
     /// Globs of files that stay in although `exclude` matches them.
@@ -83,12 +84,12 @@ pub struct DebSource {
 pub struct KernelSource {
     /// Name of a package, or of one that depends on the newest.
     pub package: Option<String>,
-    /// A package file, relative to the recipe.
-    pub file: Option<String>,
-    /// A kernel image that came without a package, relative to the recipe; with `initrd`.
-    pub image: Option<String>,
-    /// The initramfs that has the modules of `image`, relative to the recipe.
-    pub initrd: Option<String>,
+    /// A package file.
+    pub file: Option<Input>,
+    /// A kernel image that came without a package; with `initrd`.
+    pub image: Option<Input>,
+    /// The initramfs that has the modules of `image`.
+    pub initrd: Option<Input>,
     /// Modules to take, by name, or by glob over the path below `kernel/`.
     pub modules: Vec<String>,
     /// Globs of modules that are taken only when another needs them.
@@ -101,8 +102,8 @@ pub struct KernelSource {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct TarSource {
-    /// Path relative to the recipe.
-    pub file: String,
+    /// The archive.
+    pub file: Input,
     /// Where it goes in the layer.
     #[serde(default)]
     pub to: String,
@@ -124,8 +125,8 @@ pub struct TarSource {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct InitrdSource {
-    /// Path relative to the recipe.
-    pub file: String,
+    /// The image.
+    pub file: Input,
     /// Globs of files that stay out.
     #[serde(default)]
     pub exclude: Vec<String>,
@@ -196,8 +197,8 @@ pub struct FileSource {
 pub enum FileContent {
     /// The recipe itself.
     Text(String),
-    /// A file of this machine, relative to the recipe.
-    From(String),
+    /// Another file.
+    From(Input),
     /// A file that the layer has already.
     Copy(String),
 }
@@ -226,7 +227,7 @@ pub struct DirectoriesSource {
 struct RawFile {
     path: String,
     content: Option<String>,
-    from: Option<String>,
+    from: Option<Input>,
     copy: Option<String>,
     #[serde(default)]
     append: String,
@@ -278,28 +279,56 @@ impl Source {
         Ok(source)
     }
 
-    /// Fills variables into paths of this machine.
+    /// The files that it reads.
+    #[must_use]
+    pub fn inputs(&self) -> Vec<&Input> {
+        match self {
+            Self::Deb(source) => source.files.iter().collect(),
+            Self::Kernel(source) => {
+                let inputs = [&source.file, &source.image, &source.initrd];
+                inputs.into_iter().flatten().collect()
+            }
+            Self::Tar(source) => vec![&source.file],
+            Self::Initrd(source) => vec![&source.file],
+            Self::File(FileSource {
+                content: FileContent::From(input),
+                ..
+            }) => vec![input],
+            _ => Vec::new(),
+        }
+    }
+
+    fn inputs_mut(&mut self) -> Vec<&mut Input> {
+        match self {
+            Self::Deb(source) => source.files.iter_mut().collect(),
+            Self::Kernel(source) => {
+                let inputs = [&mut source.file, &mut source.image, &mut source.initrd];
+                inputs.into_iter().flatten().collect()
+            }
+            Self::Tar(source) => vec![&mut source.file],
+            Self::Initrd(source) => vec![&mut source.file],
+            Self::File(FileSource {
+                content: FileContent::From(input),
+                ..
+            }) => vec![input],
+            _ => Vec::new(),
+        }
+    }
+
+    /// Fills variables into paths of this machine, and into what is fetched.
     fn fill(&mut self, variables: Variables<'_>) -> Result<(), super::variables::NoValue> {
         match self {
-            Self::Deb(source) => variables.fill_all(&mut source.files),
-            Self::Kernel(source) => variables.fill_all(
-                [&mut source.file, &mut source.image, &mut source.initrd]
-                    .into_iter()
-                    .flatten(),
-            ),
-            Self::Tar(source) => variables.fill_all([&mut source.file]),
-            Self::Initrd(source) => variables.fill_all([&mut source.file]),
             Self::Directory(source) => variables.fill_all([&mut source.path]),
             Self::Program(source) => variables.fill_all(&mut source.programs),
-            Self::File(FileSource {
-                content: FileContent::From(path),
-                ..
-            }) => variables.fill_all([path]),
-            _ => Ok(()),
+            other => {
+                let inputs = other.inputs_mut();
+                variables.fill_all(inputs.into_iter().flat_map(Input::texts))
+            }
         }
     }
 
     fn check(&self) -> Result<(), String> {
+        self.inputs().into_iter().try_for_each(Input::check)?;
         match self {
             Self::Apt(source) if source.packages.is_empty() => {
                 Err("`packages` is missing or empty".into())
@@ -334,8 +363,12 @@ fn names<'a>(packages: impl IntoIterator<Item = &'a String>) -> Result<(), Strin
 }
 
 fn kernel(source: &KernelSource) -> Result<(), String> {
-    let from = [&source.package, &source.file, &source.initrd];
-    if from.iter().filter(|it| it.is_some()).count() != 1 {
+    let from = [
+        source.package.is_some(),
+        source.file.is_some(),
+        source.initrd.is_some(),
+    ];
+    if from.into_iter().filter(|is_there| *is_there).count() != 1 {
         return Err("exactly one of `package`, `file` and `initrd` must be there".into());
     }
     if source.image.is_some() != source.initrd.is_some() {

@@ -9,6 +9,7 @@ mod archives;
 mod building;
 mod chain;
 mod deb;
+mod fetching;
 mod kernel;
 mod libraries;
 mod reading;

@@ -1,0 +1,175 @@
+//! HTTP(S) by ureq, with this system's authorities.
+
+use std::fs;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ureq::http::StatusCode;
+use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, TlsProvider, parse_pem};
+use ureq::{Agent, BodyReader};
+
+use super::FetchError;
+
+/// Where distributions keep the authorities that the system trusts: Debian, Red Hat, SUSE.
+const SYSTEM_AUTHORITIES: [&str; 3] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+];
+
+/// Longest that a connection may take to come about, TLS included.
+const CONNECT_WAIT: Duration = Duration::from_secs(30);
+
+/// Longest that nothing comes. A server that fetches what it is asked for from elsewhere first may take most of it.
+const READ_WAIT: Duration = Duration::from_secs(60);
+
+/// Most redirections: from a project's page to its mirror's host and to a signed address there are three.
+const REDIRECTS_MAX: u32 = 5;
+
+/// Bytes read at once.
+const BUFFER_BYTES: usize = 64 << 10;
+
+/// No authorities to check servers by.
+#[derive(Debug, thiserror::Error)]
+#[error("{path} has no certificates to check the server by")]
+pub struct NoAuthorities {
+    /// The file.
+    pub path: PathBuf,
+    /// Why it cannot be read, if it cannot.
+    #[source]
+    pub cause: Option<io::Error>,
+}
+
+/// The authorities in the file `chosen`, or those that this system trusts.
+///
+/// # Errors
+/// The file cannot be read or has none.
+pub fn authorities(chosen: Option<&Path>) -> Result<RootCerts, NoAuthorities> {
+    let system = || {
+        SYSTEM_AUTHORITIES
+            .iter()
+            .map(Path::new)
+            .find(|it| it.exists())
+    };
+    let path = chosen
+        .or_else(system)
+        .unwrap_or(Path::new(SYSTEM_AUTHORITIES[0]));
+    let failed = |cause| NoAuthorities {
+        path: path.to_owned(),
+        cause,
+    };
+    let pem = fs::read(path).map_err(|cause| failed(Some(cause)))?;
+    let certificates: Vec<Certificate<'static>> = parse_pem(&pem)
+        .filter_map(|item| match item {
+            Ok(PemItem::Certificate(certificate)) => Some(certificate),
+            _ => None,
+        })
+        .collect();
+    match certificates.is_empty() {
+        true => Err(failed(None)),
+        false => Ok(RootCerts::Specific(Arc::new(certificates))),
+    }
+}
+
+/// TLS with these authorities, by ring.
+#[must_use]
+pub fn tls(roots: RootCerts) -> TlsConfig {
+    TlsConfig::builder()
+        .provider(TlsProvider::Rustls)
+        .root_certs(roots)
+        .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .build()
+}
+
+/// A client for `url`. What it answers with vouches for itself, so a plain `http://` and redirections to it will do; the
+/// environment's proxies are used.
+fn agent(url: &str) -> Result<Agent, NoAuthorities> {
+    let roots = match authorities(chosen().as_deref()) {
+        Ok(roots) => roots,
+        // Enough for HTTP; a redirection to TLS then finds no authority that it knows.
+        Err(_) if url.starts_with("http://") => RootCerts::Specific(Arc::new(Vec::new())),
+        Err(error) => return Err(error),
+    };
+    Ok(Agent::config_builder()
+        .tls_config(tls(roots))
+        .http_status_as_error(false)
+        .max_redirects(REDIRECTS_MAX)
+        .timeout_connect(Some(CONNECT_WAIT))
+        .timeout_per_read(Some(READ_WAIT))
+        .user_agent(concat!("towline/", env!("CARGO_PKG_VERSION")))
+        .build()
+        .new_agent())
+}
+
+/// The file that `SSL_CERT_FILE` names, as OpenSSL and most programs have it.
+fn chosen() -> Option<PathBuf> {
+    std::env::var_os("SSL_CERT_FILE")
+        .filter(|path| !path.is_empty())
+        .map(PathBuf::from)
+}
+
+/// What a server sends, bounded.
+pub(super) struct Answer {
+    url: String,
+    bytes_max: u64,
+    /// Bytes that were announced.
+    want: Option<u64>,
+    got: u64,
+    reader: BodyReader<'static>,
+    buffer: Vec<u8>,
+}
+
+impl Answer {
+    /// Asks for `url`, whose answer may have `bytes_max` bytes.
+    pub(super) fn to(url: &str, bytes_max: u64) -> Result<Self, FetchError> {
+        let asked = agent(url)?.get(url).call();
+        let answer = asked.map_err(|cause| FetchError::Unreachable {
+            url: url.to_owned(),
+            cause: Box::new(cause),
+        })?;
+        let status = answer.status();
+        if status != StatusCode::OK {
+            return Err(FetchError::Status {
+                url: url.to_owned(),
+                status: status.as_u16(),
+            });
+        }
+        let body = answer.into_body();
+        let answer = Self {
+            url: url.to_owned(),
+            bytes_max,
+            want: body.content_length(),
+            got: 0,
+            reader: body.into_reader(),
+            buffer: vec![0; BUFFER_BYTES],
+        };
+        answer.check_size(answer.want.unwrap_or(0))?;
+        Ok(answer)
+    }
+
+    /// The next bytes; none at the end.
+    pub(super) fn next(&mut self) -> Result<Option<&[u8]>, FetchError> {
+        let read = self.reader.read(&mut self.buffer);
+        let length = read.map_err(|cause| FetchError::Stopped {
+            url: self.url.clone(),
+            got: self.got,
+            want: self.want,
+            cause,
+        })?;
+        self.got += length as u64;
+        self.check_size(self.got)?;
+        Ok((length > 0).then(|| &self.buffer[..length]))
+    }
+
+    fn check_size(&self, bytes: u64) -> Result<(), FetchError> {
+        if bytes <= self.bytes_max {
+            return Ok(());
+        }
+        Err(FetchError::TooLarge {
+            url: self.url.clone(),
+            bytes_max: self.bytes_max,
+        })
+    }
+}
