@@ -6,6 +6,8 @@ use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use towline_contract::limits::LAYER_UNPACKED_BYTES_MAX;
+
 /// The bytes of one regular file.
 #[derive(Clone, Debug)]
 pub enum Content {
@@ -176,9 +178,10 @@ impl Spool {
     pub fn add(&mut self, reader: &mut impl Read) -> io::Result<Content> {
         let mut file = &*self.file;
         file.seek(SeekFrom::Start(self.end))?;
-        let bytes = io::copy(reader, &mut file)?;
+        let left = LAYER_UNPACKED_BYTES_MAX.saturating_sub(self.end);
+        let bytes = io::copy(&mut reader.take(left + 1), &mut file)?;
         let offset = self.end;
-        self.end += bytes;
+        self.grow(bytes)?;
         Ok(self.since(offset))
     }
 
@@ -194,8 +197,19 @@ impl Spool {
     /// Writing fails.
     pub fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.file.write_all_at(bytes, self.end)?;
-        self.end += bytes.len() as u64;
-        Ok(())
+        self.grow(bytes.len() as u64)
+    }
+
+    /// Refuses a small archive that unpacks without end, before it fills the disk.
+    fn grow(&mut self, bytes: u64) -> io::Result<()> {
+        self.end += bytes;
+        if self.end <= LAYER_UNPACKED_BYTES_MAX {
+            return Ok(());
+        }
+        let what = format!(
+            "there is more in it than the {LAYER_UNPACKED_BYTES_MAX} bytes that a layer may have"
+        );
+        Err(io::Error::other(what))
     }
 
     /// The content from `offset`, which was the end once, to the end.
@@ -206,5 +220,20 @@ impl Spool {
             offset,
             bytes: self.end - offset,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_unpacks_to_more_than_a_layer_may_have_is_refused() {
+        let mut spool = Spool::new().unwrap();
+        spool.end = LAYER_UNPACKED_BYTES_MAX - 5;
+        assert_eq!(spool.add(&mut &b"fits"[..]).unwrap().len(), 4);
+        let refused = spool.add(&mut io::repeat(0)).unwrap_err().to_string();
+        assert!(refused.contains("more in it than"), "{refused}");
+        assert!(spool.append(b"x").is_err());
     }
 }

@@ -91,7 +91,8 @@ pub fn unpack(
                 spool,
                 tree,
                 added,
-                place: &|name| Some(name.to_vec()),
+                to: "",
+                strip: 0,
                 owners: true,
             };
             unpacker.run(reader).map_err(|fault| match fault {

@@ -19,6 +19,7 @@ pub mod image;
 pub mod initrd;
 pub mod kernel;
 pub mod libraries;
+pub mod makeself;
 pub mod places;
 mod ready;
 pub mod recipe;

@@ -28,8 +28,10 @@ pub(crate) struct Unpacker<'a> {
     pub(crate) tree: &'a mut Tree,
     /// Hears the real path of each entry that is no directory.
     pub(crate) added: &'a mut dyn FnMut(Vec<u8>),
-    /// Where an entry's name goes in the layer; none leaves it out.
-    pub(crate) place: &'a dyn Fn(&[u8]) -> Option<Vec<u8>>,
+    /// Where entries go in the layer.
+    pub(crate) to: &'a str,
+    /// Leading parts of each name that are dropped; entries with no more parts than that stay out.
+    pub(crate) strip: usize,
     /// Owners as the archive has them, or root.
     pub(crate) owners: bool,
 }
@@ -46,7 +48,7 @@ impl Unpacker<'_> {
     }
 
     fn entry(&mut self, mut entry: tar::Entry<'_, impl Read>) -> Result<u32, TarError> {
-        let Some(path) = (self.place)(&entry.path_bytes()) else {
+        let Some(path) = self.place(&entry.path_bytes()) else {
             return Ok(0);
         };
         let meta = self.meta(entry.header())?;
@@ -69,7 +71,7 @@ impl Unpacker<'_> {
         } else if kind.is_symlink() {
             self.tree.symlink(&path, meta, &link)?
         } else if kind.is_hard_link() {
-            let target = (self.place)(&link).unwrap_or(link);
+            let target = self.place(&link).unwrap_or(link);
             self.tree.hardlink(&path, &target)?
         } else {
             let node = special(entry.header(), &path)?;
@@ -77,6 +79,24 @@ impl Unpacker<'_> {
         };
         (self.added)(real);
         Ok(meta.mtime.unwrap_or(0))
+    }
+
+    /// The path in the layer of an entry.
+    fn place(&self, name: &[u8]) -> Option<Vec<u8>> {
+        let parts = name.split(|byte| *byte == b'/');
+        let mut parts = parts.filter(|part| !part.is_empty() && *part != b".");
+        let rest: Vec<_> = parts.by_ref().skip(self.strip).collect();
+        if rest.is_empty() {
+            return None;
+        }
+        let mut path = self.to.trim_matches('/').as_bytes().to_vec();
+        for part in rest {
+            if !path.is_empty() {
+                path.push(b'/');
+            }
+            path.extend_from_slice(part);
+        }
+        Some(path)
     }
 
     fn meta(&self, header: &tar::Header) -> io::Result<Meta> {

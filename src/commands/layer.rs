@@ -15,6 +15,7 @@ use towline_initramfs::assemble::SourceError;
 use towline_initramfs::build::{self, BuildError, Built, Options};
 use towline_initramfs::fetch::FetchError;
 use towline_initramfs::libraries::LibraryError;
+use towline_initramfs::makeself::MakeselfError;
 use towline_initramfs::recipe::{Recipe, RecipeError};
 
 use super::cache_dir::cache_dir;
@@ -166,6 +167,7 @@ fn source_failure(error: &SourceError) -> (Exit, String) {
     match error {
         SourceError::Apt(error) => apt_failure(error),
         SourceError::Fetch(error) => fetch_failure(error),
+        SourceError::Makeself(error) => (Exit::Usage, makeself_next(error).into()),
         SourceError::Library(LibraryError::Missing(_)) => (
             Exit::No,
             "add the packages that have them to the recipe".into(),
@@ -202,6 +204,17 @@ fn fetch_failure(error: &FetchError) -> (Exit, String) {
         FetchError::Proof(_) => (Exit::Usage, ""),
     };
     (exit, next.to_owned())
+}
+
+fn makeself_next(error: &MakeselfError) -> &'static str {
+    match error {
+        MakeselfError::Other { .. } | MakeselfError::Form { .. } => {
+            "carry it whole, and run it on the target: a source of type \"file\" with `path`, `from` and mode \"0755\", or the \
+             agent's `install`"
+        }
+        MakeselfError::Size { .. } | MakeselfError::Sum { .. } => "fetch the file again",
+        MakeselfError::Read { .. } | MakeselfError::Tar { .. } => "",
+    }
 }
 
 /// The exit code of a failure to get packages, and the next step.

@@ -220,3 +220,18 @@ fn every_bad_layer_of_the_index_is_refused_for_what_is_wrong_with_it() {
     }
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
 }
+
+#[test]
+fn a_file_that_is_no_archive_of_makeself_ends_build_with_2_and_what_to_do_with_it() {
+    let (dir, _) = built();
+    let recipe = "kind = \"agent\"\nname = \"x\"\nversion = \"1\"\n[[source]]\ntype = \"run\"\nfile = \"recipe.toml\"\n";
+    fs::write(dir.path().join("x.toml"), recipe).expect("a file");
+    let output = layer(dir.path(), &["build", "x.toml", "-o", "out"]);
+    assert_eq!(output.status.code(), Some(2));
+    let talk = talk(&output);
+    assert!(
+        talk.contains("recipe.toml is no archive of makeself"),
+        "{talk}"
+    );
+    assert!(talk.contains("next: carry it whole"), "{talk}");
+}

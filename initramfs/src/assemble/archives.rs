@@ -6,6 +6,7 @@ use std::io::BufReader;
 use crate::compressed::all_members;
 use crate::filter::Filter;
 use crate::initrd;
+use crate::makeself;
 use crate::recipe::{InitrdSource, TarSource};
 use crate::tarball::Unpacker;
 
@@ -22,17 +23,44 @@ impl Assembler<'_> {
         let read = |cause: std::io::Error| failed(cause.into());
         let file = BufReader::new(File::open(&path).map_err(read)?);
         let reader = all_members(file).map_err(read)?;
-        let mut unpacker = Unpacker {
-            filter: &filter,
-            spool: &mut self.spool,
-            tree: &mut self.assembly.tree,
-            added: &mut |_| {},
-            place: &|name| place(name, source),
-            owners: source.keep_owners,
-        };
+        let mut added = |_| {};
+        let mut unpacker = self.unpacker(source, &filter, &mut added);
         let newest = unpacker.run(reader).map_err(failed)?;
         self.note_time(newest);
         Ok(())
+    }
+
+    pub(super) fn run(&mut self, source: &TarSource) -> Result<(), SourceError> {
+        let path = self.input(&source.file)?;
+        let filter = Filter::new(&source.include, &source.exclude)?;
+        let mut added = |_| {};
+        let unpacked = makeself::unpack(&path, &mut self.unpacker(source, &filter, &mut added))?;
+        if !unpacked.script.is_empty() {
+            let script = unpacked.script;
+            (self.talk)(&format!(
+                "unpacked, but not run: {script} of {}",
+                path.display()
+            ));
+        }
+        self.note_time(unpacked.newest);
+        Ok(())
+    }
+
+    fn unpacker<'s>(
+        &'s mut self,
+        source: &'s TarSource,
+        filter: &'s Filter,
+        added: &'s mut dyn FnMut(Vec<u8>),
+    ) -> Unpacker<'s> {
+        Unpacker {
+            filter,
+            spool: &mut self.spool,
+            tree: &mut self.assembly.tree,
+            added,
+            to: &source.to,
+            strip: source.strip,
+            owners: source.keep_owners,
+        }
     }
 
     pub(super) fn initrd(&mut self, source: &InitrdSource) -> Result<(), SourceError> {
@@ -42,22 +70,4 @@ impl Assembler<'_> {
         self.note_time(newest);
         Ok(())
     }
-}
-
-/// The path in the layer of an archive's entry.
-fn place(name: &[u8], source: &TarSource) -> Option<Vec<u8>> {
-    let parts = name.split(|byte| *byte == b'/');
-    let mut parts = parts.filter(|part| !part.is_empty() && *part != b".");
-    let rest: Vec<_> = parts.by_ref().skip(source.strip).collect();
-    if rest.is_empty() {
-        return None;
-    }
-    let mut path = source.to.trim_matches('/').as_bytes().to_vec();
-    for part in rest {
-        if !path.is_empty() {
-            path.push(b'/');
-        }
-        path.extend_from_slice(part);
-    }
-    Some(path)
 }

@@ -21,6 +21,7 @@ use crate::filter::Filter;
 use crate::initrd::InitrdError;
 use crate::kernel::KernelError;
 use crate::libraries::LibraryError;
+use crate::makeself::MakeselfError;
 use crate::recipe::{AptSource, Input, Recipe, Source};
 use crate::tarball::TarError;
 use crate::tree::{Tree, TreeError};
@@ -58,6 +59,9 @@ pub enum SourceError {
         #[source]
         cause: TarError,
     },
+    /// An archive of makeself cannot be unpacked.
+    #[error(transparent)]
+    Makeself(#[from] MakeselfError),
     /// An entry does not fit.
     #[error(transparent)]
     Tree(#[from] TreeError),
@@ -167,6 +171,7 @@ impl<'a> Assembler<'a> {
             }
             Source::Kernel(source) => self.kernel(source),
             Source::Tar(source) => self.tar(source),
+            Source::Run(source) => self.run(source),
             Source::Initrd(source) => self.initrd(source),
             Source::Directory(source) => self.directory(source),
             Source::Program(source) => self.programs_of_machine(source),

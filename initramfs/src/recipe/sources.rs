@@ -9,8 +9,7 @@ use super::input::Input;
 use super::variables::Variables;
 
 /// The types, as messages list them.
-const TYPES: &str =
-    "apt, deb, kernel, tar, initrd, directory, program, certificates, file, links, directories";
+const TYPES: &str = "apt, deb, kernel, tar, run, initrd, directory, program, certificates, file, links, directories";
 
 /// Where entries come from.
 #[derive(Clone, Debug)]
@@ -23,6 +22,8 @@ pub enum Source {
     Kernel(KernelSource),
     /// A tar archive.
     Tar(TarSource),
+    /// A self-extracting archive of makeself, which is not run.
+    Run(TarSource),
     /// An initramfs image.
     Initrd(InitrdSource),
     /// A directory of this machine.
@@ -98,7 +99,7 @@ pub struct KernelSource {
     pub plain: Vec<String>,
 }
 
-/// A tar archive, plain or compressed by gzip, xz, zstd or bzip2.
+/// A tar archive, plain or compressed by gzip, xz, zstd or bzip2; or those in an archive of makeself.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct TarSource {
@@ -244,6 +245,7 @@ impl Source {
             Self::Deb(_) => "deb",
             Self::Kernel(_) => "kernel",
             Self::Tar(_) => "tar",
+            Self::Run(_) => "run",
             Self::Initrd(_) => "initrd",
             Self::Directory(_) => "directory",
             Self::Program(_) => "program",
@@ -265,6 +267,7 @@ impl Source {
             "deb" => Self::Deb(fields(table)?),
             "kernel" => Self::Kernel(fields(table)?),
             "tar" => Self::Tar(fields(table)?),
+            "run" => Self::Run(fields(table)?),
             "initrd" => Self::Initrd(fields(table)?),
             "directory" => Self::Directory(fields(table)?),
             "program" => Self::Program(fields(table)?),
@@ -288,7 +291,7 @@ impl Source {
                 let inputs = [&source.file, &source.image, &source.initrd];
                 inputs.into_iter().flatten().collect()
             }
-            Self::Tar(source) => vec![&source.file],
+            Self::Tar(source) | Self::Run(source) => vec![&source.file],
             Self::Initrd(source) => vec![&source.file],
             Self::File(FileSource {
                 content: FileContent::From(input),
@@ -305,7 +308,7 @@ impl Source {
                 let inputs = [&mut source.file, &mut source.image, &mut source.initrd];
                 inputs.into_iter().flatten().collect()
             }
-            Self::Tar(source) => vec![&mut source.file],
+            Self::Tar(source) | Self::Run(source) => vec![&mut source.file],
             Self::Initrd(source) => vec![&mut source.file],
             Self::File(FileSource {
                 content: FileContent::From(input),

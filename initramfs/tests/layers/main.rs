@@ -12,6 +12,7 @@ mod deb;
 mod fetching;
 mod kernel;
 mod libraries;
+mod makeself;
 mod reading;
 mod recipes;
 mod support;
