@@ -1,6 +1,6 @@
 //! Layers: from a recipe's sources to one reproducible, content-addressed newc archive with its manifest.
 //!
-//! The way down: [`recipe`] says what; [`assemble`] gathers the sources ([`apt`], [`deb`], [`kernel`], directories, programs
+//! The way down: [`recipe`] says what; [`assemble`] gathers the sources ([`apt`], [`deb`], [`rpm`], [`kernel`], directories, programs
 //! with their [`libraries`], files that it must [`mod@fetch`] first) into one [`tree`]; [`build`] packs it ([`image`], [`mod@write`]) and describes it in a manifest.
 //! [`chain`] judges several manifests together, [`places`] tells what a finished layer puts where. Nothing here needs root, decides about trust in layers, or
 //! lets the time into one.
@@ -11,6 +11,7 @@ pub mod build;
 pub mod chain;
 pub mod compressed;
 pub mod content;
+mod cpio;
 pub mod deb;
 pub mod elf;
 pub mod fetch;
@@ -23,6 +24,7 @@ pub mod makeself;
 pub mod places;
 mod ready;
 pub mod recipe;
+pub mod rpm;
 pub mod scratch;
 pub mod stored;
 pub mod tarball;

@@ -22,9 +22,11 @@ use crate::initrd::InitrdError;
 use crate::kernel::KernelError;
 use crate::libraries::LibraryError;
 use crate::makeself::MakeselfError;
-use crate::recipe::{AptSource, Input, Recipe, Source};
+use crate::recipe::{Input, Recipe, Source};
+use crate::rpm::RpmError;
 use crate::tarball::TarError;
 use crate::tree::{Tree, TreeError};
+use packages::Format;
 
 /// Folder below the packages' cache for files that recipes fetch.
 const FETCHED: &str = "fetched";
@@ -38,6 +40,9 @@ pub enum SourceError {
     /// A package cannot be unpacked.
     #[error(transparent)]
     Deb(#[from] DebError),
+    /// A package of rpm cannot be unpacked.
+    #[error(transparent)]
+    Rpm(#[from] RpmError),
     /// A file cannot be fetched.
     #[error(transparent)]
     Fetch(#[from] FetchError),
@@ -154,21 +159,10 @@ impl<'a> Assembler<'a> {
             Source::Apt(source) => {
                 (self.talk)(&format!("resolving {} packages", source.packages.len()));
                 let files = self.apt()?.closure(&source.packages, &source.without)?;
-                self.packages(&files, source)
+                self.packages(Format::Deb, &files, source)
             }
-            Source::Deb(source) => {
-                let files = source.files.iter().map(|file| self.input(file));
-                let files = files.collect::<Result<Vec<_>, _>>()?;
-                let rules = AptSource {
-                    exclude: source.exclude.clone(),
-                    include: source.include.clone(),
-                    programs: source.programs.clone(),
-                    dlopen: source.dlopen.clone(),
-                    private: source.private.clone(),
-                    ..AptSource::default()
-                };
-                self.packages(&files, &rules)
-            }
+            Source::Deb(source) => self.package_files(Format::Deb, source),
+            Source::Rpm(source) => self.package_files(Format::Rpm, source),
             Source::Kernel(source) => self.kernel(source),
             Source::Tar(source) => self.tar(source),
             Source::Run(source) => self.run(source),

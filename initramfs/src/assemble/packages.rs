@@ -1,42 +1,114 @@
 //! Sources that are packages: whole ones, programs out of them, kernels, certificates.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use crate::content::Content;
+use towline_contract::manifest::Package;
+
+use crate::content::{Content, Spool};
 use crate::deb;
 use crate::filter::Filter;
 use crate::kernel::{Kernel, Selection};
-use crate::recipe::{AptSource, CertificatesSource, KernelSource};
+use crate::recipe::{AptSource, CertificatesSource, DebSource, KernelSource};
+use crate::rpm::{self, Names};
 use crate::tree::{Meta, Node, Tree, TreeError, display};
 
 use super::programs::Wanted;
 use super::{Assembler, SourceError};
 
+/// The kinds of packages.
+#[derive(Clone, Copy)]
+pub(super) enum Format {
+    Deb,
+    Rpm,
+}
+
+/// Unpacks packages of one kind.
+struct Packages {
+    format: Format,
+    /// Users and groups that the layer knows, for packages that name them.
+    names: Names,
+    /// What the layer does not have as a package says.
+    notes: Vec<String>,
+}
+
+impl Packages {
+    /// Adds a package's files to `tree`; gives the package and the real paths of its files.
+    fn unpack(
+        &mut self,
+        file: &Path,
+        filter: &Filter,
+        spool: &mut Spool,
+        tree: &mut Tree,
+    ) -> Result<(Package, BTreeSet<Vec<u8>>), SourceError> {
+        let mut paths = BTreeSet::new();
+        let mut added = |path| {
+            paths.insert(path);
+        };
+        let package = match self.format {
+            Format::Deb => deb::unpack(file, filter, spool, tree, &mut added)?,
+            Format::Rpm => {
+                let (names, notes) = (&self.names, &mut self.notes);
+                rpm::unpack(file, names, filter, spool, tree, &mut added, notes)?
+            }
+        };
+        Ok((package, paths))
+    }
+}
+
 impl Assembler<'_> {
+    /// Adds the files of packages that the recipe names as files.
+    pub(super) fn package_files(
+        &mut self,
+        format: Format,
+        source: &DebSource,
+    ) -> Result<(), SourceError> {
+        let files = source.files.iter().map(|file| self.input(file));
+        let files = files.collect::<Result<Vec<_>, _>>()?;
+        let rules = AptSource {
+            exclude: source.exclude.clone(),
+            include: source.include.clone(),
+            programs: source.programs.clone(),
+            dlopen: source.dlopen.clone(),
+            private: source.private.clone(),
+            ..AptSource::default()
+        };
+        self.packages(format, &files, &rules)
+    }
+
     /// Adds the files of packages, or only the programs that the rules name.
     pub(super) fn packages(
         &mut self,
+        format: Format,
         files: &[PathBuf],
         rules: &AptSource,
     ) -> Result<(), SourceError> {
-        if !rules.programs.is_empty() {
-            return self.programs_of_packages(files, rules);
+        let mut packages = Packages {
+            format,
+            names: Names::of(&self.assembly.tree),
+            notes: Vec::new(),
+        };
+        match rules.programs.is_empty() {
+            true => self.whole_packages(&mut packages, files, rules)?,
+            false => self.programs_of_packages(&mut packages, files, rules)?,
         }
+        for note in packages.notes {
+            (self.talk)(&note);
+        }
+        Ok(())
+    }
+
+    fn whole_packages(
+        &mut self,
+        packages: &mut Packages,
+        files: &[PathBuf],
+        rules: &AptSource,
+    ) -> Result<(), SourceError> {
         let filter = Filter::new(&rules.include, &rules.exclude)?;
         (self.talk)(&format!("unpacking {} packages", files.len()));
         for file in files {
-            let mut paths = BTreeSet::new();
-            let mut added = |path| {
-                paths.insert(path);
-            };
-            let package = deb::unpack(
-                file,
-                &filter,
-                &mut self.spool,
-                &mut self.assembly.tree,
-                &mut added,
-            )?;
+            let tree = &mut self.assembly.tree;
+            let (package, paths) = packages.unpack(file, &filter, &mut self.spool, tree)?;
             self.assembly.packages.insert(package, paths);
         }
         self.note_time(self.assembly.tree.newest().unwrap_or(0));
@@ -46,24 +118,16 @@ impl Assembler<'_> {
     /// Adds programs and their libraries out of packages, which are unpacked aside.
     fn programs_of_packages(
         &mut self,
+        packages: &mut Packages,
         files: &[PathBuf],
         rules: &AptSource,
     ) -> Result<(), SourceError> {
         let mut tree = merged_usr()?;
-        let mut packages = BTreeMap::new();
+        let mut unpacked = BTreeMap::new();
         for file in files {
-            let mut paths = BTreeSet::new();
-            let mut added = |path| {
-                paths.insert(path);
-            };
-            let package = deb::unpack(
-                file,
-                &Filter::default(),
-                &mut self.spool,
-                &mut tree,
-                &mut added,
-            )?;
-            packages.insert(package, paths);
+            let all = Filter::default();
+            let (package, paths) = packages.unpack(file, &all, &mut self.spool, &mut tree)?;
+            unpacked.insert(package, paths);
         }
         let wanted = Wanted {
             programs: &rules.programs,
@@ -78,7 +142,7 @@ impl Assembler<'_> {
                 taken.insert(path.to_vec(), place);
             }
         }
-        for (package, paths) in packages {
+        for (package, paths) in unpacked {
             let places: BTreeSet<_> = paths
                 .iter()
                 .filter_map(|path| taken.get(path).cloned())

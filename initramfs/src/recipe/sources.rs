@@ -9,7 +9,7 @@ use super::input::Input;
 use super::variables::Variables;
 
 /// The types, as messages list them.
-const TYPES: &str = "apt, deb, kernel, tar, run, initrd, directory, program, certificates, file, links, directories";
+const TYPES: &str = "apt, deb, rpm, kernel, tar, run, initrd, directory, program, certificates, file, links, directories";
 
 /// Where entries come from.
 #[derive(Clone, Debug)]
@@ -18,6 +18,8 @@ pub enum Source {
     Apt(AptSource),
     /// Package files.
     Deb(DebSource),
+    /// Package files of rpm.
+    Rpm(DebSource),
     /// A kernel package and a selection of its modules.
     Kernel(KernelSource),
     /// A tar archive.
@@ -61,7 +63,7 @@ pub struct AptSource {
     pub private: Option<String>,
 }
 
-/// Package files; other fields as in [`AptSource`].
+/// Package files, of Debian or of rpm; other fields as in [`AptSource`].
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub struct DebSource {
@@ -243,6 +245,7 @@ impl Source {
         match self {
             Self::Apt(_) => "apt",
             Self::Deb(_) => "deb",
+            Self::Rpm(_) => "rpm",
             Self::Kernel(_) => "kernel",
             Self::Tar(_) => "tar",
             Self::Run(_) => "run",
@@ -265,6 +268,7 @@ impl Source {
         let mut source = match kind {
             "apt" => Self::Apt(fields(table)?),
             "deb" => Self::Deb(fields(table)?),
+            "rpm" => Self::Rpm(fields(table)?),
             "kernel" => Self::Kernel(fields(table)?),
             "tar" => Self::Tar(fields(table)?),
             "run" => Self::Run(fields(table)?),
@@ -286,7 +290,7 @@ impl Source {
     #[must_use]
     pub fn inputs(&self) -> Vec<&Input> {
         match self {
-            Self::Deb(source) => source.files.iter().collect(),
+            Self::Deb(source) | Self::Rpm(source) => source.files.iter().collect(),
             Self::Kernel(source) => {
                 let inputs = [&source.file, &source.image, &source.initrd];
                 inputs.into_iter().flatten().collect()
@@ -303,7 +307,7 @@ impl Source {
 
     fn inputs_mut(&mut self) -> Vec<&mut Input> {
         match self {
-            Self::Deb(source) => source.files.iter_mut().collect(),
+            Self::Deb(source) | Self::Rpm(source) => source.files.iter_mut().collect(),
             Self::Kernel(source) => {
                 let inputs = [&mut source.file, &mut source.image, &mut source.initrd];
                 inputs.into_iter().flatten().collect()
@@ -337,7 +341,7 @@ impl Source {
                 Err("`packages` is missing or empty".into())
             }
             Self::Apt(source) => names(source.packages.iter().chain(&source.without)),
-            Self::Deb(source) if source.files.is_empty() => {
+            Self::Deb(source) | Self::Rpm(source) if source.files.is_empty() => {
                 Err("`files` is missing or empty".into())
             }
             Self::Kernel(source) => kernel(source),

@@ -15,6 +15,7 @@ mod libraries;
 mod makeself;
 mod reading;
 mod recipes;
+mod rpm;
 mod support;
 mod tree;
 mod verifying;

@@ -44,9 +44,9 @@ fn an_unknown_field_of_a_source_is_named_with_the_sources_line_and_number() {
 
 #[test]
 fn a_kind_of_source_that_does_not_exist_is_refused_with_those_that_do() {
-    let text = refusal(&format!("{HEAD}[[source]]\ntype = \"rpm\"\n"));
+    let text = refusal(&format!("{HEAD}[[source]]\ntype = \"zip\"\n"));
     assert!(
-        text.contains("type \"rpm\" is not one of apt, deb, kernel"),
+        text.contains("type \"zip\" is not one of apt, deb, rpm, kernel"),
         "{text}"
     );
 }

@@ -1,0 +1,227 @@
+//! newc archives as sources: initramfs images, and what rpm packages hold.
+
+use std::collections::HashMap;
+use std::io::{self, BufRead};
+use std::sync::Arc;
+
+use towline_contract::newc::{self, Decoder, Item, NewcError, mode};
+
+use crate::content::{Content, Spool};
+use crate::filter::Filter;
+use crate::tree::{Entry, Meta, Node, Tree, TreeError};
+
+/// Longest symbolic link (`PATH_MAX`, linux/limits.h).
+const LINK_BYTES_MAX: usize = 4096;
+
+/// Why an archive cannot be unpacked.
+pub(crate) enum Fault {
+    Read(io::Error),
+    Newc(NewcError),
+    Tree(TreeError),
+}
+
+impl From<io::Error> for Fault {
+    fn from(cause: io::Error) -> Self {
+        Self::Read(cause)
+    }
+}
+
+impl From<NewcError> for Fault {
+    fn from(cause: NewcError) -> Self {
+        Self::Newc(cause)
+    }
+}
+
+impl From<TreeError> for Fault {
+    fn from(cause: TreeError) -> Self {
+        Self::Tree(cause)
+    }
+}
+
+/// An entry on its way in.
+struct Current {
+    entry: newc::Entry,
+    /// Where a link points, so far. What files hold goes to the spool.
+    target: Vec<u8>,
+    /// Where the content begins in the spool.
+    offset: u64,
+    kept: bool,
+}
+
+impl Current {
+    fn link(&mut self, data: &[u8]) -> io::Result<()> {
+        self.target.extend_from_slice(data);
+        if self.target.len() <= LINK_BYTES_MAX {
+            return Ok(());
+        }
+        let name = self.entry.display_name();
+        let what = format!("the link {name} has more than {LINK_BYTES_MAX} bytes");
+        Err(io::Error::other(what))
+    }
+}
+
+/// Adds the entries of archives to a tree.
+pub(crate) struct Unpacker<'a> {
+    filter: &'a Filter,
+    spool: &'a mut Spool,
+    tree: &'a mut Tree,
+    /// Hears the real path of each entry that is no directory.
+    added: &'a mut dyn FnMut(Vec<u8>),
+    /// Owner and group of an entry.
+    owners: &'a dyn Fn(&newc::Entry) -> (u32, u32),
+    newest: u32,
+    current: Option<Current>,
+    /// Files of the archive with several names, by inode: the names so far, and the content once it came.
+    inodes: HashMap<[u32; 3], Linked>,
+}
+
+#[derive(Default)]
+struct Linked {
+    names: Vec<(Vec<u8>, Meta)>,
+    content: Option<Arc<Content>>,
+}
+
+impl<'a> Unpacker<'a> {
+    /// Adds to `tree` what passes the filter; `added` hears the real path of each entry that is no directory, and `owners`
+    /// says who owns one.
+    pub(crate) fn new(
+        filter: &'a Filter,
+        spool: &'a mut Spool,
+        tree: &'a mut Tree,
+        added: &'a mut dyn FnMut(Vec<u8>),
+        owners: &'a dyn Fn(&newc::Entry) -> (u32, u32),
+    ) -> Self {
+        Self {
+            filter,
+            spool,
+            tree,
+            added,
+            owners,
+            newest: 0,
+            current: None,
+            inodes: HashMap::new(),
+        }
+    }
+
+    /// Newest time of the files so far, in seconds since 1970.
+    pub(crate) fn newest(&self) -> u32 {
+        self.newest
+    }
+
+    /// Unpacks one archive up to its trailer.
+    pub(crate) fn archive(&mut self, stored: &mut impl BufRead) -> Result<(), Fault> {
+        self.inodes.clear();
+        let mut decoder = Decoder::one_of_many();
+        loop {
+            let bytes = stored.fill_buf()?;
+            let mut rest = bytes;
+            while self.item(&mut decoder, &mut rest)? {}
+            let used = bytes.len() - rest.len();
+            stored.consume(used);
+            if used == 0 || decoder.is_done() {
+                return Ok(decoder.finish()?);
+            }
+        }
+    }
+
+    /// Takes one item; false when `bytes` are used up.
+    fn item(&mut self, decoder: &mut Decoder, bytes: &mut &[u8]) -> Result<bool, Fault> {
+        match decoder.next(bytes)? {
+            None => return Ok(false),
+            Some(Item::Entry(entry)) => {
+                self.current = Some(Current {
+                    kept: self.filter.keeps(&entry.name),
+                    target: Vec::new(),
+                    offset: self.spool.end(),
+                    entry,
+                });
+            }
+            Some(Item::Data(data)) => {
+                if let Some(current) = &mut self.current
+                    && current.kept
+                {
+                    match current.entry.file_type() {
+                        mode::S_IFLNK => current.link(data)?,
+                        _ => self.spool.append(data)?,
+                    }
+                }
+            }
+            Some(Item::EntryEnd) => {
+                if let Some(current) = self.current.take()
+                    && current.kept
+                {
+                    self.place(current)?;
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    fn place(&mut self, current: Current) -> Result<(), Fault> {
+        let Current {
+            entry,
+            target,
+            offset,
+            ..
+        } = current;
+        let (uid, gid) = (self.owners)(&entry);
+        let meta = Meta {
+            mode: entry.mode & 0o7777,
+            uid,
+            gid,
+            mtime: Some(entry.mtime),
+        };
+        let node = match entry.file_type() {
+            mode::S_IFREG => return self.file(&entry, meta, offset),
+            mode::S_IFDIR => Node::Directory { implied: false },
+            mode::S_IFLNK => Node::Symlink(target),
+            file_type => Node::Special {
+                file_type,
+                major: entry.rdev_major,
+                minor: entry.rdev_minor,
+            },
+        };
+        // The archive's own root, "."; its owner and mode are the layer's business. And a link from one of two folders that
+        // the layer has as one to the same name in the other: what lies there is the file itself.
+        let is_itself = |target: &Vec<u8>| self.tree.leads_to_itself(&entry.name, target);
+        let circle = matches!(&node, Node::Symlink(target) if is_itself(target));
+        if entry.name == b"." || circle {
+            return Ok(());
+        }
+        let is_directory = matches!(node, Node::Directory { .. });
+        let real = self.tree.insert(&entry.name, Entry { meta, node })?;
+        if !is_directory {
+            (self.added)(real);
+        }
+        Ok(())
+    }
+
+    /// A file. Of several names of one inode any may have the content: GNU cpio gives it to the last.
+    fn file(&mut self, entry: &newc::Entry, meta: Meta, offset: u64) -> Result<(), Fault> {
+        self.newest = self.newest.max(entry.mtime);
+        let content = self.spool.since(offset);
+        let has_content = !content.is_empty();
+        let content = Arc::new(content);
+        if entry.links < 2 {
+            let node = Node::File(content);
+            let real = self.tree.insert(&entry.name, Entry { meta, node })?;
+            (self.added)(real);
+            return Ok(());
+        }
+        let inode = [entry.device_major, entry.device_minor, entry.inode];
+        let linked = self.inodes.entry(inode).or_default();
+        linked.names.push((entry.name.clone(), meta));
+        if has_content || linked.content.is_none() {
+            linked.content = Some(content);
+        }
+        let Some(content) = &linked.content else {
+            return Ok(());
+        };
+        for (name, meta) in &linked.names {
+            let (meta, node) = (*meta, Node::File(Arc::clone(content)));
+            let real = self.tree.insert(name, Entry { meta, node })?;
+            (self.added)(real);
+        }
+        Ok(())
+    }
+}
