@@ -53,6 +53,7 @@ pub(super) fn build(
                 keep_modes: false,
             }),
         }],
+        permissions: Vec::new(),
         checks: Vec::new(),
     };
     let options = Options {

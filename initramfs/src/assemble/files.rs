@@ -1,9 +1,10 @@
 //! Whether the files of this machine that sources name are there, before minutes of work for others are spent.
 
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::SourceError;
+use super::programs::root_of;
 use crate::libraries::LibraryError;
 use crate::recipe::{Input, Recipe, Source};
 
@@ -13,7 +14,8 @@ use crate::recipe::{Input, Recipe, Source};
 /// A file or folder is not there or cannot be read.
 pub(crate) fn check(recipe: &Recipe, source: &Source) -> Result<(), SourceError> {
     if let Source::Program(source) = source {
-        let is_there = |program: &&String| Path::new("/").join(program).exists();
+        let root = root_of(recipe, source)?;
+        let is_there = |program: &&String| root.find(program.trim_start_matches('/')).is_some();
         let missing = source.programs.iter().find(|program| !is_there(program));
         return missing.map_or(Ok(()), |program| {
             let program = program.trim_start_matches('/').to_owned();

@@ -17,15 +17,15 @@ use crate::apt::{Apt, AptError};
 use crate::content::Spool;
 use crate::deb::DebError;
 use crate::fetch::{FetchError, fetch};
-use crate::filter::Filter;
+use crate::filter::{Filter, glob_set};
 use crate::initrd::InitrdError;
 use crate::kernel::KernelError;
 use crate::libraries::LibraryError;
 use crate::makeself::MakeselfError;
-use crate::recipe::{Input, Recipe, Source};
+use crate::recipe::{Input, Permissions, Recipe, Source};
 use crate::rpm::RpmError;
 use crate::tarball::TarError;
-use crate::tree::{Tree, TreeError};
+use crate::tree::{Entry, Node, Tree, TreeError};
 use packages::Format;
 
 /// Folder below the packages' cache for files that recipes fetch.
@@ -82,6 +82,9 @@ pub enum SourceError {
         #[source]
         cause: io::Error,
     },
+    /// Permissions whose globs match no entry.
+    #[error("permissions: nothing in the layer matches {0}")]
+    NoMatch(String),
     /// A file of the layer that is not there.
     #[error("the layer has no file {0} at this point")]
     NoFile(String),
@@ -176,17 +179,22 @@ impl<'a> Assembler<'a> {
         }
     }
 
-    /// The assembly, with what the recipe leaves out left out.
-    #[must_use]
-    pub fn finish(self) -> Assembly {
+    /// The assembly, with what the recipe leaves out left out, and with its owners and permissions.
+    ///
+    /// # Errors
+    /// Permissions for nothing.
+    pub fn finish(self) -> Result<Assembly, SourceError> {
         let mut assembly = self.assembly;
         assembly.tree.retain(|path, _| self.filter.keeps(path));
+        for permissions in &self.recipe.permissions {
+            set_permissions(&mut assembly.tree, permissions)?;
+        }
         let (tree, plain) = (&assembly.tree, &assembly.plain);
         let is_there = |path: &Vec<u8>| tree.get(path).or_else(|| plain.get(path)).is_some();
         assembly
             .packages
             .retain(|_, paths| paths.iter().any(is_there));
-        assembly
+        Ok(assembly)
     }
 
     /// The file of a source; fetched, if need be.
@@ -207,4 +215,34 @@ impl<'a> Assembler<'a> {
     fn note_time(&mut self, time: u32) {
         self.assembly.time = self.assembly.time.max(time);
     }
+}
+
+/// Gives the entries that the globs match their owner, group and mode.
+fn set_permissions(tree: &mut Tree, permissions: &Permissions) -> Result<(), SourceError> {
+    for glob in &permissions.paths {
+        let globs = glob_set(std::slice::from_ref(glob))?;
+        let mut matched = false;
+        tree.for_each(|path, entry| {
+            if globs.is_match(String::from_utf8_lossy(path).as_ref()) {
+                matched = true;
+                set(entry, permissions);
+            }
+        });
+        if !matched {
+            return Err(SourceError::NoMatch(glob.clone()));
+        }
+    }
+    Ok(())
+}
+
+fn set(entry: &mut Entry, permissions: &Permissions) {
+    let mode = match entry.node {
+        Node::Directory { .. } => permissions.directory_mode,
+        Node::Symlink(_) => None,
+        Node::File(_) | Node::Special { .. } => permissions.mode,
+    };
+    let meta = &mut entry.meta;
+    meta.mode = mode.unwrap_or(meta.mode);
+    meta.uid = permissions.owner.unwrap_or(meta.uid);
+    meta.gid = permissions.group.unwrap_or(meta.gid);
 }

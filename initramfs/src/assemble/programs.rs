@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 
 use crate::content::Content;
 use crate::elf;
-use crate::libraries::{self, LibraryError, Machine, Root};
-use crate::recipe::ProgramSource;
+use crate::libraries::{self, Folder, LibraryError, Machine, Root};
+use crate::recipe::{ProgramSource, Recipe};
 use crate::tree::{Entry, Meta, Node};
 
 use super::{Assembler, SourceError};
@@ -33,7 +33,8 @@ impl Assembler<'_> {
             dlopen: &source.dlopen,
             private: source.private.as_deref(),
         };
-        self.take_programs(&Machine, &wanted).map(drop)
+        let root = root_of(self.recipe, source)?;
+        self.take_programs(&*root, &wanted).map(drop)
     }
 
     /// Takes programs and what they need out of `root`; gives real paths there and in the tree.
@@ -94,6 +95,24 @@ impl Assembler<'_> {
             .tree
             .file(program.as_bytes(), Meta::root(0o755), content)?;
         Ok(())
+    }
+}
+
+/// Where the programs of a source are looked up.
+///
+/// # Errors
+/// Its folder cannot be read.
+pub(super) fn root_of(
+    recipe: &Recipe,
+    source: &ProgramSource,
+) -> Result<Box<dyn Root>, SourceError> {
+    let Some(root) = &source.root else {
+        return Ok(Box::new(Machine));
+    };
+    let path = recipe.beside(root);
+    match Folder::open(&path) {
+        Ok(folder) => Ok(Box::new(folder)),
+        Err(cause) => Err(SourceError::Read { path, cause }),
     }
 }
 

@@ -168,7 +168,7 @@ fn assemble(
             .add(&numbered.source)
             .map_err(|cause| source(recipe, numbered, cause))?;
     }
-    Ok(assembler.finish())
+    assembler.finish().map_err(whole)
 }
 
 /// Libraries must be in the layer unless the recipe says where they come from; interpreters may come from the base.

@@ -5,6 +5,7 @@
 //! not count.
 
 mod closure;
+mod folder;
 mod loader;
 mod root;
 mod survey;
@@ -15,6 +16,7 @@ use std::io;
 use crate::content::Content;
 
 pub use closure::closure;
+pub use folder::Folder;
 pub use root::{Machine, Root};
 pub use survey::{Findings, survey};
 

@@ -70,7 +70,7 @@ fn is_loader_configuration(path: &[u8]) -> bool {
         || (path.starts_with(b"etc/ld.so.conf.d/") && path.ends_with(b".conf"))
 }
 
-fn configured_dirs(text: &str) -> Vec<String> {
+pub(super) fn configured_dirs(text: &str) -> Vec<String> {
     let lines = text
         .lines()
         .map(|line| line.split('#').next().unwrap_or_default().trim());

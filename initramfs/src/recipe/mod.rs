@@ -3,6 +3,7 @@
 //! Parsing opens nothing but the recipe; unknown fields are refused with the line they are near.
 
 mod input;
+mod overrides;
 mod sources;
 mod variables;
 
@@ -20,6 +21,7 @@ use towline_contract::manifest::{Check, Compression, Kind, Part, Placement};
 use towline_contract::session::Session;
 
 pub use input::{Download, Input, Proof};
+pub use overrides::{Permissions, Strip};
 pub use sources::*;
 use variables::Variables;
 pub(crate) use variables::unfilled;
@@ -115,6 +117,8 @@ pub struct Recipe {
     pub session: Option<Session>,
     /// The sources, in order.
     pub sources: Vec<NumberedSource>,
+    /// Owners and permission bits that differ from the sources', in order.
+    pub permissions: Vec<Permissions>,
     /// Commands that show the layer works.
     pub checks: Vec<Check>,
 }
@@ -155,7 +159,11 @@ struct Raw {
     #[serde(default)]
     agent: Option<Agent>,
     #[serde(default)]
+    strip: Vec<Strip>,
+    #[serde(default)]
     source: Vec<Spanned<toml::Table>>,
+    #[serde(default)]
+    permissions: Vec<Spanned<Permissions>>,
     #[serde(default)]
     check: Vec<Check>,
 }
@@ -258,14 +266,15 @@ impl Recipe {
             placement,
             level: level(raw.level, form, compression, &at)?,
             time: time.transpose()?,
-            exclude: raw.exclude,
-            include: raw.include,
+            exclude: with(raw.exclude, &raw.strip, Strip::exclude),
+            include: with(raw.include, &raw.strip, Strip::include),
             plain: raw.plain,
             from_earlier_layers: raw.from_earlier_layers,
             replaceable: raw.replaceable,
             agent: raw.agent,
             session: None,
             sources: sources(raw.source, variables, &at)?,
+            permissions: permissions(raw.permissions, &at)?,
             checks: raw.check,
         })
     }
@@ -300,6 +309,28 @@ fn level(
             &format!("level {} is not from 1 to {max}", level.get_ref()),
         )),
     }
+}
+
+/// The globs that the recipe names, and those of what is stripped.
+fn with(
+    mut globs: Vec<String>,
+    strip: &[Strip],
+    of: fn(Strip) -> &'static [&'static str],
+) -> Vec<String> {
+    let more = strip.iter().flat_map(|what| of(*what));
+    globs.extend(more.map(|glob| (*glob).to_owned()));
+    globs
+}
+
+fn permissions(
+    given: Vec<Spanned<Permissions>>,
+    at: &Place<'_>,
+) -> Result<Vec<Permissions>, RecipeError> {
+    let checked = given.into_iter().map(|it| match it.get_ref().check() {
+        Ok(()) => Ok(it.into_inner()),
+        Err(what) => Err(at.error(it.span().start, &what)),
+    });
+    checked.collect()
 }
 
 fn sources(

@@ -30,7 +30,7 @@ pub enum Source {
     Initrd(InitrdSource),
     /// A directory of this machine.
     Directory(DirectorySource),
-    /// Programs of this machine with their libraries.
+    /// Programs of this machine, or of another root, with their libraries.
     Program(ProgramSource),
     /// The certificates of a package in one file.
     Certificates(CertificatesSource),
@@ -158,12 +158,15 @@ pub struct DirectorySource {
     pub keep_modes: bool,
 }
 
-/// Programs of this machine.
+/// Programs of this machine, or of a system in a folder of it.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct ProgramSource {
-    /// Absolute paths.
+    /// Absolute paths in the root.
     pub programs: Vec<String>,
+    /// A folder with the system that they are taken from, relative to the recipe; without it, this machine.
+    #[serde(default)]
+    pub root: Option<String>,
     /// Libraries that they load while they run, by name.
     #[serde(default)]
     pub dlopen: Vec<String>,
@@ -326,7 +329,9 @@ impl Source {
     fn fill(&mut self, variables: Variables<'_>) -> Result<(), super::variables::NoValue> {
         match self {
             Self::Directory(source) => variables.fill_all([&mut source.path]),
-            Self::Program(source) => variables.fill_all(&mut source.programs),
+            Self::Program(source) => {
+                variables.fill_all(source.programs.iter_mut().chain(&mut source.root))
+            }
             other => {
                 let inputs = other.inputs_mut();
                 variables.fill_all(inputs.into_iter().flat_map(Input::texts))
@@ -400,7 +405,7 @@ fn file(raw: RawFile) -> Result<FileSource, String> {
 }
 
 /// Permission bits as octal text, `"0644"`.
-fn octal<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
+pub(super) fn octal<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
     let text = String::deserialize(deserializer)?;
     match u32::from_str_radix(&text, 8) {
         Ok(mode @ 0..=0o7777) => Ok(Some(mode)),

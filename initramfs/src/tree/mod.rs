@@ -315,6 +315,13 @@ impl Tree {
         Ok(())
     }
 
+    /// Calls `change` with each entry, which may change all but its path.
+    pub(crate) fn for_each(&mut self, mut change: impl FnMut(&[u8], &mut Entry)) {
+        for (path, entry) in &mut self.entries {
+            change(path, entry);
+        }
+    }
+
     /// Newest modification time of the entries that have one.
     #[must_use]
     pub fn newest(&self) -> Option<u32> {

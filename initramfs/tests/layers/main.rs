@@ -13,6 +13,7 @@ mod fetching;
 mod kernel;
 mod libraries;
 mod makeself;
+mod overrides;
 mod reading;
 mod recipes;
 mod rpm;
