@@ -19,6 +19,10 @@ const RECIPES: &[(&str, &[u8])] = &[
         include_bytes!("../recipes/agent-borg.toml"),
     ),
     (
+        "agent-bacula.toml",
+        include_bytes!("../recipes/agent-bacula.toml"),
+    ),
+    (
         "agent-run.toml",
         include_bytes!("../recipes/agent-run.toml"),
     ),
@@ -33,6 +37,10 @@ const RECIPES: &[(&str, &[u8])] = &[
     (
         "personal-base.toml",
         include_bytes!("../recipes/personal-base.toml"),
+    ),
+    (
+        "host-portable.toml",
+        include_bytes!("../recipes/host-portable.toml"),
     ),
     (
         "host-example.toml",

@@ -108,3 +108,28 @@ fn archive_the_ready_agent_recipe_builds_twice_to_the_same_bytes_and_keeps_to_it
         .collect();
     assert_eq!(names, ["ca-certificates", "libc6", "restic"]);
 }
+
+#[test]
+fn archive_the_ready_bacula_agent_brings_all_it_needs_and_keeps_to_its_lane() {
+    let workshop = Workshop::new();
+    let (_, recipe) = towline_initramfs::ready_recipes()
+        .find(|(name, _)| *name == "agent-bacula.toml")
+        .unwrap();
+    let recipe = String::from_utf8(recipe.to_vec()).unwrap();
+    let recipe = recipe.replace("level = 19", "level = 1");
+    let built = workshop.build(&recipe).unwrap();
+    let manifest = &built.manifest;
+    stored::verify(&built.layer, manifest, &[]).unwrap();
+    assert_eq!(manifest.requires.libraries, [""; 0]);
+    assert_eq!(manifest.requires.programs, ["/usr/bin/sh"]);
+    for program in ["/usr/sbin/bacula-fd", "/usr/sbin/bconsole"] {
+        let provided = &manifest.provides.programs;
+        assert!(provided.iter().any(|it| it == program), "{provided:?}");
+    }
+    let agent = manifest.agent.as_ref().unwrap();
+    let packages: Vec<_> = manifest.packages.iter().map(|it| &it.name).collect();
+    assert!(
+        agent.current.iter().all(|name| packages.contains(&name)),
+        "{packages:?}"
+    );
+}

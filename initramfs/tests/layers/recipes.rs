@@ -160,6 +160,7 @@ fn the_ready_recipes_are_valid_and_find_their_files() {
         ("host", "web1"),
         ("kernel", "/srv/kernel"),
         ("initrd", "/srv/initrd"),
+        ("archive", "/srv/archive"),
     ];
     let settings = BTreeMap::from(values.map(|(name, value)| (name.to_owned(), value.to_owned())));
     let files: BTreeMap<_, _> = ready_recipes().collect();
@@ -180,7 +181,7 @@ fn the_ready_recipes_are_valid_and_find_their_files() {
         }
         assert!(!recipe.sources.is_empty());
     }
-    assert_eq!(recipes, 9);
+    assert_eq!(recipes, 11);
 }
 
 #[test]

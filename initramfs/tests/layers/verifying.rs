@@ -1,13 +1,15 @@
 //! Damaged layers, and layers that lie, are found.
 
 use std::fs;
+use std::process::Command;
 
 use towline_contract::lanes::Rule;
 use towline_contract::manifest::{Kind, Manifest};
-use towline_initramfs::build::Built;
+use towline_initramfs::build::{self, Built, Options};
+use towline_initramfs::recipe::Recipe;
 use towline_initramfs::stored::{self, StoredError};
 
-use crate::support::{Workshop, directory_recipe, noise};
+use crate::support::{Workshop, directory_recipe, noise, output};
 
 fn built(workshop: &Workshop) -> Built {
     workshop.write("tree/etc/hostname", "example\n");
@@ -128,6 +130,64 @@ fn a_host_layer_with_a_program_of_the_base_is_refused() {
         }
         other => panic!("{other:?}"),
     }
+}
+
+#[test]
+fn the_ready_recipe_of_a_portable_archive_takes_rears_files_and_no_secrets_and_keeps_to_its_lane() {
+    let workshop = Workshop::new();
+    let name = "host-portable.toml";
+    let mut all = towline_initramfs::ready_recipes();
+    let (_, recipe) = all.find(|it| it.0 == name).unwrap();
+    workshop.write(name, recipe);
+    // What ReaR's output/PORTABLE/default/450_create_portable_archive.sh packs.
+    let wanted = [
+        "etc/rear/local.conf",
+        "etc/rear/mappings/disk_devices",
+        "usr/sbin/rear",
+        "usr/share/rear/lib/layout.sh",
+        "var/lib/rear/layout/disklayout.conf",
+        "var/lib/rear/recovery/diskbyid_mappings",
+    ];
+    let others = [
+        "etc/rear/cert/site.crt",
+        "etc/rear/key.pem",
+        "var/lib/rear/sysreqs/mounts",
+        "var/lib/rear/rsync/backup.log",
+    ];
+    for file in wanted.iter().chain(&others) {
+        workshop.write(&format!("root/{file}"), "x\n");
+    }
+    output(
+        Command::new("tar")
+            .args(["-czf", "portable.tar.gz", "-C", "root"])
+            .args([
+                "usr/sbin/rear",
+                "etc/rear",
+                "usr/share/rear",
+                "var/lib/rear",
+            ])
+            .current_dir(workshop.dir.path()),
+    );
+    let settings = [("host", "web1"), ("archive", "portable.tar.gz")];
+    let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let recipe = Recipe::read(&workshop.path(name), &settings.into()).unwrap();
+    let options = Options {
+        out: workshop.path("out"),
+        cache: workshop.path("cache"),
+    };
+    let built = build::build(&recipe, &options, &mut |_| {}).unwrap();
+    stored::verify(&built.layer, &built.manifest, &[]).unwrap();
+    let mut files = Vec::new();
+    stored::list(&built.layer, |entry, _| {
+        let name = entry.display_name();
+        let name = name.strip_prefix("usr/lib/towline/rear/");
+        files.extend(
+            name.filter(|_| entry.mode & 0o170_000 == 0o100_000)
+                .map(str::to_owned),
+        );
+    })
+    .unwrap();
+    assert_eq!(files, wanted);
 }
 
 #[test]
