@@ -8,6 +8,7 @@ use towline_contract::newc::{self, Decoder, Item, NewcError, mode};
 
 use crate::content::{Content, Spool};
 use crate::filter::Filter;
+use crate::tarball::in_entry;
 use crate::tree::{Entry, Meta, Node, Tree, TreeError};
 
 /// Longest symbolic link (`PATH_MAX`, linux/limits.h).
@@ -113,7 +114,11 @@ impl<'a> Unpacker<'a> {
         self.inodes.clear();
         let mut decoder = Decoder::one_of_many();
         loop {
-            let bytes = stored.fill_buf()?;
+            let bytes = stored.fill_buf();
+            let bytes = bytes.map_err(|cause| match &self.current {
+                Some(current) => in_entry(&current.entry.name, &cause),
+                None => cause,
+            })?;
             let mut rest = bytes;
             while self.item(&mut decoder, &mut rest)? {}
             let used = bytes.len() - rest.len();

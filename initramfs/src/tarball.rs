@@ -65,7 +65,8 @@ impl Unpacker<'_> {
         let link = entry.link_name_bytes().map(std::borrow::Cow::into_owned);
         let link = link.unwrap_or_default();
         let real = if kind.is_file() || kind.is_gnu_sparse() {
-            let content = self.spool.add(&mut entry)?;
+            let content = self.spool.add(&mut entry);
+            let content = content.map_err(|cause| in_entry(&path, &cause))?;
             let node = Node::File(Arc::new(content));
             self.tree.insert(&path, Entry { meta, node })?
         } else if kind.is_symlink() {
@@ -109,6 +110,11 @@ impl Unpacker<'_> {
             mtime: Some(number(header.mtime()?)?),
         })
     }
+}
+
+/// What went wrong while an entry was read, with its name.
+pub(crate) fn in_entry(name: &[u8], cause: &io::Error) -> io::Error {
+    io::Error::new(cause.kind(), format!("in entry {}: {cause}", display(name)))
 }
 
 /// A device node or fifo.

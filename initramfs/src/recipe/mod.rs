@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use toml::Spanned;
+use toml::de::{DeTable, DeValue};
 use towline_contract::Timestamp;
 use towline_contract::agent::Agent;
 use towline_contract::manifest::{Check, Compression, Kind, Part, Placement};
@@ -161,8 +162,6 @@ struct Raw {
     #[serde(default)]
     strip: Vec<Strip>,
     #[serde(default)]
-    source: Vec<Spanned<toml::Table>>,
-    #[serde(default)]
     permissions: Vec<Spanned<Permissions>>,
     #[serde(default)]
     check: Vec<Check>,
@@ -232,9 +231,12 @@ impl Recipe {
 
     fn parse_with(path: &Path, text: &str, variables: Variables<'_>) -> Result<Self, RecipeError> {
         let at = Place { path, text };
-        let raw: Raw = toml::from_str(text).map_err(|cause| {
+        let syntax = |cause: toml::de::Error| {
             at.error(cause.span().map_or(0, |span| span.start), cause.message())
-        })?;
+        };
+        let mut document = DeTable::parse(text).map_err(syntax)?;
+        let source = document.get_mut().remove("source");
+        let raw = Raw::deserialize(toml::Deserializer::from(document)).map_err(syntax)?;
         raw.check_parts(&at)?;
         let placement = raw.placement(&at)?;
         let form = raw.form.unwrap_or(match raw.kind {
@@ -273,7 +275,7 @@ impl Recipe {
             replaceable: raw.replaceable,
             agent: raw.agent,
             session: None,
-            sources: sources(raw.source, variables, &at)?,
+            sources: sources(source, variables, &at)?,
             permissions: permissions(raw.permissions, &at)?,
             checks: raw.check,
         })
@@ -333,21 +335,31 @@ fn permissions(
     checked.collect()
 }
 
+/// The sources in the array of tables that the recipe has. They keep their places in the text, for messages.
 fn sources(
-    tables: Vec<Spanned<toml::Table>>,
+    array: Option<Spanned<DeValue<'_>>>,
     variables: Variables<'_>,
     at: &Place<'_>,
 ) -> Result<Vec<NumberedSource>, RecipeError> {
+    let Some(array) = array else {
+        return Ok(Vec::new());
+    };
+    let start = array.span().start;
+    let DeValue::Array(tables) = array.into_inner() else {
+        return Err(at.error(start, "`source` must be [[source]] tables"));
+    };
     let mut sources = Vec::new();
     for (number, table) in (1..).zip(tables) {
         let line = at.line(table.span().start);
-        let source =
-            Source::parse(table.into_inner(), variables).map_err(|what| RecipeError::Source {
-                path: at.path.to_owned(),
-                line,
-                number,
-                what,
-            })?;
+        let source = Source::parse(table, variables).map_err(|fault| RecipeError::Source {
+            path: at.path.to_owned(),
+            line,
+            number,
+            what: match fault.at.map(|offset| at.line(offset)) {
+                Some(inner) if inner > line => format!("{} (line {inner})", fault.what),
+                _ => fault.what,
+            },
+        })?;
         sources.push(NumberedSource {
             number,
             line,

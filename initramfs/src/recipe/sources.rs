@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
 
 use super::input::Input;
 use super::variables::Variables;
@@ -263,12 +265,25 @@ impl Source {
     }
 
     /// Reads a source's table.
-    pub(super) fn parse(mut table: toml::Table, variables: Variables<'_>) -> Result<Self, String> {
+    pub(super) fn parse(
+        table: Spanned<DeValue<'_>>,
+        variables: Variables<'_>,
+    ) -> Result<Self, Fault> {
+        let span = table.span();
+        let DeValue::Table(mut table) = table.into_inner() else {
+            return Err("a source must be a table".to_owned().into());
+        };
         let kind = table
             .remove("type")
             .ok_or_else(|| format!("`type` is missing; it is one of {TYPES}"))?;
-        let kind = kind.as_str().ok_or("`type` must be a string")?;
-        let mut source = match kind {
+        let at = Some(kind.span().start);
+        let fault = |what| Fault { at, what };
+        let kind = kind.get_ref().as_str();
+        let kind = kind
+            .ok_or_else(|| fault("`type` must be a string".into()))?
+            .to_owned();
+        let table = Spanned::new(span, table);
+        let mut source = match kind.as_str() {
             "apt" => Self::Apt(fields(table)?),
             "deb" => Self::Deb(fields(table)?),
             "rpm" => Self::Rpm(fields(table)?),
@@ -282,7 +297,7 @@ impl Source {
             "file" => Self::File(file(fields(table)?)?),
             "links" => Self::Links(fields(table)?),
             "directories" => Self::Directories(fields(table)?),
-            other => return Err(format!("type {other:?} is not one of {TYPES}")),
+            other => return Err(fault(format!("type {other:?} is not one of {TYPES}"))),
         };
         source.fill(variables).map_err(|cause| cause.to_string())?;
         source.check()?;
@@ -356,10 +371,23 @@ impl Source {
     }
 }
 
-fn fields<T: DeserializeOwned>(table: toml::Table) -> Result<T, String> {
-    table
-        .try_into()
-        .map_err(|cause: toml::de::Error| cause.message().to_owned())
+/// What is wrong with a source, and where in the recipe's text, if not with all of it.
+pub(super) struct Fault {
+    pub(super) at: Option<usize>,
+    pub(super) what: String,
+}
+
+impl From<String> for Fault {
+    fn from(what: String) -> Self {
+        Self { at: None, what }
+    }
+}
+
+fn fields<T: DeserializeOwned>(table: Spanned<DeTable<'_>>) -> Result<T, Fault> {
+    T::deserialize(toml::Deserializer::from(table)).map_err(|cause| Fault {
+        at: cause.span().map(|span| span.start),
+        what: cause.message().to_owned(),
+    })
 }
 
 /// Refuses what is no name of a Debian package (Debian policy 5.6.1) before it becomes an argument of apt.

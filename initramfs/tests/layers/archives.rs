@@ -11,7 +11,7 @@ use towline_initramfs::initrd::{self, InitrdError};
 use towline_initramfs::stored;
 use towline_initramfs::tree::{Node, Tree};
 
-use crate::support::{Workshop, filter, messages, output};
+use crate::support::{Workshop, filter, messages, noise, output};
 
 /// A folder with a program, two names of one file, a link and a fifo.
 fn sample(workshop: &Workshop) {
@@ -95,17 +95,20 @@ fn tar_archives_of_every_compression_give_the_same_entries() {
 #[test]
 fn a_tar_archive_that_ends_early_is_refused_with_its_name() {
     let workshop = Workshop::new();
-    sample(&workshop);
+    workshop.write("in/noise", noise(100_000));
     let tar = output(
         Command::new("tar")
             .args(["--create", "--gzip", "--directory"])
             .arg(workshop.path("in"))
-            .arg("top"),
+            .arg("noise"),
     );
     workshop.write("short.tar.gz", &tar[..tar.len() / 2]);
     let found = workshop.build(&recipe("type = \"tar\"\nfile = \"short.tar.gz\"\n"));
     let text = messages(&found.unwrap_err());
-    assert!(text.contains("short.tar.gz"), "{text}");
+    assert!(
+        text.contains("short.tar.gz") && text.contains("in entry noise"),
+        "{text}"
+    );
     assert!(
         !workshop
             .path("out")

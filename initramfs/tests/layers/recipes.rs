@@ -37,7 +37,7 @@ fn an_unknown_field_of_a_source_is_named_with_the_sources_line_and_number() {
         "{HEAD}\n[[source]]\ntype = \"links\"\nlinks = {{}}\n\n[[source]]\ntype = \"apt\"\npackage = [\"rear\"]\n"
     ));
     assert!(
-        text.contains("line 9: source 2: unknown field `package`"),
+        text.contains("line 9: source 2: unknown field `package`") && text.ends_with("(line 11)"),
         "{text}"
     );
 }
@@ -47,6 +47,42 @@ fn a_kind_of_source_that_does_not_exist_is_refused_with_those_that_do() {
     let text = refusal(&format!("{HEAD}[[source]]\ntype = \"zip\"\n"));
     assert!(
         text.contains("type \"zip\" is not one of apt, deb, rpm, kernel"),
+        "{text}"
+    );
+}
+
+#[test]
+fn what_is_wrong_deep_in_a_source_is_named_with_its_own_line() {
+    for (source, says) in [
+        (
+            "type = \"rmp\"\n",
+            "line 5: source 1: type \"rmp\" is not one of",
+        ),
+        (
+            "type = \"tar\"\nfile = 7\n",
+            "line 5: source 1: invalid type: integer `7`, expected a path",
+        ),
+        (
+            "type = \"tar\"\n[source.file]\nurl = \"https://a/b\"\nsha265 = \"x\"\n",
+            "line 5: source 1: unknown field `sha265`",
+        ),
+        (
+            "type = \"directories\"\npaths = [\n\"a\",\n7,\n]\n",
+            "line 5: source 1: invalid type",
+        ),
+    ] {
+        let text = refusal(&format!("{HEAD}\n[[source]]\n{source}"));
+        assert!(text.contains(says), "{text}");
+        let line = match source.contains("sha265") || source.contains("paths") {
+            true => "(line 9)",
+            false if source.contains("rmp") => "(line 6)",
+            false => "(line 7)",
+        };
+        assert!(text.ends_with(line), "{line}: {text}");
+    }
+    let text = refusal(&format!("source = 7\n{HEAD}"));
+    assert!(
+        text.contains("line 1: `source` must be [[source]] tables"),
         "{text}"
     );
 }
