@@ -12,6 +12,7 @@ use serde::{Deserialize, Deserializer};
 use towline_contract::Digest;
 use towline_contract::limits::{LAYER_STORED_BYTES_MAX, URL_BYTES_MAX};
 
+use super::sources::{FileContent, FileSource, Source};
 use super::variables::unfilled;
 
 /// Most bytes of a fetched file when the recipe does not say: installers of agents have a few hundred million.
@@ -82,6 +83,44 @@ impl Input {
             other => Err(format!(
                 "`bytes-max` is {other}, and must be from 1 to {LAYER_STORED_BYTES_MAX}"
             )),
+        }
+    }
+}
+
+impl Source {
+    /// The files that it reads.
+    #[must_use]
+    pub fn inputs(&self) -> Vec<&Input> {
+        match self {
+            Self::Deb(source) | Self::Rpm(source) => source.files.iter().collect(),
+            Self::Kernel(source) => {
+                let inputs = [&source.file, &source.image, &source.initrd];
+                inputs.into_iter().flatten().collect()
+            }
+            Self::Tar(source) | Self::Run(source) => vec![&source.file],
+            Self::Initrd(source) => vec![&source.file],
+            Self::File(FileSource {
+                content: FileContent::From(input),
+                ..
+            }) => vec![input],
+            _ => Vec::new(),
+        }
+    }
+
+    pub(super) fn inputs_mut(&mut self) -> Vec<&mut Input> {
+        match self {
+            Self::Deb(source) | Self::Rpm(source) => source.files.iter_mut().collect(),
+            Self::Kernel(source) => {
+                let inputs = [&mut source.file, &mut source.image, &mut source.initrd];
+                inputs.into_iter().flatten().collect()
+            }
+            Self::Tar(source) | Self::Run(source) => vec![&mut source.file],
+            Self::Initrd(source) => vec![&mut source.file],
+            Self::File(FileSource {
+                content: FileContent::From(input),
+                ..
+            }) => vec![input],
+            _ => Vec::new(),
         }
     }
 }

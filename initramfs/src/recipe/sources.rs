@@ -304,42 +304,6 @@ impl Source {
         Ok(source)
     }
 
-    /// The files that it reads.
-    #[must_use]
-    pub fn inputs(&self) -> Vec<&Input> {
-        match self {
-            Self::Deb(source) | Self::Rpm(source) => source.files.iter().collect(),
-            Self::Kernel(source) => {
-                let inputs = [&source.file, &source.image, &source.initrd];
-                inputs.into_iter().flatten().collect()
-            }
-            Self::Tar(source) | Self::Run(source) => vec![&source.file],
-            Self::Initrd(source) => vec![&source.file],
-            Self::File(FileSource {
-                content: FileContent::From(input),
-                ..
-            }) => vec![input],
-            _ => Vec::new(),
-        }
-    }
-
-    fn inputs_mut(&mut self) -> Vec<&mut Input> {
-        match self {
-            Self::Deb(source) | Self::Rpm(source) => source.files.iter_mut().collect(),
-            Self::Kernel(source) => {
-                let inputs = [&mut source.file, &mut source.image, &mut source.initrd];
-                inputs.into_iter().flatten().collect()
-            }
-            Self::Tar(source) | Self::Run(source) => vec![&mut source.file],
-            Self::Initrd(source) => vec![&mut source.file],
-            Self::File(FileSource {
-                content: FileContent::From(input),
-                ..
-            }) => vec![input],
-            _ => Vec::new(),
-        }
-    }
-
     /// Fills variables into paths of this machine, and into what is fetched.
     fn fill(&mut self, variables: Variables<'_>) -> Result<(), super::variables::NoValue> {
         match self {
