@@ -22,6 +22,7 @@ use super::cache_dir::cache_dir;
 use super::distribution::other_than_debian_12;
 use super::stage1::stage1;
 use crate::exit::{Exit, Failure, Outcome};
+use crate::printable;
 
 /// The variable of recipes that is the stage 1 program.
 const STAGE1: &str = "stage1";
@@ -86,7 +87,8 @@ fn run_build(args: &BuildArgs, quiet: bool) -> Outcome {
     };
     let mut talk = |what: &str| {
         if !quiet {
-            eprintln!("towline: {what}");
+            // Archives of strangers have a word in it.
+            eprintln!("towline: {}", printable(what));
         }
     };
     let built = build::build(&recipe, &options, &mut talk).map_err(build_failure)?;

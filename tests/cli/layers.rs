@@ -235,3 +235,20 @@ fn a_file_that_is_no_archive_of_makeself_ends_build_with_2_and_what_to_do_with_i
     );
     assert!(talk.contains("next: carry it whole"), "{talk}");
 }
+
+#[test]
+fn what_an_archive_says_of_itself_does_not_drive_the_operators_terminal() {
+    let (dir, _) = built();
+    let script = "#!/bin/sh\nscript=\"\x1b[2J./install.sh\"\nfilesizes=\"1024\"\nskip=\"4\"\n";
+    fs::write(
+        dir.path().join("x.run"),
+        [script.as_bytes(), &[0; 1024]].concat(),
+    )
+    .expect("a file");
+    let recipe = "kind = \"extra\"\nname = \"x\"\nversion = \"1\"\n[[source]]\ntype = \"run\"\nfile = \"x.run\"\n";
+    fs::write(dir.path().join("x.toml"), recipe).expect("a file");
+    let output = layer(dir.path(), &["build", "x.toml", "-o", "out"]);
+    let talk = talk(&output);
+    assert!(talk.contains("not run: \\u{1b}[2J./install.sh"), "{talk}");
+    assert!(!talk.contains('\x1b'), "{talk:?}");
+}
