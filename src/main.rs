@@ -60,11 +60,11 @@ impl Command {
             | Self::Publish(_)
             | Self::Catalogue(_)
             | Self::Media(_)
-            | Self::Layer(_)
             | Self::Session(_)
             | Self::Recovery(_)
             | Self::Chain(_)
             | Self::Doctor(_) => false,
+            Self::Layer(args) => args.has_peers(),
             Self::Serve(_)
             | Self::Host(_)
             | Self::Capture(_)

@@ -34,6 +34,13 @@ pub(crate) struct LayerArgs {
     command: LayerCommand,
 }
 
+impl LayerArgs {
+    /// Whether it may fetch files from servers.
+    pub(crate) fn has_peers(&self) -> bool {
+        matches!(self.command, LayerCommand::Build(_))
+    }
+}
+
 #[derive(Subcommand)]
 enum LayerCommand {
     /// Build the layer that a recipe describes
