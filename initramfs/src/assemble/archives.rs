@@ -9,6 +9,7 @@ use crate::initrd;
 use crate::makeself;
 use crate::recipe::{InitrdSource, TarSource};
 use crate::tarball::Unpacker;
+use crate::tree::Tree;
 
 use super::{Assembler, SourceError};
 
@@ -66,7 +67,14 @@ impl Assembler<'_> {
     pub(super) fn initrd(&mut self, source: &InitrdSource) -> Result<(), SourceError> {
         let path = self.input(&source.file)?;
         let filter = Filter::new(&source.include, &source.exclude)?;
-        let newest = initrd::unpack(&path, &filter, &mut self.spool, &mut self.assembly.tree)?;
+        let newest = if source.to.is_empty() {
+            initrd::unpack(&path, &filter, &mut self.spool, &mut self.assembly.tree)?
+        } else {
+            let (mut tree, all) = (Tree::new(), Filter::default());
+            let newest = initrd::unpack(&path, &all, &mut self.spool, &mut tree)?;
+            self.graft(&tree, &source.to, &filter)?;
+            newest
+        };
         self.note_time(newest);
         Ok(())
     }

@@ -208,6 +208,28 @@ impl<'a> Assembler<'a> {
         }
     }
 
+    /// Adds the entries of `tree` below `to`, as far as they pass the filter there; gives the real paths of those that are no
+    /// directories.
+    fn graft(
+        &mut self,
+        tree: &Tree,
+        to: &str,
+        filter: &Filter,
+    ) -> Result<BTreeSet<Vec<u8>>, TreeError> {
+        let to = to.trim_matches('/').as_bytes();
+        let mut places = BTreeSet::new();
+        for (path, entry) in tree.iter() {
+            let place = [to, path].join(b"/".as_slice());
+            if filter.keeps(&place) {
+                let real = self.assembly.tree.insert(&place, entry.clone())?;
+                if !matches!(entry.node, Node::Directory { .. }) {
+                    places.insert(real);
+                }
+            }
+        }
+        Ok(places)
+    }
+
     fn apt(&self) -> Result<Apt, AptError> {
         Apt::new(self.cache)
     }

@@ -68,6 +68,7 @@ impl Assembler<'_> {
         let rules = AptSource {
             exclude: source.exclude.clone(),
             include: source.include.clone(),
+            to: source.to.clone(),
             programs: source.programs.clone(),
             dlopen: source.dlopen.clone(),
             private: source.private.clone(),
@@ -107,8 +108,14 @@ impl Assembler<'_> {
         let filter = Filter::new(&rules.include, &rules.exclude)?;
         (self.talk)(&format!("unpacking {} packages", files.len()));
         for file in files {
-            let tree = &mut self.assembly.tree;
-            let (package, paths) = packages.unpack(file, &filter, &mut self.spool, tree)?;
+            let (package, paths) = if rules.to.is_empty() {
+                let tree = &mut self.assembly.tree;
+                packages.unpack(file, &filter, &mut self.spool, tree)?
+            } else {
+                let (mut tree, all) = (Tree::new(), Filter::default());
+                let (package, _) = packages.unpack(file, &all, &mut self.spool, &mut tree)?;
+                (package, self.graft(&tree, &rules.to, &filter)?)
+            };
             self.assembly.packages.insert(package, paths);
         }
         self.note_time(self.assembly.tree.newest().unwrap_or(0));

@@ -2,7 +2,7 @@
 
 use towline_contract::Digest;
 
-/// Most tarballs behind one script. makeself writes one; versions before 2.1 could add others.
+/// Most tarballs behind one script. makeself writes one; its scripts would read any number.
 const PARTS_MAX: usize = 64;
 
 /// Hex digits of an MD5.
@@ -114,7 +114,7 @@ fn assigned<'a>(line: &'a str, name: &str) -> Option<&'a str> {
         .strip_suffix('"')
 }
 
-/// How many lines of the file are the script: `skip="713"`, or before makeself 2.4.3 `head -n 587 "$0"`.
+/// How many lines of the file are the script: `skip="713"`, or in older versions `head -n 587 "$0"`.
 fn lines_of_script(start: &[u8]) -> Option<usize> {
     let lines = start.split(|byte| *byte == b'\n');
     let mut before = None;

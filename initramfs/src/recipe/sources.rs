@@ -52,6 +52,8 @@ pub struct AptSource {
     pub packages: Vec<String>,
     /// Packages that count as installed: they and what only they need stay out.
     pub without: Vec<String>,
+    /// Where the files go in the layer.
+    pub to: String,
     /// Globs of files that stay out.
     pub exclude: Vec<String>,
     /// Globs of files that stay in although `exclude` matches them.
@@ -71,6 +73,8 @@ pub struct AptSource {
 pub struct DebSource {
     /// The files.
     pub files: Vec<Input>,
+    /// Where the files go in the layer.
+    pub to: String,
     /// Globs of files that stay out.
     pub exclude: Vec<String>,
     /// Globs of files that stay in although `exclude` matches them.
@@ -132,6 +136,9 @@ pub struct TarSource {
 pub struct InitrdSource {
     /// The image.
     pub file: Input,
+    /// Where it goes in the layer.
+    #[serde(default)]
+    pub to: String,
     /// Globs of files that stay out.
     #[serde(default)]
     pub exclude: Vec<String>,
@@ -324,9 +331,15 @@ impl Source {
             Self::Apt(source) if source.packages.is_empty() => {
                 Err("`packages` is missing or empty".into())
             }
-            Self::Apt(source) => names(source.packages.iter().chain(&source.without)),
+            Self::Apt(source) => {
+                place_of_programs(&source.to, &source.programs)?;
+                names(source.packages.iter().chain(&source.without))
+            }
             Self::Deb(source) | Self::Rpm(source) if source.files.is_empty() => {
                 Err("`files` is missing or empty".into())
+            }
+            Self::Deb(source) | Self::Rpm(source) => {
+                place_of_programs(&source.to, &source.programs)
             }
             Self::Kernel(source) => kernel(source),
             Self::Certificates(source) => names([&source.package]),
@@ -352,6 +365,17 @@ fn fields<T: DeserializeOwned>(table: Spanned<DeTable<'_>>) -> Result<T, Fault> 
         at: cause.span().map(|span| span.start),
         what: cause.message().to_owned(),
     })
+}
+
+/// Programs look for their libraries at paths of their own.
+fn place_of_programs(to: &str, programs: &[String]) -> Result<(), String> {
+    match to.is_empty() || programs.is_empty() {
+        true => Ok(()),
+        false => Err(
+            "`programs` cannot go elsewhere by `to`; `private` gives them a folder of their own"
+                .into(),
+        ),
+    }
 }
 
 /// Refuses what is no name of a Debian package (Debian policy 5.6.1) before it becomes an argument of apt.

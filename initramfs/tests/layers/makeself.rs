@@ -107,7 +107,7 @@ fn archives_of_older_makeselfs_and_with_several_parts_are_unpacked() {
     let mut ends = whole.iter().enumerate().filter(|(_, byte)| **byte == b'\n');
     let (end, _) = ends.nth(lines - 1).unwrap();
     let script = String::from_utf8(whole[..=end].to_vec()).unwrap();
-    // Before 2.4.3 the number stood in each place that needs it.
+    // In older versions the number stands in each place that needs it.
     let script = script.replace(&format!("skip=\"{lines}\""), "").replace(
         "head -n \"$skip\" \"$0\"",
         &format!("head -n {lines} \"$0\""),

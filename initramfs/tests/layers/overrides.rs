@@ -3,10 +3,12 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::process::Command;
 
 use towline_initramfs::stored;
 
-use crate::support::{Workshop, directory_recipe, messages};
+use crate::deb::{package, tarball};
+use crate::support::{Workshop, directory_recipe, messages, output};
 
 /// Names, modes, owners and groups of a layer's entries.
 fn entries(layer: &Path) -> Vec<String> {
@@ -199,6 +201,54 @@ fn a_link_of_another_root_leads_nowhere_outside_of_it() {
     let text = messages(&workshop.build(&gone).unwrap_err());
     assert!(
         text.contains("cannot read") && text.contains("gone"),
+        "{text}"
+    );
+}
+
+#[test]
+fn packages_and_images_can_go_below_a_folder() {
+    let workshop = Workshop::new();
+    let data = tarball(&[
+        ("./usr/bin/", b""),
+        ("./usr/bin/one", b"1\n"),
+        ("./usr/bin/two = ./usr/bin/one", b""),
+        ("./usr/share/man/one.1", b"manual\n"),
+    ]);
+    workshop.write("a.deb", package(".xz", "a", &data));
+    let archive = output(
+        Command::new("sh")
+            .args(["-c", "echo etc | cpio -o -H newc --quiet"])
+            .current_dir("/"),
+    );
+    workshop.write("initrd", archive);
+    let built = workshop.build(
+        "kind = \"extra\"\nname = \"x\"\nversion = \"${package.a}\"\nlevel = 1\n\
+         [[source]]\ntype = \"deb\"\nfiles = [\"a.deb\"]\nto = \"/opt/a/\"\nexclude = [\"opt/a/usr/share\"]\n\
+         [[source]]\ntype = \"initrd\"\nfile = \"initrd\"\nto = \"opt/b\"\n",
+    );
+    let rows = entries(&built.unwrap().layer);
+    let names: Vec<_> = rows
+        .iter()
+        .map(|row| row.split(' ').next().unwrap())
+        .collect();
+    assert_eq!(
+        names,
+        [
+            "opt",
+            "opt/a",
+            "opt/a/usr",
+            "opt/a/usr/bin",
+            "opt/a/usr/bin/one",
+            "opt/a/usr/bin/two",
+            "opt/b",
+            "opt/b/etc"
+        ]
+    );
+    let recipe = "kind = \"extra\"\nname = \"x\"\nversion = \"1\"\n[[source]]\ntype = \"deb\"\nfiles = [\"a.deb\"]\n\
+                  to = \"opt\"\nprograms = [\"/usr/bin/one\"]\n";
+    let text = workshop.parse(recipe).unwrap_err().to_string();
+    assert!(
+        text.contains("line 4: source 1") && text.contains("`private`"),
         "{text}"
     );
 }
