@@ -16,7 +16,7 @@ use towline_contract::manifest::Package;
 use crate::apt::{Apt, AptError};
 use crate::content::Spool;
 use crate::deb::DebError;
-use crate::fetch::{FetchError, fetch};
+use crate::fetch::{Copies, FetchError};
 use crate::filter::{Filter, glob_set};
 use crate::initrd::InitrdError;
 use crate::kernel::KernelError;
@@ -117,6 +117,8 @@ pub struct Assembly {
     pub time: u32,
     /// Values for the placeholders of the recipe's version, beside those of the packages.
     pub placeholders: BTreeMap<String, String>,
+    /// Fetched files. Contents of the trees are read from them when the layer is written.
+    pub(crate) fetched: Copies,
 }
 
 /// Adds sources to an [`Assembly`].
@@ -197,13 +199,14 @@ impl<'a> Assembler<'a> {
         Ok(assembly)
     }
 
-    /// The file of a source; fetched, if need be.
+    /// The file of a source; fetched, if need be, which is this build's own then.
     fn input(&mut self, input: &Input) -> Result<PathBuf, SourceError> {
         match input {
             Input::Beside(path) => Ok(self.recipe.beside(path)),
             Input::Fetched(download) => {
                 let folder = self.cache.join(FETCHED);
-                Ok(fetch(download, &folder, self.talk)?)
+                let fetched = &mut self.assembly.fetched;
+                Ok(fetched.fetch(download, &folder, self.talk)?)
             }
         }
     }

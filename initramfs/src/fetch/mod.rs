@@ -1,13 +1,13 @@
 //! Files that recipes fetch, kept in a folder beside the downloaded packages.
 //!
-//! What the network says is believed of nothing: a file gets its name there after the recipe's digest or key vouched for it,
-//! and is looked at again each time it is taken from there.
+//! What the network says is believed of nothing: a file gets its name there after the recipe's digest or key vouched for it.
+//! Nobody works with the files in that folder, which other builds replace: each build has copies, and these are verified.
 
 mod client;
 mod verifier;
 
 use std::fs::{self, File};
-use std::io::{self, Seek, Write};
+use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
@@ -15,7 +15,7 @@ use towline_contract::Digest;
 
 pub use client::{NoAuthorities, authorities, tls};
 
-use crate::recipe::{Download, Proof};
+use crate::recipe::Download;
 use crate::scratch::Scratch;
 use client::Answer;
 use verifier::{Fault, Verifier};
@@ -103,51 +103,85 @@ fn of(want: Option<&u64>) -> String {
     want.map_or_else(String::new, |want| format!(" of {want}"))
 }
 
-/// The file that `download` describes, in `folder`; `talk` hears what is fetched.
-///
-/// # Errors
-/// See [`FetchError`].
-pub fn fetch(
-    download: &Download,
-    folder: &Path,
-    talk: &mut dyn FnMut(&str),
-) -> Result<PathBuf, FetchError> {
-    let verifier = match download.proof().map_err(FetchError::Proof)? {
-        Proof::Sha256(digest) => Verifier::Sha256(digest),
-        // Asked for each time: what is signed may have changed.
-        Proof::Minisign(key) => {
-            let url = format!("{}.minisig", download.url);
-            let signature = bytes(&url)?;
-            Verifier::minisign(key, &signature).map_err(|fault| fault.of(&url))?
+/// Copies of fetched files that belong to one build, for as long as this lives.
+#[derive(Debug, Default)]
+pub(crate) struct Copies {
+    scratch: Option<Scratch>,
+    /// Copies so far. Two of one URL may be two versions of it.
+    count: usize,
+}
+
+impl Copies {
+    /// A copy of the file that `download` describes, out of `cache` if it is there; `talk` hears what is fetched.
+    ///
+    /// # Errors
+    /// See [`FetchError`].
+    pub(crate) fn fetch(
+        &mut self,
+        download: &Download,
+        cache: &Path,
+        talk: &mut dyn FnMut(&str),
+    ) -> Result<PathBuf, FetchError> {
+        let verifier = Verifier::of(download)?;
+        let kept = cache.join(verifier.name());
+        let path = self.place(download, cache)?;
+        let failed = |cause| FetchError::File {
+            path: path.clone(),
+            cause,
+        };
+        let mut file = File::create_new(&path).map_err(failed)?;
+        let copy = |file: &mut File| {
+            let mut kept = File::open(&kept)?.take(download.bytes_max());
+            io::copy(&mut kept, file)
+        };
+        let verify = || verifier.check(File::open(&path).map_err(Fault::Read)?);
+        if copy(&mut file).is_ok() && verify().is_ok() {
+            return Ok(path);
         }
-    };
-    let path = folder.join(verifier.name(&download.url));
-    let failed = |cause| FetchError::File {
-        path: path.clone(),
-        cause,
-    };
-    if let Ok(kept) = File::open(&path)
-        && verifier.check(kept).is_ok()
-    {
-        return Ok(path);
+        talk(&format!("fetching {}", download.url));
+        file.rewind().map_err(failed)?;
+        file.set_len(0).map_err(failed)?;
+        let mut answer = Answer::to(&download.url, download.bytes_max())?;
+        while let Some(more) = answer.next()? {
+            file.write_all(more).map_err(failed)?;
+        }
+        match verify() {
+            Ok(()) => {}
+            Err(Fault::Read(cause)) => return Err(failed(cause)),
+            Err(fault) => return Err(fault.of(&download.url)),
+        }
+        keep(&path, &kept).map_err(|cause| FetchError::File { path: kept, cause })?;
+        Ok(path)
     }
-    talk(&format!("fetching {}", download.url));
-    fs::create_dir_all(folder).map_err(failed)?;
-    let scratch = Scratch::new(folder).map_err(failed)?;
-    let mut file = NamedTempFile::new_in(scratch.path()).map_err(failed)?;
-    let mut answer = Answer::to(&download.url, download.bytes_max())?;
-    while let Some(more) = answer.next()? {
-        file.write_all(more).map_err(failed)?;
+
+    /// Where the next copy goes: beside what is kept, under a name by which messages are understood.
+    fn place(&mut self, download: &Download, cache: &Path) -> Result<PathBuf, FetchError> {
+        let failed = |cause| FetchError::File {
+            path: cache.to_owned(),
+            cause,
+        };
+        let new = || {
+            fs::create_dir_all(cache)?;
+            Scratch::new(cache)
+        };
+        let scratch = match self.scratch.take() {
+            Some(scratch) => scratch,
+            None => new().map_err(failed)?,
+        };
+        self.count += 1;
+        let folder = self.scratch.insert(scratch).path();
+        Ok(folder.join(format!("{}-{}", self.count, download.file_name())))
     }
-    file.rewind().map_err(failed)?;
-    match verifier.check(file.as_file()) {
-        Ok(()) => {}
-        Err(Fault::Read(cause)) => return Err(failed(cause)),
-        Err(fault) => return Err(fault.of(&download.url)),
-    }
-    file.as_file().sync_all().map_err(failed)?;
-    file.persist(&path).map_err(|error| failed(error.error))?;
-    Ok(path)
+}
+
+/// Gives the name `kept` to a copy of the file at `path`.
+fn keep(path: &Path, kept: &Path) -> io::Result<()> {
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let mut copy = NamedTempFile::new_in(folder)?;
+    io::copy(&mut File::open(path)?, &mut copy)?;
+    copy.as_file().sync_all()?;
+    copy.persist(kept)?;
+    Ok(())
 }
 
 /// A small file, in memory.

@@ -6,7 +6,8 @@ use minisign_verify::{Error, PublicKey, Signature, StreamVerifier};
 use towline_contract::Digest;
 use towline_contract::digest::Hasher;
 
-use super::FetchError;
+use super::{FetchError, bytes};
+use crate::recipe::{Download, Proof};
 
 /// Bytes read at once.
 const BUFFER_BYTES: usize = 256 << 10;
@@ -16,7 +17,12 @@ pub(super) enum Verifier {
     /// Its SHA-256.
     Sha256(Digest),
     /// A key, and its signature of the file.
-    Minisign(Box<PublicKey>, Box<Signature>),
+    Minisign {
+        key: Box<PublicKey>,
+        signature: Box<Signature>,
+        /// Of the key and the signature file.
+        digest: Digest,
+    },
 }
 
 /// What is wrong with a file.
@@ -45,21 +51,29 @@ impl Fault {
 }
 
 impl Verifier {
-    /// The verifier of what `key` signed, by the text of a `.minisig` file.
-    pub(super) fn minisign(key: PublicKey, signature: &[u8]) -> Result<Self, Fault> {
-        let wrong = |why: &str| Fault::Signature(format!("its signature cannot be read: {why}"));
-        let text = std::str::from_utf8(signature).map_err(|_| wrong("it is no text"))?;
-        let signature = Signature::decode(text).map_err(|cause| wrong(&cause.to_string()))?;
-        // Refused before the file is fetched: another key, or the old way of signing.
-        started(&key, &signature)?;
-        Ok(Self::Minisign(Box::new(key), Box::new(signature)))
+    /// The verifier of what `download` describes. A signature is asked for each time: what is signed may have changed.
+    pub(super) fn of(download: &Download) -> Result<Self, FetchError> {
+        let key = match download.proof().map_err(FetchError::Proof)? {
+            Proof::Sha256(digest) => return Ok(Self::Sha256(digest)),
+            Proof::Minisign(key) => key,
+        };
+        let url = format!("{}.minisig", download.url);
+        let file = bytes(&url)?;
+        let signature = signature(&key, &file).map_err(|fault| fault.of(&url))?;
+        let key_text = download.minisign_key.as_deref().unwrap_or_default();
+        let digest = Digest::of(&[key_text.as_bytes(), b"\n", &file].concat());
+        Ok(Self::Minisign {
+            key: Box::new(key),
+            signature: Box::new(signature),
+            digest,
+        })
     }
 
-    /// The name of the file in the cache: of a digest, the digest; of a key, one for each URL.
-    pub(super) fn name(&self, url: &str) -> String {
+    /// The name of the file in the cache. What one key vouches for is never looked for on behalf of another.
+    pub(super) fn name(&self) -> String {
         match self {
             Self::Sha256(digest) => digest.to_string(),
-            Self::Minisign(..) => format!("signed-{}", Digest::of(url.as_bytes())),
+            Self::Minisign { digest, .. } => format!("signed-{digest}"),
         }
     }
 
@@ -67,7 +81,9 @@ impl Verifier {
     pub(super) fn check(&self, mut file: impl Read) -> Result<(), Fault> {
         let mut check = match self {
             Self::Sha256(digest) => Check::Sha256(Hasher::default(), *digest),
-            Self::Minisign(key, signature) => Check::Minisign(Box::new(started(key, signature)?)),
+            Self::Minisign { key, signature, .. } => {
+                Check::Minisign(Box::new(started(key, signature)?))
+            }
         };
         let mut buffer = vec![0; BUFFER_BYTES];
         loop {
@@ -104,6 +120,16 @@ impl Check<'_> {
                 .map_err(|cause| Fault::Signature(cause.to_string())),
         }
     }
+}
+
+/// What a `.minisig` file says, if it is by `key`.
+fn signature(key: &PublicKey, file: &[u8]) -> Result<Signature, Fault> {
+    let wrong = |why: &str| Fault::Signature(format!("its signature cannot be read: {why}"));
+    let text = std::str::from_utf8(file).map_err(|_| wrong("it is no text"))?;
+    let signature = Signature::decode(text).map_err(|cause| wrong(&cause.to_string()))?;
+    // Refused before the file is fetched: another key, or the old way of signing.
+    started(key, &signature)?;
+    Ok(signature)
 }
 
 /// The check of what is signed. Signatures of minisign's old way cover the file itself, so that all of it would have to be in memory.

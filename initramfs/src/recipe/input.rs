@@ -18,6 +18,9 @@ use super::variables::unfilled;
 /// Most bytes of a fetched file when the recipe does not say: installers of agents have a few hundred million.
 const FETCHED_BYTES_DEFAULT: u64 = 1 << 30;
 
+/// Most bytes of a URL that go into the name of a file: file systems allow 255.
+const FILE_NAME_BYTES_MAX: usize = 100;
+
 /// A file that a source reads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Input {
@@ -130,6 +133,18 @@ impl Download {
     #[must_use]
     pub fn bytes_max(&self) -> u64 {
         self.bytes_max.unwrap_or(FETCHED_BYTES_DEFAULT)
+    }
+
+    /// The last part of its URL, as far as it is good for the name of a file.
+    #[must_use]
+    pub fn file_name(&self) -> String {
+        let path = self.url.split(['?', '#']).next().unwrap_or_default();
+        let name = path.rsplit('/').next().unwrap_or_default();
+        let good = |c: &char| c.is_ascii_alphanumeric() || "._+-~".contains(*c);
+        name.chars()
+            .filter(good)
+            .take(FILE_NAME_BYTES_MAX)
+            .collect()
     }
 
     /// What vouches for it.

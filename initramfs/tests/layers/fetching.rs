@@ -56,6 +56,11 @@ impl World {
     }
 
     fn build(&self, source: &str) -> Result<Built, BuildError> {
+        self.build_while(source, &mut |_| {})
+    }
+
+    /// Builds; `talk` hears what the build says, while it waits.
+    fn build_while(&self, source: &str, talk: &mut dyn FnMut(&str)) -> Result<Built, BuildError> {
         let recipe = format!(
             "kind = \"extra\"\nname = \"test\"\nversion = \"1\"\nlevel = 1\ntime = \"2025-01-01T00:00:00Z\"\n[[source]]\n{source}"
         );
@@ -64,7 +69,7 @@ impl World {
             out: self.workshop.path("out"),
             cache: self.workshop.path("cache"),
         };
-        build::build(&recipe, &options, &mut |_| {})
+        build::build(&recipe, &options, talk)
     }
 
     /// Builds a layer of one file, and gives the file.
@@ -314,6 +319,86 @@ fn a_signed_file_is_taken_and_fetched_again_when_there_is_a_newer_one() {
         .filter(|path| *path == "/agent")
         .count();
     assert_eq!(fetched, 2, "once a version");
+}
+
+/// Sources of one file each, at `opt/N`.
+fn files(world: &World, files: &[(&str, &str)]) -> String {
+    let source = |(n, (path, proof)): (usize, &(&str, &str))| {
+        let url = &world.url;
+        format!(
+            "type = \"file\"\npath = \"opt/{n}\"\nfrom = {{ url = \"{url}{path}\", {proof} }}\n"
+        )
+    };
+    let sources: Vec<_> = files.iter().enumerate().map(source).collect();
+    sources.join("[[source]]\n")
+}
+
+#[test]
+fn what_was_verified_is_what_goes_into_the_layer_whatever_becomes_of_the_cache() {
+    let world = World::new();
+    world.sends("/agent", ok(b"the agent"));
+    world.sends("/other", ok(b"another file"));
+    let (agent, other) = (sha256(b"the agent"), sha256(b"another file"));
+    let source = files(&world, &[("/agent", &agent), ("/other", &other)]);
+    let kept = world.workshop.path("cache/fetched");
+    let kept = kept.join(Digest::of(b"the agent").to_string());
+    let mut changed = 0;
+    let mut change = |said: &str| {
+        if said.ends_with("/other") {
+            changed += 1;
+            fs::write(&kept, "the agenT").unwrap();
+        }
+    };
+    let built = world.build_while(&source, &mut change).unwrap();
+    assert_eq!(changed, 1);
+    let archive = crate::support::unpacked(&built.layer);
+    assert!(contains(&archive, b"the agent") && !contains(&archive, b"the agenT"));
+    stored::verify(&built.layer, &built.manifest, &[]).unwrap();
+    let left = world.kept();
+    assert!(left.iter().all(|name| name.len() == 64), "{left:?}");
+}
+
+#[test]
+fn two_versions_of_one_signed_file_are_each_whole_in_the_layer() {
+    let world = World::new();
+    let proof = format!("minisign-key = \"{}\"", minisign_key(&world, "ours"));
+    let (short, long) = (
+        b"<version 1>".as_slice(),
+        b"<a longer version 2>".as_slice(),
+    );
+    let signed = |version: &[u8]| {
+        let signature = minisign(&world, "ours", version, &[]);
+        world.sends("/agent", ok(version));
+        world.sends("/agent.minisig", ok(&signature));
+    };
+    signed(short);
+    world.sends("/other", ok(b"another file"));
+    let other = sha256(b"another file");
+    let source = files(
+        &world,
+        &[("/agent", &proof), ("/other", &other), ("/agent", &proof)],
+    );
+    let mut publish = |said: &str| {
+        if said.ends_with("/other") {
+            signed(long);
+        }
+    };
+    let built = world.build_while(&source, &mut publish).unwrap();
+    let archive = crate::support::unpacked(&built.layer);
+    assert!(contains(&archive, short) && contains(&archive, long));
+}
+
+#[test]
+fn what_one_key_vouched_for_is_not_kept_as_what_another_vouches_for() {
+    let world = World::new();
+    world.sends("/agent", ok(b"the agent"));
+    for name in ["ours", "theirs"] {
+        let proof = format!("minisign-key = \"{}\"", minisign_key(&world, name));
+        let signature = minisign(&world, name, b"the agent", &[]);
+        world.sends("/agent.minisig", ok(&signature));
+        world.file("/agent", &proof).unwrap();
+    }
+    assert_eq!(world.kept().len(), 2, "one for each key");
 }
 
 #[test]
