@@ -1,6 +1,6 @@
 //! newc archives as sources: initramfs images, and what rpm packages hold.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, hash_map};
 use std::io::{self, BufRead};
 use std::sync::Arc;
 
@@ -50,6 +50,11 @@ struct Current {
 }
 
 impl Current {
+    /// Whether what it holds is wanted: for itself, or for another name of the same file that is kept, while this one is not.
+    fn has_use(&self) -> bool {
+        self.kept || is_linked(&self.entry)
+    }
+
     fn link(&mut self, data: &[u8]) -> io::Result<()> {
         self.target.extend_from_slice(data);
         if self.target.len() <= LINK_BYTES_MAX {
@@ -72,14 +77,23 @@ pub(crate) struct Unpacker<'a> {
     owners: &'a dyn Fn(&newc::Entry) -> (u32, u32),
     newest: u32,
     current: Option<Current>,
-    /// Files of the archive with several names, by inode: the names so far, and the content once it came.
+    /// Files of the archive with several names, by inode.
     inodes: HashMap<[u32; 3], Linked>,
 }
 
-#[derive(Default)]
+/// A file with several names. Any may have the content, also one that the filter leaves out: GNU cpio and rpm give it to the
+/// last.
 struct Linked {
-    names: Vec<(Vec<u8>, Meta)>,
-    content: Option<Arc<Content>>,
+    /// What the names that are kept have while the archive is read.
+    first: Arc<Content>,
+    /// The content, if it came with a later name than the first.
+    later: Option<Content>,
+    /// Real paths of the names that are kept.
+    names: Vec<Vec<u8>>,
+}
+
+fn is_linked(entry: &newc::Entry) -> bool {
+    entry.file_type() == mode::S_IFREG && entry.links > 1
 }
 
 impl<'a> Unpacker<'a> {
@@ -111,7 +125,6 @@ impl<'a> Unpacker<'a> {
 
     /// Unpacks one archive up to its trailer.
     pub(crate) fn archive(&mut self, stored: &mut impl BufRead) -> Result<(), Fault> {
-        self.inodes.clear();
         let mut decoder = Decoder::one_of_many();
         loop {
             let bytes = stored.fill_buf();
@@ -124,7 +137,9 @@ impl<'a> Unpacker<'a> {
             let used = bytes.len() - rest.len();
             stored.consume(used);
             if used == 0 || decoder.is_done() {
-                return Ok(decoder.finish()?);
+                decoder.finish()?;
+                self.fill_links();
+                return Ok(());
             }
         }
     }
@@ -143,7 +158,7 @@ impl<'a> Unpacker<'a> {
             }
             Some(Item::Data(data)) => {
                 if let Some(current) = &mut self.current
-                    && current.kept
+                    && current.has_use()
                 {
                     match current.entry.file_type() {
                         mode::S_IFLNK => current.link(data)?,
@@ -153,7 +168,7 @@ impl<'a> Unpacker<'a> {
             }
             Some(Item::EntryEnd) => {
                 if let Some(current) = self.current.take()
-                    && current.kept
+                    && current.has_use()
                 {
                     self.place(current)?;
                 }
@@ -167,7 +182,7 @@ impl<'a> Unpacker<'a> {
             entry,
             target,
             offset,
-            ..
+            kept,
         } = current;
         let (uid, gid) = (self.owners)(&entry);
         let meta = Meta {
@@ -177,7 +192,7 @@ impl<'a> Unpacker<'a> {
             mtime: Some(entry.mtime),
         };
         let node = match entry.file_type() {
-            mode::S_IFREG => return self.file(&entry, meta, offset),
+            mode::S_IFREG => return self.file(&entry, meta, offset, kept),
             mode::S_IFDIR => Node::Directory { implied: false },
             mode::S_IFLNK => Node::Symlink(target),
             file_type => Node::Special {
@@ -201,32 +216,70 @@ impl<'a> Unpacker<'a> {
         Ok(())
     }
 
-    /// A file. Of several names of one inode any may have the content: GNU cpio gives it to the last.
-    fn file(&mut self, entry: &newc::Entry, meta: Meta, offset: u64) -> Result<(), Fault> {
-        self.newest = self.newest.max(entry.mtime);
+    /// A file, or one name of it.
+    fn file(
+        &mut self,
+        entry: &newc::Entry,
+        meta: Meta,
+        offset: u64,
+        kept: bool,
+    ) -> Result<(), Fault> {
         let content = self.spool.since(offset);
-        let has_content = !content.is_empty();
-        let content = Arc::new(content);
-        if entry.links < 2 {
-            let node = Node::File(content);
-            let real = self.tree.insert(&entry.name, Entry { meta, node })?;
-            (self.added)(real);
-            return Ok(());
-        }
-        let inode = [entry.device_major, entry.device_minor, entry.inode];
-        let linked = self.inodes.entry(inode).or_default();
-        linked.names.push((entry.name.clone(), meta));
-        if has_content || linked.content.is_none() {
-            linked.content = Some(content);
-        }
-        let Some(content) = &linked.content else {
-            return Ok(());
+        let content = match is_linked(entry) {
+            true => self.linked(entry, content),
+            false => Arc::new(content),
         };
-        for (name, meta) in &linked.names {
-            let (meta, node) = (*meta, Node::File(Arc::clone(content)));
-            let real = self.tree.insert(name, Entry { meta, node })?;
-            (self.added)(real);
+        if !kept {
+            return Ok(());
         }
+        self.newest = self.newest.max(entry.mtime);
+        let node = Node::File(content);
+        let real = self.tree.insert(&entry.name, Entry { meta, node })?;
+        if is_linked(entry)
+            && let Some(linked) = self.inodes.get_mut(&inode(entry))
+        {
+            linked.names.push(real.clone());
+        }
+        (self.added)(real);
         Ok(())
     }
+
+    /// What a name of a file with several has for now.
+    fn linked(&mut self, entry: &newc::Entry, content: Content) -> Arc<Content> {
+        match self.inodes.entry(inode(entry)) {
+            hash_map::Entry::Vacant(vacant) => {
+                let first = Arc::new(content);
+                vacant.insert(Linked {
+                    first: Arc::clone(&first),
+                    later: None,
+                    names: Vec::new(),
+                });
+                first
+            }
+            hash_map::Entry::Occupied(mut linked) => {
+                let linked = linked.get_mut();
+                if !content.is_empty() {
+                    linked.later = Some(content);
+                }
+                Arc::clone(&linked.first)
+            }
+        }
+    }
+
+    /// Gives the names of the archive's files the contents that came after them.
+    fn fill_links(&mut self) {
+        for (_, linked) in self.inodes.drain() {
+            let Some(content) = linked.later.map(Arc::new) else {
+                continue;
+            };
+            for name in &linked.names {
+                self.tree.refill(name, &linked.first, &content);
+            }
+        }
+    }
+}
+
+/// Device and inode: what tells the names of one file.
+fn inode(entry: &newc::Entry) -> [u32; 3] {
+    [entry.device_major, entry.device_minor, entry.inode]
 }

@@ -261,6 +261,15 @@ impl Tree {
         }
     }
 
+    /// Gives the file at exactly this path the content `after`, if it still has `before`.
+    pub(crate) fn refill(&mut self, path: &[u8], before: &Arc<Content>, after: &Arc<Content>) {
+        if let Some(Node::File(content)) = self.entries.get_mut(path).map(|it| &mut it.node)
+            && Arc::ptr_eq(content, before)
+        {
+            *content = Arc::clone(after);
+        }
+    }
+
     /// Keeps the entries for which `keep` says so. A directory stays while something that is kept lies in it.
     pub fn retain(&mut self, mut keep: impl FnMut(&[u8], &Entry) -> bool) {
         let mut needed: HashSet<Vec<u8>> = HashSet::new();

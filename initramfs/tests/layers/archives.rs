@@ -221,6 +221,29 @@ fn an_initramfs_of_several_archives_is_what_the_kernel_makes_of_it() {
 }
 
 #[test]
+fn a_name_that_another_file_took_is_not_given_back_when_the_content_comes() {
+    let workshop = Workshop::new();
+    let mut image = Vec::new();
+    let entries = [
+        ("a", 2, &b""[..]),
+        ("b", 2, b""),
+        ("a", 1, b"another"),
+        ("c", 2, b"the content"),
+    ];
+    for (name, links, content) in entries {
+        let builder = cpio::newc::Builder::new(name).ino(if links > 1 { 7 } else { 8 });
+        let builder = builder.nlink(links).mode(0o100_644);
+        let mut writer = builder.write(&mut image, u32::try_from(content.len()).unwrap());
+        writer.write_all(content).unwrap();
+        writer.finish().unwrap();
+    }
+    cpio::newc::trailer(&mut image).unwrap();
+    let tree = unpack(&workshop, &image).unwrap();
+    let texts = ["a", "b", "c"].map(|name| text(&tree, name));
+    assert_eq!(texts, ["another", "the content", "the content"]);
+}
+
+#[test]
 fn an_initramfs_with_garbage_between_its_archives_is_refused_with_its_place() {
     let workshop = Workshop::new();
     sample(&workshop);

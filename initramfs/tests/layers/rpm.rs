@@ -1,5 +1,6 @@
 //! rpm packages, made by rpmbuild in each form that distributions use.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -7,9 +8,9 @@ use std::process::Command;
 use towline_initramfs::build::{self, Options};
 use towline_initramfs::content::Spool;
 use towline_initramfs::filter::Filter;
-use towline_initramfs::rpm::{self, Names};
+use towline_initramfs::rpm::{self, Names, RpmError};
 use towline_initramfs::stored;
-use towline_initramfs::tree::Tree;
+use towline_initramfs::tree::{Node, Tree};
 
 use crate::support::{Workshop, messages, output};
 
@@ -166,6 +167,55 @@ fn packages_of_every_compression_give_the_same_entries_as_the_package_says() {
         );
     }
     assert!(!workshop.path("ran").exists(), "its script was not run");
+}
+
+/// What the package's files hold, by path, without those that `exclude` matches.
+fn contents(path: &Path, exclude: &[&str]) -> Result<BTreeMap<String, String>, RpmError> {
+    let exclude: Vec<_> = exclude.iter().map(|glob| (*glob).to_owned()).collect();
+    let filter = Filter::new(&[], &exclude).unwrap();
+    let (mut spool, mut tree) = (Spool::new().unwrap(), Tree::new());
+    let (names, notes) = (Names::default(), &mut Vec::new());
+    rpm::unpack(
+        path,
+        &names,
+        &filter,
+        &mut spool,
+        &mut tree,
+        &mut |_| {},
+        notes,
+    )?;
+    let files = tree.iter().filter_map(|(path, entry)| match &entry.node {
+        Node::File(content) => {
+            let text = String::from_utf8(content.read().unwrap()).unwrap();
+            Some((String::from_utf8(path.to_vec()).unwrap(), text))
+        }
+        _ => None,
+    });
+    Ok(files.collect())
+}
+
+#[test]
+fn a_packages_files_have_their_contents_whichever_of_their_names_are_left_out() {
+    let workshop = Workshop::new();
+    let path = package(&workshop, "-bb", SPEC, "w1.gzdio");
+    let all = contents(&path, &[]).unwrap();
+    let files = [
+        ("etc/agent/conf", "of the daemon\n"),
+        ("usr/bin/agent", "#!/bin/sh\n"),
+        ("usr/bin/pinger", "#!/bin/sh\n"),
+        ("usr/share/agent/one", "one and the same\n"),
+        ("usr/share/agent/two", "one and the same\n"),
+    ];
+    for (path, text) in files {
+        assert_eq!(all[path], text, "{path}");
+    }
+    for (gone, stays) in [("one", "two"), ("two", "one")] {
+        let gone = format!("usr/share/agent/{gone}");
+        let left = contents(&path, &[&gone]).unwrap();
+        assert!(!left.contains_key(&gone));
+        let stays = &left[&format!("usr/share/agent/{stays}")];
+        assert_eq!(stays, "one and the same\n", "without {gone}");
+    }
 }
 
 #[test]
