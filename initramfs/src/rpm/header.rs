@@ -3,11 +3,16 @@
 use std::collections::BTreeMap;
 use std::io::{self, Read};
 
+use towline_contract::limits::LAYER_ENTRIES_MAX;
+
 /// Most tags in a header: rpm's own limit (`HEADER_TAGS_MAX`).
 const TAGS_MAX: u32 = 0xFFFF;
 
 /// Most bytes of a header's values. A package of 100,000 files has 20 MB.
 const STORE_BYTES_MAX: u32 = 64 << 20;
+
+/// Most texts of one tag: those of files, of which a layer has no more.
+const TEXTS_MAX: u64 = LAYER_ENTRIES_MAX;
 
 /// Bytes of one line of the index.
 const LINE_BYTES: u32 = 16;
@@ -111,6 +116,14 @@ impl Header {
         let Some((line, values)) = self.values(tag, &STRINGS)? else {
             return Ok(Vec::new());
         };
+        // A text has one byte in the header, and sixteen here.
+        if u64::from(line.count) > TEXTS_MAX {
+            let count = line.count;
+            return Err(wrong(
+                tag,
+                &format!("has {count} texts, and may have {TEXTS_MAX}"),
+            ));
+        }
         let mut rest = values;
         let mut texts = Vec::new();
         for _ in 0..line.count {
@@ -166,5 +179,44 @@ fn read_exactly(reader: &mut impl Read, bytes: u32) -> io::Result<Vec<u8>> {
     match found.len() as u64 == u64::from(bytes) {
         true => Ok(found),
         false => Err(io::ErrorKind::UnexpectedEof.into()),
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// Makes a header of values by tag, type and count.
+    pub(in super::super) fn header(values: &[(u32, u32, u32, Vec<u8>)]) -> Header {
+        let (mut index, mut store) = (Vec::new(), Vec::new());
+        for (tag, kind, count, bytes) in values {
+            let offset = u32::try_from(store.len()).unwrap();
+            index.extend([*tag, *kind, offset, *count].map(u32::to_be_bytes));
+            store.extend_from_slice(bytes);
+        }
+        let sizes = [index.len() / 4, store.len()];
+        let sizes = sizes.map(|size| u32::try_from(size).unwrap().to_be_bytes());
+        let bytes = [
+            &MAGIC[..],
+            &[0; 4],
+            sizes.as_flattened(),
+            index.as_flattened(),
+            &store,
+        ]
+        .concat();
+        let (header, length) = Header::read(&mut bytes.as_slice()).unwrap();
+        assert_eq!(length, bytes.len() as u64);
+        header
+    }
+
+    #[test]
+    fn more_texts_than_a_layer_has_files_are_refused_before_they_take_memory() {
+        let count = STORE_BYTES_MAX / 4;
+        let store = vec![0; usize::try_from(count).unwrap()];
+        let header = header(&[(tag::BASE_NAMES, STRINGS[1], count, store)]);
+        let Err(Fault::Format(what)) = header.texts(tag::BASE_NAMES) else {
+            panic!("refused")
+        };
+        assert_eq!(what, "tag 1117 has 16777216 texts, and may have 1000000");
     }
 }

@@ -7,6 +7,9 @@ use towline_contract::limits::NAME_BYTES_MAX;
 use super::header::{Fault, Header, tag};
 use crate::tree::{Node, Tree, display};
 
+/// Most bytes of all paths of a package. One of 100,000 files has 8 MB.
+const PATHS_BYTES_MAX: usize = 64 << 20;
+
 /// Numbers of users and groups by name: packages have names only.
 #[derive(Clone, Debug, Default)]
 pub struct Names {
@@ -95,15 +98,23 @@ fn paths(header: &Header) -> Result<Vec<Vec<u8>>, Fault> {
             "it has {bases} names of files, and {indexes} folders for them"
         )));
     }
+    let mut bytes = 0;
     let path = |(base, index): (&&[u8], u32)| {
         let directory = usize::try_from(index).ok().and_then(|n| directories.get(n));
         let directory =
             directory.ok_or_else(|| Fault::Format(format!("it has no folder {index}")))?;
         let path = [relative(directory), base];
-        // A header of some megabytes must not become a terabyte of paths.
-        match directory.len() + base.len() > NAME_BYTES_MAX {
-            true => Err(Fault::Format(format!(
+        let length = directory.len() + base.len();
+        if length > NAME_BYTES_MAX {
+            return Err(Fault::Format(format!(
                 "it has a path of more than {NAME_BYTES_MAX} bytes"
+            )));
+        }
+        bytes += length;
+        // Any number of files may lie in one folder, whose long name the header has once.
+        match bytes > PATHS_BYTES_MAX {
+            true => Err(Fault::Format(format!(
+                "the paths of its files have more than {PATHS_BYTES_MAX} bytes"
             ))),
             false => Ok(path.concat()),
         }
@@ -114,4 +125,35 @@ fn paths(header: &Header) -> Result<Vec<Vec<u8>>, Fault> {
 pub(super) fn relative(path: &[u8]) -> &[u8] {
     let path = path.strip_prefix(b".").unwrap_or(path);
     path.strip_prefix(b"/").unwrap_or(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::header::tests::header;
+    use super::*;
+
+    /// A header of `files` files, all in one folder whose name has `bytes` bytes.
+    fn in_one_folder(files: u32, bytes: usize) -> Header {
+        let count = usize::try_from(files).unwrap();
+        let folder = [vec![b'/'; 1], vec![b'x'; bytes - 2], b"/\0".to_vec()].concat();
+        header(&[
+            (tag::BASE_NAMES, 8, files, b"f\0".repeat(count)),
+            (tag::DIRECTORIES, 8, 1, folder),
+            (tag::FILE_DIRECTORIES, 4, files, vec![0; 4 * count]),
+        ])
+    }
+
+    #[test]
+    fn paths_that_are_longer_together_than_a_package_has_any_are_refused() {
+        assert_eq!(
+            paths(&in_one_folder(16_000, 4_000))
+                .unwrap_or_default()
+                .len(),
+            16_000
+        );
+        let Err(Fault::Format(what)) = paths(&in_one_folder(17_000, 4_000)) else {
+            panic!("refused")
+        };
+        assert_eq!(what, "the paths of its files have more than 67108864 bytes");
+    }
 }
