@@ -48,8 +48,52 @@ pub fn all_members<'a>(mut stored: impl BufRead + 'a) -> io::Result<Box<dyn Read
     })
 }
 
+/// Reads the rest of a stream, which no archive needs: at its end the compression says whether what came is what was
+/// compressed.
+///
+/// # Errors
+/// It is not.
+pub fn finish(stream: &mut impl Read) -> io::Result<()> {
+    io::copy(stream, &mut io::sink()).map(drop)
+}
+
 fn magic(stored: &mut (impl BufRead + ?Sized)) -> io::Result<Magic> {
     let start = stored.fill_buf()?;
     let found = MAGICS.iter().find(|(bytes, _)| start.starts_with(bytes));
     Ok(found.map_or(Magic::None, |(_, magic)| *magic))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_changed_checksum_behind_the_content_is_found_in_every_compression_that_has_one() {
+        use std::io::Write as _;
+        let content = b"content of no length to speak of\n".repeat(100);
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gzip.write_all(&content).unwrap();
+        let gzip = gzip.finish().unwrap();
+        let mut zstd = zstd::Encoder::new(Vec::new(), 1).unwrap();
+        zstd.include_checksum(true).unwrap();
+        zstd.write_all(&content).unwrap();
+        let zstd = zstd.finish().unwrap();
+        let mut bzip2 = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::fast());
+        bzip2.write_all(&content).unwrap();
+        let bzip2 = bzip2.finish().unwrap();
+        // From the end: gzip has the CRC before the size (RFC 1952, 2.3), zstd nothing behind it (RFC 8878, 3.1.1), and
+        // bzip2 at most seven bits.
+        for (name, whole, from_end) in [("gzip", gzip, 8), ("zstd", zstd, 1), ("bzip2", bzip2, 3)] {
+            let run = |bytes: &[u8]| {
+                let mut stream = all_members(bytes).unwrap();
+                // As an archive does, whose end comes first.
+                stream.read_exact(&mut vec![0; content.len()])?;
+                finish(&mut stream)
+            };
+            run(&whole).unwrap();
+            let mut damaged = whole.clone();
+            damaged[whole.len() - from_end] ^= 1;
+            assert!(run(&damaged).is_err(), "{name}");
+        }
+    }
 }

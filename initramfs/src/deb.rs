@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use towline_contract::manifest::Package;
 
+use crate::compressed::finish;
 use crate::content::Spool;
 use crate::filter::Filter;
 use crate::tarball::{TarError, Unpacker};
@@ -122,27 +123,34 @@ fn decompress<'a>(compression: &str, member: impl Read + 'a) -> Result<Box<dyn R
 /// Name, version and architecture in a control tarball.
 fn control(reader: impl Read) -> io::Result<Option<Package>> {
     let mut archive = tar::Archive::new(reader);
+    let Some(text) = control_text(&mut archive)? else {
+        return Ok(None);
+    };
+    finish(&mut archive.into_inner())?;
+    let field = |name: &str| {
+        let line = text
+            .lines()
+            .find(|line| line.split(':').next() == Some(name))?;
+        Some(line[name.len() + 1..].trim().to_owned())
+    };
+    let package = || {
+        Some(Package {
+            name: field("Package")?,
+            version: field("Version")?,
+            architecture: field("Architecture")?,
+        })
+    };
+    Ok(package())
+}
+
+fn control_text(archive: &mut tar::Archive<impl Read>) -> io::Result<Option<String>> {
     for entry in archive.entries()? {
         let entry = entry?;
-        if entry.path_bytes().as_ref() != b"./control" && entry.path_bytes().as_ref() != b"control"
-        {
-            continue;
+        if [&b"./control"[..], b"control"].contains(&entry.path_bytes().as_ref()) {
+            let mut text = String::new();
+            entry.take(CONTROL_BYTES_MAX).read_to_string(&mut text)?;
+            return Ok(Some(text));
         }
-        let mut text = String::new();
-        entry.take(CONTROL_BYTES_MAX).read_to_string(&mut text)?;
-        let field = |name: &str| {
-            let line = text
-                .lines()
-                .find(|line| line.split(':').next() == Some(name))?;
-            Some(line[name.len() + 1..].trim().to_owned())
-        };
-        return Ok((|| {
-            Some(Package {
-                name: field("Package")?,
-                version: field("Version")?,
-                architecture: field("Architecture")?,
-            })
-        })());
     }
     Ok(None)
 }

@@ -1,10 +1,13 @@
 //! Tar archives: what packages and vendors put their files in. File contents go to a [`Spool`].
+//!
+//! Invariant: an archive is read to the end of its stream.
 
 use std::io::{self, Read};
 use std::sync::Arc;
 
 use towline_contract::newc::mode;
 
+use crate::compressed::finish;
 use crate::content::Spool;
 use crate::filter::Filter;
 use crate::tree::{Entry, Meta, Node, Tree, TreeError, display};
@@ -44,6 +47,7 @@ impl Unpacker<'_> {
         for entry in archive.entries()? {
             newest = newest.max(self.entry(entry?)?);
         }
+        finish(&mut archive.into_inner())?;
         Ok(newest)
     }
 

@@ -15,7 +15,7 @@ use towline_contract::digest::Hasher;
 use towline_contract::manifest::Package;
 use towline_contract::newc::NewcError;
 
-use crate::compressed::all_members;
+use crate::compressed::{all_members, finish};
 use crate::content::Spool;
 use crate::cpio::{self, Unpacker};
 use crate::filter::Filter;
@@ -138,7 +138,8 @@ pub fn unpack(
     let files = all_members(BufReader::new(stored)).map_err(read)?;
     let by_name = |entry: &towline_contract::newc::Entry| owner(&entry.name);
     let mut unpacker = Unpacker::new(filter, spool, tree, added, &by_name);
-    let run = unpacker.archive(&mut BufReader::new(files));
+    let mut files = BufReader::new(files);
+    let run = unpacker.archive(&mut files);
     run.map_err(|fault| match fault {
         cpio::Fault::Read(cause) => read(cause),
         cpio::Fault::Newc(cause) => RpmError::Newc {
@@ -150,6 +151,7 @@ pub fn unpack(
             cause,
         },
     })?;
+    finish(&mut files).map_err(read)?;
     Ok(package)
 }
 
