@@ -1,6 +1,11 @@
 //! Compressed streams, told by their first bytes: what archives of all kinds come in.
+//!
+//! Invariants: a stream gives no more than a layer may have, whatever is left out of it; and it is read to its end, where
+//! compressions have their checks.
 
 use std::io::{self, BufRead, Read};
+
+use towline_contract::limits::LAYER_UNPACKED_BYTES_MAX;
 
 /// How a stream is compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,37 +29,64 @@ const MAGICS: [(&[u8], Magic); 4] = [
 ///
 /// # Errors
 /// The first bytes cannot be read.
-pub fn one_member<'a>(stored: &'a mut dyn BufRead) -> io::Result<Box<dyn Read + 'a>> {
-    Ok(match magic(stored)? {
+pub fn one_member<'a>(stored: &'a mut dyn BufRead) -> io::Result<Bounded<'a>> {
+    Ok(Bounded::new(match magic(stored)? {
         Magic::None => Box::new(stored),
         Magic::Gzip => Box::new(flate2::bufread::GzDecoder::new(stored)),
         Magic::Xz => Box::new(lzma_rust2::XzReader::new(stored, false)),
         Magic::Zstd => Box::new(zstd::Decoder::with_buffer(stored)?.single_frame()),
         Magic::Bzip2 => Box::new(bzip2::bufread::BzDecoder::new(stored)),
-    })
+    }))
 }
 
 /// Reads all that `stored` holds, decompressed, however many members or frames it has.
 ///
 /// # Errors
 /// The first bytes cannot be read.
-pub fn all_members<'a>(mut stored: impl BufRead + 'a) -> io::Result<Box<dyn Read + 'a>> {
-    Ok(match magic(&mut stored)? {
+pub fn all_members<'a>(mut stored: impl BufRead + 'a) -> io::Result<Bounded<'a>> {
+    Ok(Bounded::new(match magic(&mut stored)? {
         Magic::None => Box::new(stored),
         Magic::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(stored)),
         Magic::Xz => Box::new(lzma_rust2::XzReader::new(stored, true)),
         Magic::Zstd => Box::new(zstd::Decoder::with_buffer(stored)?),
         Magic::Bzip2 => Box::new(bzip2::bufread::MultiBzDecoder::new(stored)),
-    })
+    }))
+}
+
+/// A decompressed stream.
+pub struct Bounded<'a> {
+    stream: Box<dyn Read + 'a>,
+    /// Bytes that it may still give.
+    left: u64,
+}
+
+impl<'a> Bounded<'a> {
+    fn new(stream: Box<dyn Read + 'a>) -> Self {
+        let left = LAYER_UNPACKED_BYTES_MAX;
+        Self { stream, left }
+    }
 }
 
 /// Reads the rest of a stream, which no archive needs: at its end the compression says whether what came is what was
 /// compressed.
 ///
 /// # Errors
-/// It is not.
+/// It is not, or there is too much.
 pub fn finish(stream: &mut impl Read) -> io::Result<()> {
     io::copy(stream, &mut io::sink()).map(drop)
+}
+
+impl Read for Bounded<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = self.stream.read(buffer)?;
+        let left = self.left.checked_sub(length as u64);
+        self.left = left.ok_or_else(|| {
+            io::Error::other(format!(
+                "it unpacks to more than {LAYER_UNPACKED_BYTES_MAX} bytes"
+            ))
+        })?;
+        Ok(length)
+    }
 }
 
 fn magic(stored: &mut (impl BufRead + ?Sized)) -> io::Result<Magic> {
@@ -65,7 +97,22 @@ fn magic(stored: &mut (impl BufRead + ?Sized)) -> io::Result<Magic> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::BufReader;
+
     use super::*;
+
+    #[test]
+    fn a_stream_that_unpacks_to_more_than_a_layer_may_have_is_refused() {
+        let bomb = zstd::encode_all(io::repeat(0).take(1 << 20), 1).unwrap();
+        let stream = |left| {
+            let mut stream = all_members(BufReader::new(bomb.as_slice())).unwrap();
+            stream.left = left;
+            stream
+        };
+        finish(&mut stream(1 << 20)).unwrap();
+        let refused = finish(&mut stream((1 << 20) - 1)).unwrap_err().to_string();
+        assert!(refused.contains("unpacks to more than"), "{refused}");
+    }
 
     #[test]
     fn a_changed_checksum_behind_the_content_is_found_in_every_compression_that_has_one() {

@@ -4,6 +4,7 @@ use std::collections::{HashMap, hash_map};
 use std::io::{self, BufRead};
 use std::sync::Arc;
 
+use towline_contract::limits::LAYER_ENTRIES_MAX;
 use towline_contract::newc::{self, Decoder, Item, NewcError, mode};
 
 use crate::content::{Content, Spool};
@@ -76,6 +77,8 @@ pub(crate) struct Unpacker<'a> {
     /// Owner and group of an entry.
     owners: &'a dyn Fn(&newc::Entry) -> (u32, u32),
     newest: u32,
+    /// Entries so far, also those that are left out.
+    entries: u64,
     current: Option<Current>,
     /// Files of the archive with several names, by inode.
     inodes: HashMap<[u32; 3], Linked>,
@@ -113,6 +116,7 @@ impl<'a> Unpacker<'a> {
             added,
             owners,
             newest: 0,
+            entries: 0,
             current: None,
             inodes: HashMap::new(),
         }
@@ -149,6 +153,10 @@ impl<'a> Unpacker<'a> {
         match decoder.next(bytes)? {
             None => return Ok(false),
             Some(Item::Entry(entry)) => {
+                self.entries += 1;
+                if self.entries > LAYER_ENTRIES_MAX {
+                    return Err(TreeError::Full.into());
+                }
                 self.current = Some(Current {
                     kept: self.filter.keeps(&entry.name),
                     target: Vec::new(),
@@ -282,4 +290,30 @@ impl<'a> Unpacker<'a> {
 /// Device and inode: what tells the names of one file.
 fn inode(entry: &newc::Entry) -> [u32; 3] {
     [entry.device_major, entry.device_minor, entry.inode]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_archive_of_more_entries_than_a_layer_may_have_is_refused() {
+        let mut archive = Vec::new();
+        for name in ["left/out", "kept"] {
+            let builder = ::cpio::newc::Builder::new(name).mode(0o100_644);
+            builder.write(&mut archive, 0).finish().unwrap();
+        }
+        ::cpio::newc::trailer(&mut archive).unwrap();
+        let unpack = |entries_before| {
+            let filter = Filter::new(&[], &["left".to_owned()]).unwrap();
+            let (mut spool, mut tree) = (Spool::new().unwrap(), Tree::new());
+            let added = &mut |_| {};
+            let mut unpacker = Unpacker::new(&filter, &mut spool, &mut tree, added, &|_| (0, 0));
+            unpacker.entries = entries_before;
+            unpacker.archive(&mut archive.as_slice())
+        };
+        assert!(unpack(LAYER_ENTRIES_MAX - 2).is_ok());
+        let found = unpack(LAYER_ENTRIES_MAX - 1);
+        assert!(matches!(found, Err(Fault::Tree(TreeError::Full))));
+    }
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use towline_contract::manifest::Package;
 
-use crate::compressed::finish;
+use crate::compressed::{Bounded, all_members, finish};
 use crate::content::Spool;
 use crate::filter::Filter;
 use crate::tarball::{TarError, Unpacker};
@@ -16,6 +16,12 @@ use crate::tree::{Tree, TreeError};
 
 /// Largest control file, in bytes. The longest of Debian 12 is 10 KB.
 const CONTROL_BYTES_MAX: u64 = 1 << 20;
+
+/// Largest control tarball, in bytes, unpacked: the lists of a package of 100,000 files have 20 MB.
+const CONTROL_TARBALL_BYTES_MAX: u64 = 64 << 20;
+
+/// Ends of the members' names, by their compression.
+const COMPRESSIONS: [&str; 4] = ["", ".gz", ".xz", ".zst"];
 
 /// Why a package cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +74,7 @@ pub fn unpack(
         path: path.to_owned(),
         what,
     };
+    let unknown = |name: &str| format(format!("members compressed as {name} are not known"));
     let file = File::open(path).map_err(read)?;
     let mut archive = ar::Archive::new(BufReader::with_capacity(1 << 16, file));
     let mut package = None;
@@ -77,7 +84,8 @@ pub fn unpack(
             .trim_end_matches('/')
             .to_owned();
         if let Some(compression) = name.strip_prefix("control.tar") {
-            let reader = decompress(compression, member).map_err(format)?;
+            let reader = decompress(compression, member).map_err(read)?;
+            let reader = reader.ok_or_else(|| unknown(compression))?;
             package = Some(
                 control(reader)
                     .map_err(read)?
@@ -86,7 +94,8 @@ pub fn unpack(
         } else if let Some(compression) = name.strip_prefix("data.tar") {
             let package =
                 package.ok_or_else(|| format("its data comes before its control file".into()))?;
-            let reader = decompress(compression, member).map_err(format)?;
+            let reader = decompress(compression, member).map_err(read)?;
+            let reader = reader.ok_or_else(|| unknown(compression))?;
             let mut unpacker = Unpacker {
                 filter,
                 spool,
@@ -109,20 +118,17 @@ pub fn unpack(
     Err(format("it has no data".into()))
 }
 
-/// The member's tarball, by the end of its name.
-fn decompress<'a>(compression: &str, member: impl Read + 'a) -> Result<Box<dyn Read + 'a>, String> {
-    Ok(match compression {
-        "" => Box::new(member),
-        ".gz" => Box::new(flate2::read::GzDecoder::new(member)),
-        ".xz" => Box::new(lzma_rust2::XzReader::new(member, true)),
-        ".zst" => Box::new(zstd::Decoder::new(member).map_err(|cause| cause.to_string())?),
-        other => return Err(format!("members compressed as {other} are not known")),
-    })
+/// The member's tarball, if the end of its name is one that `dpkg-deb` writes; how it is compressed, its first bytes tell.
+fn decompress<'a>(compression: &str, member: impl Read + 'a) -> io::Result<Option<Bounded<'a>>> {
+    match COMPRESSIONS.contains(&compression) {
+        true => all_members(BufReader::new(member)).map(Some),
+        false => Ok(None),
+    }
 }
 
 /// Name, version and architecture in a control tarball.
 fn control(reader: impl Read) -> io::Result<Option<Package>> {
-    let mut archive = tar::Archive::new(reader);
+    let mut archive = tar::Archive::new(reader.take(CONTROL_TARBALL_BYTES_MAX));
     let Some(text) = control_text(&mut archive)? else {
         return Ok(None);
     };

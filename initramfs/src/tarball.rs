@@ -1,7 +1,9 @@
 //! Tar archives: what packages and vendors put their files in. File contents go to a [`Spool`].
 //!
-//! Invariant: an archive is read to the end of its stream.
+//! Invariants: an archive is read to the end of its stream; what it has between two contents is bounded, for that is read
+//! into memory.
 
+use std::cell::Cell;
 use std::io::{self, Read};
 use std::sync::Arc;
 
@@ -11,6 +13,10 @@ use crate::compressed::finish;
 use crate::content::Spool;
 use crate::filter::Filter;
 use crate::tree::{Entry, Meta, Node, Tree, TreeError, display};
+
+/// Most bytes between the contents of two entries: a header, a name and a link of 4096 bytes each, and extended attributes,
+/// of which Linux has 64 KiB at most (`XATTR_SIZE_MAX`, linux/limits.h).
+const BETWEEN_BYTES_MAX: u64 = 256 << 10;
 
 /// Why an archive cannot be unpacked.
 #[derive(Debug, thiserror::Error)]
@@ -42,11 +48,23 @@ pub(crate) struct Unpacker<'a> {
 impl Unpacker<'_> {
     /// Adds the entries of the archive; gives the newest time of its files.
     pub(crate) fn run(&mut self, reader: impl Read) -> Result<u32, TarError> {
-        let mut archive = tar::Archive::new(reader);
+        let place = Place::default();
+        let mut archive = tar::Archive::new(Watched {
+            reader,
+            place: &place,
+        });
         let mut newest = 0;
         for entry in archive.entries()? {
-            newest = newest.max(self.entry(entry?)?);
+            let entry = entry?;
+            // Of a file with holes, what is in the archive; its own size may be anything.
+            let bytes = match entry.header().entry_type().is_gnu_sparse() {
+                true => entry.header().entry_size()?,
+                false => entry.size(),
+            };
+            place.content(bytes);
+            newest = newest.max(self.entry(entry)?);
         }
+        place.content(u64::MAX);
         finish(&mut archive.into_inner())?;
         Ok(newest)
     }
@@ -113,6 +131,50 @@ impl Unpacker<'_> {
             gid: owner(header.gid())?,
             mtime: Some(number(header.mtime()?)?),
         })
+    }
+}
+
+/// Where the reading of an archive is, in bytes.
+struct Place {
+    at: Cell<u64>,
+    /// Where the next content must have begun.
+    end: Cell<u64>,
+}
+
+impl Default for Place {
+    fn default() -> Self {
+        Self {
+            at: Cell::new(0),
+            end: Cell::new(BETWEEN_BYTES_MAX),
+        }
+    }
+}
+
+impl Place {
+    /// A content of so many bytes begins here.
+    fn content(&self, bytes: u64) {
+        let end = self.at.get().saturating_add(bytes);
+        self.end.set(end.saturating_add(BETWEEN_BYTES_MAX));
+    }
+}
+
+/// An archive whose place is watched.
+struct Watched<'a, R> {
+    reader: R,
+    place: &'a Place,
+}
+
+impl<R: Read> Read for Watched<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = self.reader.read(buffer)?;
+        let at = self.place.at.get() + length as u64;
+        self.place.at.set(at);
+        match at <= self.place.end.get() {
+            true => Ok(length),
+            false => Err(io::Error::other(format!(
+                "a name or what else describes an entry has more than {BETWEEN_BYTES_MAX} bytes"
+            ))),
+        }
     }
 }
 

@@ -9,12 +9,21 @@ mod path;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
+use towline_contract::limits::{LAYER_ENTRIES_MAX, NAME_BYTES_MAX};
+
 use crate::content::Content;
 pub use path::display;
 use path::{components, normalise, parents};
 
 /// Most symbolic links followed for one path: Linux's own limit (path_resolution(7)).
 const LINKS_FOLLOWED_MAX: usize = 40;
+
+/// Bytes of a name that is too long which a message shows.
+const START_BYTES: usize = 40;
+
+/// Most bytes of all names and links together, so that a small archive cannot fill memory with them: 500 for each of a
+/// million entries.
+const NAMES_BYTES_MAX: u64 = 500 * LAYER_ENTRIES_MAX;
 
 /// Owner, permissions and time of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,6 +110,17 @@ pub enum TreeError {
         /// What should come there.
         new: &'static str,
     },
+    /// A name or a link that no archive of the kernel's can have.
+    #[error("{start}… has more than {NAME_BYTES_MAX} bytes")]
+    Long {
+        /// Where it begins.
+        start: String,
+    },
+    /// More than a layer may have.
+    #[error(
+        "there are more than {LAYER_ENTRIES_MAX} entries, or {NAMES_BYTES_MAX} bytes of names and links"
+    )]
+    Full,
     /// A hard link to something that is no file of the tree.
     #[error("{path} is a hard link to {target}, which is no regular file of the layer")]
     Hardlink {
@@ -115,6 +135,8 @@ pub enum TreeError {
 #[derive(Clone, Debug, Default)]
 pub struct Tree {
     entries: BTreeMap<Vec<u8>, Entry>,
+    /// Bytes of the names and links that came in so far.
+    names_bytes: u64,
 }
 
 impl Tree {
@@ -171,6 +193,7 @@ impl Tree {
             return Ok(real);
         }
         self.make_parents(&real)?;
+        self.check_room(&real, &entry.node)?;
         if let Some(there) = self.entries.get_mut(&real) {
             match (&there.node, &entry.node) {
                 (Node::Directory { implied: true }, Node::Directory { .. }) => *there = entry,
@@ -340,6 +363,23 @@ impl Tree {
             .max()
     }
 
+    /// Refuses what would not fit, before it takes more memory.
+    fn check_room(&mut self, path: &[u8], node: &Node) -> Result<(), TreeError> {
+        let target: &[u8] = match node {
+            Node::Symlink(target) => target,
+            _ => b"",
+        };
+        if let Some(long) = [path, target].iter().find(|it| it.len() > NAME_BYTES_MAX) {
+            let start = display(&long[..START_BYTES]);
+            return Err(TreeError::Long { start });
+        }
+        self.names_bytes += (path.len() + target.len()) as u64;
+        match self.entries.len() as u64 > LAYER_ENTRIES_MAX || self.names_bytes > NAMES_BYTES_MAX {
+            true => Err(TreeError::Full),
+            false => Ok(()),
+        }
+    }
+
     fn make_parents(&mut self, path: &[u8]) -> Result<(), TreeError> {
         for parent in parents(path) {
             match self.entries.get(parent).map(|entry| &entry.node) {
@@ -353,6 +393,7 @@ impl Tree {
                 None => {
                     let node = Node::Directory { implied: true };
                     let meta = Meta::root(0o755);
+                    self.check_room(parent, &node)?;
                     self.entries.insert(parent.to_vec(), Entry { meta, node });
                 }
             }
@@ -408,5 +449,24 @@ impl Node {
             Self::Symlink(_) => "a symbolic link",
             Self::Special { .. } => "a device node, fifo or socket",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_names_than_memory_should_hold_are_refused() {
+        let mut tree = Tree::new();
+        let meta = Meta::root(0o777);
+        tree.symlink(b"a/link", meta, b"to").unwrap();
+        assert_eq!(tree.names_bytes, 1 + 6 + 2, "folder, name and target");
+        tree.names_bytes = NAMES_BYTES_MAX - 7;
+        tree.symlink(b"b", meta, b"target").unwrap();
+        assert_eq!(tree.symlink(b"c", meta, b""), Err(TreeError::Full));
+        let folders = b"d/".repeat(1000);
+        tree.names_bytes = NAMES_BYTES_MAX - 10_000;
+        assert_eq!(tree.symlink(&folders, meta, b""), Err(TreeError::Full));
     }
 }

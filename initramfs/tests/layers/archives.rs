@@ -1,7 +1,7 @@
 //! Archives as sources: made by the programs that everybody makes them with.
 
 use std::fs;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::process::Command;
 
@@ -136,6 +136,78 @@ fn a_tar_entry_cannot_leave_the_layer() {
     let found = workshop.build(&recipe("type = \"tar\"\nfile = \"evil.tar\"\n"));
     let text = messages(&found.unwrap_err());
     assert!(text.contains("../evil"), "{text}");
+}
+
+/// A tar archive, compressed, of an entry of this type with `bytes` bytes, which describes the next, and a file.
+fn described(kind: tar::EntryType, bytes: u64) -> Vec<u8> {
+    let mut builder = tar::Builder::new(zstd::Encoder::new(Vec::new(), 1).unwrap());
+    let mut header = tar::Header::new_gnu();
+    header.set_entry_type(kind);
+    for size in [bytes, 0] {
+        header.set_size(size);
+        header.set_mode(0o644);
+        header.set_mtime(1);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_cksum();
+        builder
+            .append(&header, std::io::repeat(b'x').take(size))
+            .unwrap();
+        header.set_entry_type(tar::EntryType::Regular);
+    }
+    builder.into_inner().unwrap().finish().unwrap()
+}
+
+#[test]
+fn a_tar_archive_whose_names_unpack_without_end_is_refused_before_they_take_memory() {
+    let workshop = Workshop::new();
+    let recipe = recipe("type = \"tar\"\nfile = \"long.tar.zst\"\n");
+    workshop.write(
+        "long.tar.zst",
+        described(tar::EntryType::GNULongName, 4_000),
+    );
+    workshop.build(&recipe).unwrap();
+    for kind in [
+        tar::EntryType::GNULongName,
+        tar::EntryType::GNULongLink,
+        tar::EntryType::XHeader,
+    ] {
+        let small = described(kind, 64 << 20);
+        assert!(small.len() < 100_000, "{}", small.len());
+        workshop.write("long.tar.zst", small);
+        let text = messages(&workshop.build(&recipe).unwrap_err());
+        assert!(
+            text.contains("describes an entry has more than 262144 bytes"),
+            "{kind:?}: {text}"
+        );
+    }
+    workshop.write(
+        "long.tar.zst",
+        described(tar::EntryType::GNULongName, 5_000),
+    );
+    let text = messages(&workshop.build(&recipe).unwrap_err());
+    assert!(text.contains("has more than 4095 bytes"), "{text}");
+}
+
+#[test]
+fn a_file_that_is_left_out_may_be_of_any_size() {
+    let workshop = Workshop::new();
+    workshop.write("in/large", vec![b'x'; 1 << 20]);
+    let holes = fs::File::create(workshop.path("in/holes")).unwrap();
+    holes.set_len(1 << 40).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&holes, &[b'x'; 600_000], 1 << 30).unwrap();
+    workshop.write("in/small", "kept");
+    output(
+        Command::new("tar")
+            .args(["--create", "--sparse", "--format=gnu", "--file"])
+            .arg(workshop.path("a.tar"))
+            .arg("--directory")
+            .arg(workshop.path("in"))
+            .args(["holes", "large", "small"]),
+    );
+    let source = "type = \"tar\"\nfile = \"a.tar\"\nexclude = [\"holes\", \"large\"]\n";
+    let built = workshop.build(&recipe(source)).unwrap();
+    assert_eq!(entries(&built.layer), ["small 100644 "]);
 }
 
 /// What GNU cpio makes of the folder `name`.
