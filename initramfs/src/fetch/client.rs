@@ -12,6 +12,9 @@ use ureq::{Agent, BodyReader};
 
 use super::FetchError;
 
+/// How URLs begin that TLS protects.
+const TLS: &str = "https://";
+
 /// Where distributions keep the authorities that the system trusts: Debian, Red Hat, SUSE.
 const SYSTEM_AUTHORITIES: [&str; 3] = [
     "/etc/ssl/certs/ca-certificates.crt",
@@ -24,6 +27,9 @@ const CONNECT_WAIT: Duration = Duration::from_secs(30);
 
 /// Longest that nothing comes. A server that fetches what it is asked for from elsewhere first may take most of it.
 const READ_WAIT: Duration = Duration::from_secs(60);
+
+/// Slowest that a file may come, in bytes a second: a server that sends a byte a minute must not keep a build for ever.
+const BYTES_PER_SECOND_MIN: u64 = 64 << 10;
 
 /// Most redirections: from a project's page to its mirror's host and to a signed address there are three.
 const REDIRECTS_MAX: u32 = 5;
@@ -83,24 +89,33 @@ pub fn tls(roots: RootCerts) -> TlsConfig {
         .build()
 }
 
-/// A client for `url`. What it answers with vouches for itself, so a plain `http://` and redirections to it will do; the
-/// environment's proxies are used.
-fn agent(url: &str) -> Result<Agent, NoAuthorities> {
-    let roots = match authorities(chosen().as_deref()) {
-        Ok(roots) => roots,
-        // Enough for HTTP; a redirection to TLS then finds no authority that it knows.
-        Err(_) if url.starts_with("http://") => RootCerts::Specific(Arc::new(Vec::new())),
-        Err(error) => return Err(error),
-    };
-    Ok(Agent::config_builder()
+/// The authorities for what `url` leads to. HTTP needs none; a redirection to TLS then finds no authority that it knows.
+fn roots(url: &str) -> Result<RootCerts, NoAuthorities> {
+    match authorities(chosen().as_deref()) {
+        Err(_) if !url.starts_with(TLS) => Ok(RootCerts::Specific(Arc::new(Vec::new()))),
+        found => found,
+    }
+}
+
+/// A client for `url`, good for as long as `wait`. What it answers with vouches for itself, so a plain `http://` will do; but
+/// what should come by TLS comes by TLS, wherever redirections lead. The environment's proxies are used.
+fn agent(url: &str, roots: RootCerts, wait: Duration) -> Agent {
+    Agent::config_builder()
         .tls_config(tls(roots))
+        .https_only(url.starts_with(TLS))
         .http_status_as_error(false)
         .max_redirects(REDIRECTS_MAX)
         .timeout_connect(Some(CONNECT_WAIT))
         .timeout_per_read(Some(READ_WAIT))
+        .timeout_global(Some(wait))
         .user_agent(concat!("towline/", env!("CARGO_PKG_VERSION")))
         .build()
-        .new_agent())
+        .new_agent()
+}
+
+/// Longest that so many bytes may take, all redirections included.
+fn whole_wait(bytes_max: u64) -> Duration {
+    CONNECT_WAIT + READ_WAIT + Duration::from_secs(bytes_max / BYTES_PER_SECOND_MIN)
 }
 
 /// The file that `SSL_CERT_FILE` names, as OpenSSL and most programs have it.
@@ -124,7 +139,12 @@ pub(super) struct Answer {
 impl Answer {
     /// Asks for `url`, whose answer may have `bytes_max` bytes.
     pub(super) fn to(url: &str, bytes_max: u64) -> Result<Self, FetchError> {
-        let asked = agent(url)?.get(url).call();
+        let agent = agent(url, roots(url)?, whole_wait(bytes_max));
+        Self::by(&agent, url, bytes_max)
+    }
+
+    fn by(agent: &Agent, url: &str, bytes_max: u64) -> Result<Self, FetchError> {
+        let asked = agent.get(url).call();
         let answer = asked.map_err(|cause| FetchError::Unreachable {
             url: url.to_owned(),
             cause: Box::new(cause),
@@ -171,5 +191,68 @@ impl Answer {
             url: self.url.clone(),
             bytes_max: self.bytes_max,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+    use std::net::TcpListener;
+    use std::time::Instant;
+
+    use super::*;
+
+    fn none() -> RootCerts {
+        RootCerts::Specific(Arc::new(Vec::new()))
+    }
+
+    #[test]
+    fn a_server_that_sends_without_an_end_in_sight_is_left() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let head = b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n";
+            let mut sent = stream.write_all(head);
+            while sent.is_ok() {
+                std::thread::sleep(Duration::from_millis(20));
+                sent = stream.write_all(b"x");
+            }
+        });
+        let start = Instant::now();
+        let agent = agent(&url, none(), Duration::from_secs(1));
+        let mut answer = Answer::by(&agent, &url, 1_000_000).unwrap();
+        let error = loop {
+            match answer.next() {
+                Ok(more) => assert!(more.is_some(), "it never ends"),
+                Err(error) => break error,
+            }
+        };
+        assert!(
+            matches!(error, FetchError::Stopped { got: 1.., .. }),
+            "{error}"
+        );
+        assert!(start.elapsed() < READ_WAIT / 2, "{:?}", start.elapsed());
+    }
+
+    #[test]
+    fn the_time_that_a_file_may_take_follows_its_bound() {
+        assert_eq!(whole_wait(16 << 10), Duration::from_secs(90));
+        assert_eq!(whole_wait(1 << 30), Duration::from_secs(90 + 16_384));
+    }
+
+    #[test]
+    fn what_should_come_by_tls_does_not_come_without_it() {
+        // What a redirection leads to is asked for by the same client.
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let plain = format!("http://{}/", listener.local_addr().unwrap());
+        let agent = agent("https://downloads.example/", none(), READ_WAIT);
+        let Err(error) = Answer::by(&agent, &plain, 1) else {
+            panic!("refused")
+        };
+        let text = format!("{error:?}");
+        assert!(text.contains("RequireHttpsOnly"), "{text}");
+        listener.set_nonblocking(true).unwrap();
+        assert!(listener.accept().is_err(), "nobody came");
     }
 }
