@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::io::{self, Read};
 
+use towline_contract::Digest;
+use towline_contract::digest::Hasher;
 use towline_contract::limits::LAYER_ENTRIES_MAX;
 
 /// Most tags in a header: rpm's own limit (`HEADER_TAGS_MAX`).
@@ -25,6 +27,8 @@ const STRINGS: [u32; 3] = [6, 8, 9];
 
 /// Tags (rpm's `rpmtag.h`).
 pub(super) mod tag {
+    /// Of the first header, with what vouches for the second.
+    pub(in super::super) const HEADER_DIGEST: u32 = 273;
     pub(in super::super) const NAME: u32 = 1000;
     pub(in super::super) const VERSION: u32 = 1001;
     pub(in super::super) const RELEASE: u32 = 1002;
@@ -58,8 +62,12 @@ impl From<io::Error> for Fault {
 }
 
 /// A header.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Header {
+    /// Bytes that it has in the file.
+    pub(super) bytes: u64,
+    /// Of these bytes.
+    pub(super) digest: Digest,
     index: BTreeMap<u32, Line>,
     store: Vec<u8>,
 }
@@ -72,8 +80,8 @@ struct Line {
 }
 
 impl Header {
-    /// Reads a header; gives the bytes it has, too.
-    pub(super) fn read(reader: &mut impl Read) -> Result<(Self, u64), Fault> {
+    /// Reads a header.
+    pub(super) fn read(reader: &mut impl Read) -> Result<Self, Fault> {
         let mut start = [0; 16];
         reader.read_exact(&mut start)?;
         let number = |bytes: &[u8]| u32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
@@ -89,6 +97,11 @@ impl Header {
         let index_bytes = tags * LINE_BYTES;
         let index = read_exactly(reader, index_bytes)?;
         let store = read_exactly(reader, store_bytes)?;
+        let mut hasher = Hasher::default();
+        for part in [&start[..], &index, &store] {
+            hasher.update(part);
+        }
+        let digest = hasher.finish();
         let lines = index.chunks_exact(16).map(|line| {
             let kind = number(&line[4..8]);
             let (offset, count) = (number(&line[8..12]), number(&line[12..16]));
@@ -101,9 +114,13 @@ impl Header {
                 },
             )
         });
-        let index = lines.collect();
-        let bytes = 16 + u64::from(index_bytes) + u64::from(store_bytes);
-        Ok((Self { index, store }, bytes))
+        let lines = lines.collect();
+        Ok(Self {
+            index: lines,
+            bytes: 16 + u64::from(index_bytes) + u64::from(store_bytes),
+            digest,
+            store,
+        })
     }
 
     /// Whether a tag is there.
@@ -204,8 +221,8 @@ pub(super) mod tests {
             &store,
         ]
         .concat();
-        let (header, length) = Header::read(&mut bytes.as_slice()).unwrap();
-        assert_eq!(length, bytes.len() as u64);
+        let header = Header::read(&mut bytes.as_slice()).unwrap();
+        assert_eq!(header.bytes, bytes.len() as u64);
         header
     }
 

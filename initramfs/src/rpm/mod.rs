@@ -1,7 +1,8 @@
 //! rpm packages: a lead, two headers, and a compressed newc archive.
 //!
 //! Scripts are never run; a recipe supplies what they would do. The package's signature is not looked at: what vouches for
-//! a package is what vouches for the file. Its digest of the archive is compared before anything is unpacked.
+//! a package is what vouches for the file. Its digests of its header and of the archive are compared before anything is
+//! unpacked.
 
 mod header;
 mod owners;
@@ -68,16 +69,18 @@ pub enum RpmError {
         #[source]
         cause: NewcError,
     },
-    /// Its files are not those it was made with.
+    /// Its header or its files are not those it was made with.
     #[error(
-        "package {path} is damaged: its files have SHA-256 {found}, but its header says {wanted}"
+        "package {path} is damaged: SHA-256 of its {part} is {found}, but its header says {wanted}"
     )]
     Digest {
         /// The file.
         path: PathBuf,
-        /// Digest of the compressed files.
+        /// What was compared.
+        part: &'static str,
+        /// Its digest.
         found: Digest,
-        /// The digest in the header.
+        /// The digest in the header before it.
         wanted: Digest,
     },
     /// An entry that does not fit into the layer.
@@ -117,17 +120,23 @@ pub fn unpack(
         },
     };
     let file = File::open(path).map_err(read)?;
-    let (header, payload) = headers(&file).map_err(fault)?;
+    let damaged = |part, found, wanted| RpmError::Digest {
+        path: path.to_owned(),
+        part,
+        found,
+        wanted,
+    };
+    let (signature, header, payload) = headers(&file).map_err(fault)?;
+    if let Some(wanted) = header_digest(&signature).map_err(fault)?
+        && wanted != header.digest
+    {
+        return Err(damaged("header", header.digest, wanted));
+    }
     let package = package(&header).map_err(fault)?;
-    let wanted = payload_digest(&header).map_err(fault)?;
-    if let Some(wanted) = wanted {
+    if let Some(wanted) = payload_digest(&header).map_err(fault)? {
         let found = digest_from(&file, payload).map_err(read)?;
         if found != wanted {
-            return Err(RpmError::Digest {
-                path: path.to_owned(),
-                found,
-                wanted,
-            });
+            return Err(damaged("files", found, wanted));
         }
     }
     let owners = owners(&header, names, &package.name, notes).map_err(fault)?;
@@ -155,19 +164,20 @@ pub fn unpack(
     Ok(package)
 }
 
-/// The header, and where the archive begins.
-fn headers(file: &File) -> Result<(Header, u64), Fault> {
+/// The header that vouches for the other, the other, and where the archive begins.
+fn headers(file: &File) -> Result<(Header, Header, u64), Fault> {
     let mut reader = BufReader::new(file);
     let mut lead = [0; LEAD_BYTES];
     reader.read_exact(&mut lead)?;
     if lead[..4] != MAGIC {
         return Err(Fault::Format("it does not begin as one".into()));
     }
-    let (_, signature_bytes) = Header::read(&mut reader)?;
-    let padded = signature_bytes.next_multiple_of(ALIGNMENT);
-    reader.seek_relative((padded - signature_bytes).cast_signed())?;
-    let (header, bytes) = Header::read(&mut reader)?;
-    Ok((header, LEAD_BYTES as u64 + padded + bytes))
+    let signature = Header::read(&mut reader)?;
+    let padded = signature.bytes.next_multiple_of(ALIGNMENT);
+    reader.seek_relative((padded - signature.bytes).cast_signed())?;
+    let header = Header::read(&mut reader)?;
+    let payload = LEAD_BYTES as u64 + padded + header.bytes;
+    Ok((signature, header, payload))
 }
 
 /// The package, if its files are in a form that we know.
@@ -203,18 +213,30 @@ fn package(header: &Header) -> Result<Package, Fault> {
     })
 }
 
+/// What the header should be. Packages made before rpm 4.14 do not say.
+fn header_digest(signature: &Header) -> Result<Option<Digest>, Fault> {
+    let digest = signature.text(tag::HEADER_DIGEST)?;
+    digest.map(|digest| sha256(&digest)).transpose()
+}
+
+/// What the compressed files should be. Packages made before rpm 4.14 do not say, and then name no algorithm either.
 fn payload_digest(header: &Header) -> Result<Option<Digest>, Fault> {
     let algorithm = header.numbers(tag::PAYLOAD_DIGEST_ALGORITHM)?;
-    match header.text(tag::PAYLOAD_DIGEST)? {
-        Some(digest) if algorithm.first() == Some(&SHA256) => {
-            let digest = digest.parse::<Digest>();
-            Ok(Some(
-                digest.map_err(|cause| Fault::Format(cause.to_string()))?,
-            ))
+    match (header.text(tag::PAYLOAD_DIGEST)?, algorithm.first()) {
+        (None, None) => Ok(None),
+        (Some(digest), Some(&SHA256)) => sha256(&digest).map(Some),
+        (_, algorithm) => {
+            let algorithm = algorithm.map_or("no algorithm".into(), |it| format!("algorithm {it}"));
+            let what = "the digest of its files is by";
+            let known = format!("known is algorithm {SHA256}, SHA-256");
+            Err(Fault::Format(format!("{what} {algorithm}, and {known}")))
         }
-        // Packages made before rpm 4.14.
-        _ => Ok(None),
     }
+}
+
+fn sha256(text: &str) -> Result<Digest, Fault> {
+    text.parse::<Digest>()
+        .map_err(|cause| Fault::Format(cause.to_string()))
 }
 
 fn digest_from(mut file: &File, offset: u64) -> io::Result<Digest> {

@@ -265,11 +265,57 @@ fn a_damaged_or_cut_rpm_package_is_refused() {
     }
 }
 
+/// Changes the number of a tag of one value, by its line in an index.
+fn rename(package: &mut [u8], tag: u32, kind: u32, other: u32) {
+    let line = [tag.to_be_bytes(), kind.to_be_bytes()].concat();
+    let at = package.windows(8).position(|it| it == line).unwrap();
+    package[at..at + 4].copy_from_slice(&other.to_be_bytes());
+}
+
+/// Numbers of tags and types (rpm's `rpmtag.h`).
+const HEADER_DIGEST: u32 = 273;
+const PAYLOAD_DIGEST_ALGORITHM: u32 = 5093;
+const INT32: u32 = 4;
+const STRING: u32 = 6;
+
+#[test]
+fn a_header_of_an_rpm_package_that_was_changed_is_refused() {
+    let workshop = Workshop::new();
+    let path = package(&workshop, "-bb", SPEC, "w1.gzdio");
+    let mut changed = fs::read(&path).unwrap();
+    let at = changed.windows(8).rposition(|it| it == b"stranger");
+    changed[at.unwrap()..][..8].copy_from_slice(b"arranger");
+    fs::write(&path, &changed).unwrap();
+    let text = refusal(&workshop);
+    assert!(text.contains("SHA-256 of its header is"), "{text}");
+    // Packages of before rpm 4.14 have no such digest, and are taken.
+    rename(&mut changed, HEADER_DIGEST, STRING, HEADER_DIGEST + 500);
+    fs::write(&path, &changed).unwrap();
+    workshop.build(&recipe("")).unwrap();
+}
+
+#[test]
+fn a_digest_of_a_packages_files_by_an_unknown_algorithm_is_refused() {
+    let workshop = Workshop::new();
+    let path = package(&workshop, "-bb", SPEC, "w1.gzdio");
+    let mut changed = fs::read(&path).unwrap();
+    rename(&mut changed, HEADER_DIGEST, STRING, HEADER_DIGEST + 500);
+    rename(&mut changed, PAYLOAD_DIGEST_ALGORITHM, INT32, 5999);
+    fs::write(&path, &changed).unwrap();
+    let text = refusal(&workshop);
+    assert!(
+        text.contains("by no algorithm, and known is algorithm 8"),
+        "{text}"
+    );
+}
+
 #[test]
 fn any_bytes_in_the_headers_of_an_rpm_package_are_read_or_refused() {
     let workshop = Workshop::new();
     let path = package(&workshop, "-bb", SPEC, "w1.gzdio");
-    let whole = fs::read(&path).unwrap();
+    let mut whole = fs::read(&path).unwrap();
+    // Without its digest, so that what was changed is looked at.
+    rename(&mut whole, HEADER_DIGEST, STRING, HEADER_DIGEST + 500);
     let payload = whole.windows(2).rposition(|it| it == [0x1F, 0x8B]).unwrap();
     let mut refused = 0;
     for at in (0..payload).step_by(7) {
