@@ -7,14 +7,15 @@ pub(crate) mod files;
 mod packages;
 mod programs;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use towline_contract::manifest::Package;
 
 use crate::apt::{Apt, AptError};
-use crate::content::Spool;
+use crate::content::{Content, Spool};
 use crate::deb::DebError;
 use crate::fetch::{Copies, FetchError};
 use crate::filter::{Filter, glob_set};
@@ -242,22 +243,32 @@ impl<'a> Assembler<'a> {
     }
 }
 
-/// Gives the entries that the globs match their owner, group and mode.
+/// Gives the entries that the globs match their owner, group and mode. A file has one owner and one mode, whatever names it
+/// has: those that the globs do not match get them too.
 fn set_permissions(tree: &mut Tree, permissions: &Permissions) -> Result<(), SourceError> {
     for glob in &permissions.paths {
         let globs = glob_set(std::slice::from_ref(glob))?;
-        let mut matched = false;
+        let is_match = |path: &[u8]| globs.is_match(String::from_utf8_lossy(path).as_ref());
+        let matches = || tree.iter().filter(|(path, _)| is_match(path));
+        if matches().next().is_none() {
+            return Err(SourceError::NoMatch(glob.clone()));
+        }
+        let files: HashSet<_> = matches().filter_map(|(_, entry)| file(entry)).collect();
         tree.for_each(|path, entry| {
-            if globs.is_match(String::from_utf8_lossy(path).as_ref()) {
-                matched = true;
+            if is_match(path) || file(entry).is_some_and(|it| files.contains(&it)) {
                 set(entry, permissions);
             }
         });
-        if !matched {
-            return Err(SourceError::NoMatch(glob.clone()));
-        }
     }
     Ok(())
+}
+
+/// What tells a file: all its names have it.
+fn file(entry: &Entry) -> Option<*const Content> {
+    match &entry.node {
+        Node::File(content) => Some(Arc::as_ptr(content)),
+        _ => None,
+    }
 }
 
 fn set(entry: &mut Entry, permissions: &Permissions) {

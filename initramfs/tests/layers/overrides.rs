@@ -55,6 +55,26 @@ fn owners_and_permissions_are_the_recipes_where_it_has_any() {
 }
 
 #[test]
+fn permissions_of_one_name_of_a_file_are_those_of_its_other_names() {
+    let workshop = sample();
+    let key = workshop.path("tree/opt/agent/key");
+    fs::create_dir_all(workshop.path("tree/srv")).unwrap();
+    fs::hard_link(key, workshop.path("tree/srv/same")).unwrap();
+    let recipe = format!(
+        "{}\n[[permissions]]\npaths = [\"opt/*/key\"]\nowner = 7\nmode = \"0600\"\n",
+        directory_recipe("")
+    );
+    let rows = entries(&workshop.build(&recipe).unwrap().layer);
+    for row in ["opt/agent/key 100600 7:0", "srv/same 100600 7:0"] {
+        assert!(rows.iter().any(|it| it == row), "{row}: {rows:?}");
+    }
+    assert!(
+        rows.iter().any(|it| it == "opt/agent/bin/agent 100644 0:0"),
+        "{rows:?}"
+    );
+}
+
+#[test]
 fn permissions_for_nothing_or_of_nothing_are_refused() {
     let workshop = sample();
     let recipe = |table: &str| format!("{}\n[[permissions]]\n{table}", directory_recipe(""));
