@@ -37,6 +37,7 @@ pub(super) fn build(
         time: Some(session.captured),
         exclude: Vec::new(),
         include: Vec::new(),
+        strip: Vec::new(),
         plain: Vec::new(),
         from_earlier_layers: Vec::new(),
         replaceable: Vec::new(),

@@ -128,6 +128,7 @@ pub struct Assembler<'a> {
     cache: &'a Path,
     spool: Spool,
     filter: Filter,
+    stripped: Filter,
     talk: &'a mut dyn FnMut(&str),
     assembly: Assembly,
 }
@@ -151,6 +152,7 @@ impl<'a> Assembler<'a> {
             cache,
             spool,
             filter: Filter::new(&recipe.include, &recipe.exclude)?,
+            stripped: stripped(recipe)?,
             talk,
             assembly: Assembly::default(),
         })
@@ -188,7 +190,8 @@ impl<'a> Assembler<'a> {
     /// Permissions for nothing.
     pub fn finish(self) -> Result<Assembly, SourceError> {
         let mut assembly = self.assembly;
-        assembly.tree.retain(|path, _| self.filter.keeps(path));
+        let is_kept = |path: &[u8]| self.filter.keeps(path) && self.stripped.keeps(path);
+        assembly.tree.retain(|path, _| is_kept(path));
         for permissions in &self.recipe.permissions {
             set_permissions(&mut assembly.tree, permissions)?;
         }
@@ -241,6 +244,21 @@ impl<'a> Assembler<'a> {
     fn note_time(&mut self, time: u32) {
         self.assembly.time = self.assembly.time.max(time);
     }
+}
+
+/// What `strip` leaves. It only takes away: what the recipe excludes is not brought back by what stays of documents.
+fn stripped(recipe: &Recipe) -> Result<Filter, globset::Error> {
+    let strip = || recipe.strip.iter();
+    let texts = |globs: &[&str]| {
+        globs
+            .iter()
+            .map(|glob| (*glob).to_owned())
+            .collect::<Vec<_>>()
+    };
+    let exclude: Vec<_> = strip().flat_map(|it| texts(it.exclude())).collect();
+    let stays = strip().flat_map(|it| texts(it.include()));
+    let include: Vec<_> = stays.chain(recipe.include.iter().cloned()).collect();
+    Filter::new(&include, &exclude)
 }
 
 /// Gives the entries that the globs match their owner, group and mode. A file has one owner and one mode, whatever names it

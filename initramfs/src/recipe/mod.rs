@@ -106,6 +106,8 @@ pub struct Recipe {
     pub exclude: Vec<String>,
     /// What stays in although `exclude` matches it.
     pub include: Vec<String>,
+    /// What goes beside, but for what `include` matches.
+    pub strip: Vec<Strip>,
     /// Globs of entries that stay beside the image, as plain entries.
     pub plain: Vec<String>,
     /// Globs of libraries, and paths of interpreters, that come from an earlier layer.
@@ -268,8 +270,9 @@ impl Recipe {
             placement,
             level: level(raw.level, form, compression, &at)?,
             time: time.transpose()?,
-            exclude: with(raw.exclude, &raw.strip, Strip::exclude),
-            include: with(raw.include, &raw.strip, Strip::include),
+            exclude: raw.exclude,
+            include: raw.include,
+            strip: raw.strip,
             plain: raw.plain,
             from_earlier_layers: raw.from_earlier_layers,
             replaceable: raw.replaceable,
@@ -311,17 +314,6 @@ fn level(
             &format!("level {} is not from 1 to {max}", level.get_ref()),
         )),
     }
-}
-
-/// The globs that the recipe names, and those of what is stripped.
-fn with(
-    mut globs: Vec<String>,
-    strip: &[Strip],
-    of: fn(Strip) -> &'static [&'static str],
-) -> Vec<String> {
-    let more = strip.iter().flat_map(|what| of(*what));
-    globs.extend(more.map(|glob| (*glob).to_owned()));
-    globs
 }
 
 fn permissions(

@@ -125,6 +125,12 @@ fn documents_and_translations_are_stripped_and_licences_stay() {
     );
     let kept = "strip = [\"docs\"]\ninclude = [\"usr/share/man\"]";
     assert_eq!(files(kept).len(), 4);
+    let left_out = "strip = [\"docs\"]\nexclude = [\"usr/share/doc/tool/copyright\"]";
+    assert_eq!(
+        files(left_out).len(),
+        2,
+        "what is stripped brings nothing back"
+    );
     let recipe = directory_recipe("strip = [\"everything\"]");
     let text = workshop.parse(&recipe).unwrap_err().to_string();
     assert!(text.contains("unknown variant `everything`"), "{text}");
