@@ -6,8 +6,9 @@
 mod client;
 mod verifier;
 
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
@@ -179,6 +180,9 @@ fn keep(path: &Path, kept: &Path) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new(""));
     let mut copy = NamedTempFile::new_in(folder)?;
     io::copy(&mut File::open(path)?, &mut copy)?;
+    // Several users may share a cache: each verifies what is in it.
+    copy.as_file()
+        .set_permissions(Permissions::from_mode(0o644))?;
     copy.as_file().sync_all()?;
     copy.persist(kept)?;
     Ok(())

@@ -197,6 +197,9 @@ fn check_url(url: &str) -> Result<(), String> {
     if host.is_empty() {
         return wrong("names no host");
     }
+    if url.contains('#') {
+        return wrong("has a fragment, which no server sees");
+    }
     if host.contains('@') {
         return wrong("has a user: recipes are no place for passwords");
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 
@@ -142,6 +143,9 @@ fn a_fetched_file_is_kept_and_not_fetched_again() {
     assert!(first == second, "the same bytes");
     assert_eq!(world.asked(), ["/agent"]);
     assert_eq!(world.kept(), [Digest::of(b"the agent").to_string()]);
+    let kept = world.workshop.path("cache/fetched").join(&world.kept()[0]);
+    let mode = fs::metadata(kept).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o644, "for all who share the cache");
 }
 
 #[test]
@@ -464,6 +468,10 @@ fn a_file_to_fetch_that_nothing_vouches_for_is_refused_with_its_line() {
         (
             format!("url = \"https://a:b@c/d\", sha256 = \"{digest}\""),
             "no place for passwords",
+        ),
+        (
+            format!("url = \"https://a/b#c\", sha256 = \"{digest}\""),
+            "has a fragment",
         ),
         (
             format!("url = \"https://a/b c\", sha256 = \"{digest}\""),
