@@ -116,18 +116,14 @@ fn assigned<'a>(line: &'a str, name: &str) -> Option<&'a str> {
 
 /// How many lines of the file are the script: `skip="713"`, or in older versions `head -n 587 "$0"`.
 fn lines_of_script(start: &[u8]) -> Option<usize> {
+    let in_older = |line: &str| {
+        let (_, rest) = line.split_once("head -n ")?;
+        rest.split_once(" \"$0\"")?.0.parse::<usize>().ok()
+    };
+    // The first counts: what follows the script may look like anything.
     let lines = start.split(|byte| *byte == b'\n');
-    let mut before = None;
-    for line in lines.map(String::from_utf8_lossy) {
-        if let Some(count) = assigned(&line, "skip") {
-            return count.parse().ok();
-        }
-        if before.is_none()
-            && let Some((_, rest)) = line.split_once("head -n ")
-            && let Some((count, _)) = rest.split_once(" \"$0\"")
-        {
-            before = count.parse().ok();
-        }
-    }
-    before
+    lines.map(String::from_utf8_lossy).find_map(|line| {
+        let count = assigned(&line, "skip");
+        count.map_or_else(|| in_older(&line), |count| count.parse().ok())
+    })
 }
