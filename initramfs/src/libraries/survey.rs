@@ -1,25 +1,22 @@
 //! What a whole tree brings and needs.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use towline_contract::manifest::Needs;
 
-use super::loader::Loader;
+use super::interpreter::interpreters;
+use super::loader::{Flavour, Loader};
 use super::root::Root;
-use super::{LibraryError, Missing, canonical, script_interpreter};
+use super::walk::{Start, Walk, walk};
+use super::{LibraryError, Missing, PROGRAM_DIRS, canonical};
 use crate::content::Content;
 use crate::elf::Elf;
 use crate::tree::{Node, Tree, display};
 
-/// Directories of programs, in the order of the rescue's `PATH`.
-const PROGRAM_DIRS: &[&str] = &[
-    "usr/local/sbin",
-    "usr/local/bin",
-    "usr/sbin",
-    "usr/bin",
-    "sbin",
-    "bin",
-];
+/// What the loader's own table of libraries is called: only with it does the loader look into directories that `ld.so.conf`
+/// names.
+const CACHE: &str = "etc/ld.so.cache";
 
 /// What a whole tree brings and needs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -38,19 +35,22 @@ pub struct Findings {
 /// # Errors
 /// A file that cannot be read, or is damaged ELF.
 pub fn survey(tree: &Tree, private: &[String]) -> Result<Findings, LibraryError> {
-    let private = private.iter().map(|dir| {
-        (
-            format!("{dir}/"),
-            Loader::new(tree, &[format!("{dir}/lib")]),
-        )
-    });
+    let configured = Root::find(tree, CACHE).is_some();
+    let mut loaders = vec![(String::new(), Loader::new(tree, &[], configured)?)];
+    for dir in private {
+        let first = [format!("{dir}/lib")];
+        loaders.push((format!("{dir}/"), Loader::new(tree, &first, configured)?));
+    }
     let mut survey = Survey {
         tree,
-        common: Loader::new(tree, &[]),
-        private: private.collect(),
+        loaders,
         needs: BTreeMap::new(),
         libraries: BTreeSet::new(),
         programs: BTreeSet::new(),
+        alone: Vec::new(),
+        walked: BTreeSet::new(),
+        own: BTreeSet::new(),
+        paths: BTreeMap::new(),
     };
     for (path, entry) in tree.iter() {
         match &entry.node {
@@ -59,6 +59,7 @@ pub fn survey(tree: &Tree, private: &[String]) -> Result<Findings, LibraryError>
             _ => {}
         }
     }
+    survey.those_alone()?;
     Ok(survey.finish())
 }
 
@@ -69,14 +70,29 @@ struct Need {
     by: BTreeSet<String>,
 }
 
+/// A library or program that no other file of the tree loads.
+struct Alone {
+    path: String,
+    elf: Arc<Elf>,
+    loader: usize,
+}
+
 struct Survey<'a> {
     tree: &'a Tree,
-    common: Loader<'a>,
-    private: Vec<(String, Loader<'a>)>,
+    /// Loaders by the directory that they are for; the first is everyone's.
+    loaders: Vec<(String, Loader<'a>)>,
     /// Needs by whether they are libraries, and name.
     needs: BTreeMap<(bool, String), Need>,
     libraries: BTreeSet<String>,
     programs: BTreeSet<String>,
+    /// Libraries, until it is known that a program loads them.
+    alone: Vec<Alone>,
+    /// Real paths of files that a program loads.
+    walked: BTreeSet<String>,
+    /// Names of libraries that programs find in places of their own.
+    own: BTreeSet<String>,
+    /// Where libraries are, by name.
+    paths: BTreeMap<String, String>,
 }
 
 impl Survey<'_> {
@@ -89,21 +105,30 @@ impl Survey<'_> {
         if !executable && !name.contains(".so") {
             return Ok(());
         }
-        let private = self
-            .private
-            .iter()
-            .position(|(prefix, _)| path.starts_with(prefix.as_str()));
-        let loader = private.map_or(&mut self.common, |index| &mut self.private[index].1);
-        match loader.elf(path, content)? {
+        let loaders = self.loaders.iter().skip(1);
+        let mut private = loaders.map(|(prefix, _)| path.starts_with(prefix.as_str()));
+        let loader = private.position(|is| is).map_or(0, |index| index + 1);
+        match self.loaders[loader].1.elf(path, content)? {
             Some(elf) => {
-                if self.common.searches(dir) {
-                    self.libraries.extend(elf.soname.clone());
-                    self.libraries.insert(name.to_owned());
+                if name.contains(".so") {
+                    self.paths.insert(name.to_owned(), path.to_owned());
+                    if self.loaders[0].1.searches(dir) {
+                        self.libraries.insert(name.to_owned());
+                    }
                 }
-                self.binary(path, &elf, private);
+                // A private program is started through its own loader.
+                if let Some(interpreter) = elf.interpreter.as_ref().filter(|_| loader == 0) {
+                    self.need_program(interpreter, path);
+                }
+                let path = path.to_owned();
+                let alone = Alone { path, elf, loader };
+                match alone.elf.interpreter {
+                    Some(_) => drop(self.binary(&alone)?),
+                    None => self.alone.push(alone),
+                }
             }
             None if executable => {
-                if let Some(interpreter) = script_interpreter(path, content)? {
+                for interpreter in interpreters(path, content)? {
                     self.need_program(&interpreter, path);
                 }
             }
@@ -112,23 +137,42 @@ impl Survey<'_> {
         Ok(())
     }
 
-    fn binary(&mut self, path: &str, elf: &Elf, private: Option<usize>) {
-        for name in &elf.needed {
-            let loader = private.map_or(&mut self.common, |index| &mut self.private[index].1);
-            let found = loader.find(name, path, elf, &[]);
+    /// Looks at all that a file loads.
+    fn binary(&mut self, file: &Alone) -> Result<Walk, LibraryError> {
+        let flavour = Flavour::of(&file.elf);
+        let start = Start {
+            path: &file.path,
+            real: &file.path,
+            elf: Arc::clone(&file.elf),
+            flavour: &flavour,
+            dlopen: &[],
+        };
+        let walk = walk(&mut self.loaders[file.loader].1, &start)?;
+        let is_program = file.elf.interpreter.is_some();
+        for ask in walk.asks.iter().filter(|it| !it.optional) {
             // What a file finds in a place of its own is no matter of the chain.
-            if found
-                .as_ref()
-                .is_some_and(|found| !found.common || private.is_some())
-            {
-                continue;
+            match &ask.found {
+                Some(found) if !found.common || file.loader > 0 => {
+                    self.own.extend(is_program.then(|| ask.name.clone()));
+                }
+                None if !is_program && self.own.contains(&ask.name) => {}
+                found => self.need((true, ask.name.clone()), found.is_some(), &ask.user),
             }
-            self.need((true, name.clone()), found.is_some(), path);
         }
-        // A private program is started through its own loader.
-        if let Some(interpreter) = elf.interpreter.as_ref().filter(|_| private.is_none()) {
-            self.need_program(interpreter, path);
+        let files = walk.files.iter().map(|(_, real)| real.clone());
+        self.walked.extend(files.filter(|_| is_program));
+        Ok(walk)
+    }
+
+    /// Libraries that no program of the tree loads: what they need must be there for whoever does, or be something that a
+    /// program has loaded before, as plug-ins count on.
+    fn those_alone(&mut self) -> Result<(), LibraryError> {
+        for file in std::mem::take(&mut self.alone) {
+            if !self.walked.contains(&file.path) {
+                self.binary(&file)?;
+            }
         }
+        Ok(())
     }
 
     /// A link in a directory of libraries or programs is another name for what it leads to.
@@ -141,8 +185,9 @@ impl Survey<'_> {
         };
         let path = display(path);
         let (dir, name) = path.rsplit_once('/').unwrap_or(("", &path));
-        let is_library = name.contains(".so") && self.common.searches(dir);
-        if is_library && self.common.elf(&display(&real), content)?.is_some() {
+        let common = &mut self.loaders[0].1;
+        let is_library = name.contains(".so") && common.searches(dir);
+        if is_library && common.elf(&display(&real), content)?.is_some() {
             self.libraries.insert(name.to_owned());
         }
         if entry.meta.mode & 0o111 != 0 {
@@ -198,7 +243,9 @@ impl Survey<'_> {
             };
             list.push(what.clone());
             if !need.met {
+                let elsewhere = self.paths.get(&what).filter(|_| library);
                 findings.missing.push(Missing {
+                    elsewhere: elsewhere.cloned(),
                     what,
                     library,
                     needed_by: need.by,
