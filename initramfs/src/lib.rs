@@ -22,6 +22,7 @@ pub mod kernel;
 pub mod libraries;
 pub mod places;
 mod ready;
+mod rear;
 pub mod recipe;
 pub mod sbom;
 pub mod scratch;

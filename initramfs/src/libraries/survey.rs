@@ -12,6 +12,7 @@ use super::walk::{Start, Walk, walk};
 use super::{LibraryError, Missing, PROGRAM_DIRS, canonical};
 use crate::content::Content;
 use crate::elf::Elf;
+use crate::rear::required_programs;
 use crate::tree::{Node, Tree, display};
 
 /// What the loader's own table of libraries is called: only with it does the loader look into directories that `ld.so.conf`
@@ -60,6 +61,9 @@ pub fn survey(tree: &Tree, private: &[String]) -> Result<Findings, LibraryError>
         }
     }
     survey.those_alone()?;
+    for (program, file) in required_programs(tree)? {
+        survey.need_program(&program, &file);
+    }
     Ok(survey.finish())
 }
 
