@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use crate::content::Content;
 use crate::elf::{self, Elf};
 use crate::filter::glob_set;
-use crate::libraries::{self, Closure, LibraryError, Machine, Root, Use};
+use crate::libraries::{self, Closure, FirstLine, LibraryError, Machine, Root, Use};
 use crate::recipe::ProgramSource;
 use crate::tree::{Entry, Meta, Node};
 
@@ -131,10 +131,11 @@ impl Assembler<'_> {
         dir: &str,
         closure: &Closure,
     ) -> Result<(), SourceError> {
-        let command = command(root, program, dir)?;
+        let place = format!("/{dir}/{}", name(program));
+        let command = Command { root, dir }.of(program, &place, 0)?;
         let own = closure.by_rule.values().any(|it| *it == Use::CharacterSets);
         let variable = match own {
-            true => format!("export GCONV_PATH=/{dir}/gconv\n"),
+            true => format!("export GCONV_PATH={}\n", quoted(&format!("/{dir}/gconv"))),
             false => String::new(),
         };
         let name = name(program);
@@ -149,32 +150,81 @@ impl Assembler<'_> {
     }
 }
 
-/// How a program in a directory of its own is started: by its own loader, and a script by its own interpreter.
-fn command(root: &dyn Root, program: &str, dir: &str) -> Result<String, LibraryError> {
-    let read = |path: &str| {
-        let (path, content) = find(root, path)?;
-        let elf = elf::read(&content).map_err(|cause| LibraryError::Read { path, cause })?;
-        Ok::<_, LibraryError>((content, elf))
-    };
-    let own = format!("/{dir}/{}", name(program));
-    // The machine's cache may name libraries of other versions.
-    let by_loader = |elf: &Elf, file: &str| {
-        elf.interpreter.as_ref().map_or(file.to_owned(), |loader| {
-            let loader = name(loader);
-            format!("/{dir}/lib/{loader} --inhibit-cache --library-path /{dir}/lib {file}")
-        })
-    };
-    let (content, elf) = read(program)?;
-    if let Some(elf) = elf {
-        return Ok(by_loader(&elf, &own));
+/// Most interpreters of scripts that are scripts themselves, one of the other: as many as Linux starts (fs/exec.c).
+const INTERPRETERS_MAX: usize = 5;
+
+/// How the programs of a directory of their own are started: by their own loader, and scripts by their own interpreters.
+struct Command<'a> {
+    root: &'a dyn Root,
+    dir: &'a str,
+}
+
+impl Command<'_> {
+    /// Words for a shell that start the file at `path` of the root, which lies in `place`.
+    fn of(&self, path: &str, place: &str, depth: usize) -> Result<String, LibraryError> {
+        let (real, content) = find(self.root, path)?;
+        let elf = elf::read(&content).map_err(|cause| LibraryError::Read { path: real, cause })?;
+        let file = quoted(place);
+        if let Some(elf) = elf {
+            return Ok(self.by_loader(&elf, file));
+        }
+        let line = libraries::first_line(path, &content)?;
+        match line.filter(|_| depth < INTERPRETERS_MAX) {
+            Some(line) => self.by_interpreter(&line, &file, depth),
+            None => Ok(file),
+        }
     }
-    let Some(interpreter) = libraries::interpreter(program, &content)? else {
-        return Ok(own);
-    };
-    let (_, elf) = read(interpreter.trim_start_matches('/'))?;
-    let file = format!("/{dir}/lib/{}", name(&interpreter));
-    let interpreter = elf.map_or(file.clone(), |elf| by_loader(&elf, &file));
-    Ok(format!("{interpreter} {own}"))
+
+    fn by_loader(&self, elf: &Elf, file: String) -> String {
+        let Some(loader) = &elf.interpreter else {
+            return file;
+        };
+        let lib = format!("/{}/lib", self.dir);
+        let own = quoted(&format!("{lib}/{}", name(loader)));
+        // The machine's cache may name libraries of other versions.
+        format!(
+            "{own} --inhibit-cache --library-path {} {file}",
+            quoted(&lib)
+        )
+    }
+
+    /// What `env` starts comes with the script as well, and is put in the place of its name.
+    fn by_interpreter(
+        &self,
+        line: &FirstLine,
+        file: &str,
+        depth: usize,
+    ) -> Result<String, LibraryError> {
+        let mut words = vec![self.own(&line.interpreter, depth)?];
+        for (at, argument) in line.arguments.iter().enumerate() {
+            words.push(match line.started == Some(at) {
+                true => self.own(argument, depth)?,
+                false => quoted(argument),
+            });
+        }
+        words.push(file.to_owned());
+        Ok(words.join(" "))
+    }
+
+    /// Words that start an interpreter; one that comes from an earlier layer as it is called.
+    fn own(&self, interpreter: &str, depth: usize) -> Result<String, LibraryError> {
+        match libraries::program(self.root, interpreter) {
+            Some(path) => {
+                let place = format!("/{}/lib/{}", self.dir, name(&path));
+                self.of(&path, &place, depth + 1)
+            }
+            None => Ok(quoted(interpreter)),
+        }
+    }
+}
+
+/// A word as a shell takes it.
+fn quoted(word: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:,@%".contains(c);
+    match word.chars().all(is_plain) {
+        true => word.to_owned(),
+        false => format!("'{}'", word.replace('\'', "'\\''")),
+    }
 }
 
 /// The place of a file of the C library's folder of character sets in a directory of its own.

@@ -8,7 +8,7 @@ use super::loader::{Flavour, Loader};
 use super::root::Root;
 use super::rules::{self, Wanted};
 use super::walk::{Start, Walk, walk};
-use super::{LibraryError, Missing, PROGRAM_DIRS};
+use super::{LibraryError, Missing, program};
 use crate::elf::Elf;
 
 /// Paths of what a program needs, relative to the root, as they are looked up.
@@ -86,11 +86,11 @@ impl<'a> Search<'a> {
         dlopen: &[String],
         excused: &dyn Fn(&str) -> bool,
     ) -> Result<Closure, LibraryError> {
-        let program = relative(program);
-        if self.root.find(program).is_none() {
-            return Err(LibraryError::NoProgram(program.to_owned()));
+        let path = relative(program);
+        if self.root.find(path).is_none() {
+            return Err(LibraryError::NoProgram(path.to_owned()));
         }
-        self.visit(program, "", dlopen)?;
+        self.visit(path, "", dlopen)?;
         while let Some((path, user)) = self.todo.pop() {
             if !self.closure.loaded.contains(&path) {
                 self.visit(&path, &user, &[])?;
@@ -158,18 +158,9 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// A program by its path, or by its name in one of the directories of programs.
+    /// A program by its path, or by its name.
     fn program(&mut self, name: &str, user: &str) {
-        let found = match name.starts_with('/') {
-            true => Some(relative(name).to_owned()),
-            false => {
-                let paths = PROGRAM_DIRS.iter().map(|dir| format!("{dir}/{name}"));
-                paths
-                    .into_iter()
-                    .find(|path| self.root.find(path).is_some())
-            }
-        };
-        match found {
+        match program(self.root, name) {
             Some(path) => self.todo.push((path, user.to_owned())),
             None => Missing::note(&mut self.missing, name, false, user),
         }

@@ -18,13 +18,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 pub use closure::{Closure, Use, closure, loaded};
-pub(crate) use interpreter::interpreter;
+pub(crate) use interpreter::{FirstLine, first_line};
 pub use links::link_sonames;
 pub use root::{Machine, Root};
 pub use survey::{Findings, survey};
 
 /// Directories of programs, in the order of the rescue's `PATH`.
-const PROGRAM_DIRS: &[&str] = &[
+pub(crate) const PROGRAM_DIRS: [&str; 6] = [
     "usr/local/sbin",
     "usr/local/bin",
     "usr/sbin",
@@ -109,6 +109,16 @@ pub enum LibraryError {
     /// Libraries that are nowhere.
     #[error("libraries are missing: {}", list(.0))]
     Missing(Vec<Missing>),
+}
+
+/// Where a program is, relative to the root: by its absolute path, or by its name in one of the directories of programs.
+pub(crate) fn program(root: &dyn Root, name: &str) -> Option<String> {
+    let mut paths = match name.strip_prefix('/') {
+        Some(path) => vec![path.to_owned()],
+        None => PROGRAM_DIRS.map(|dir| format!("{dir}/{name}")).into(),
+    };
+    paths.retain(|path| root.find(path).is_some());
+    paths.into_iter().next()
 }
 
 /// An absolute path with the directories that a merged `/usr` has: `/bin/sh` and `/usr/bin/sh` are one program there, and

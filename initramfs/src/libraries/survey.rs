@@ -9,7 +9,7 @@ use super::interpreter::interpreters;
 use super::loader::{Flavour, Loader};
 use super::root::Root;
 use super::walk::{Start, Walk, walk};
-use super::{LibraryError, Missing, PROGRAM_DIRS, canonical};
+use super::{LibraryError, Missing, canonical, program};
 use crate::content::Content;
 use crate::elf::Elf;
 use crate::rear::required_programs;
@@ -200,17 +200,11 @@ impl Survey<'_> {
         Ok(())
     }
 
-    fn need_program(&mut self, program: &str, user: &str) {
-        let exists = |path: &str| Root::find(self.tree, path.trim_start_matches('/')).is_some();
-        let (name, met) = if program.starts_with('/') {
-            (canonical(program), exists(program))
-        } else {
-            (
-                program.to_owned(),
-                PROGRAM_DIRS
-                    .iter()
-                    .any(|dir| exists(&format!("{dir}/{program}"))),
-            )
+    fn need_program(&mut self, name: &str, user: &str) {
+        let met = program(self.tree, name).is_some();
+        let name = match name.starts_with('/') {
+            true => canonical(name),
+            false => name.to_owned(),
         };
         self.need((false, name), met, user);
     }

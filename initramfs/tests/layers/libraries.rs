@@ -6,6 +6,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use towline_contract::manifest::Manifest;
 use towline_initramfs::content::Content;
 use towline_initramfs::elf;
 use towline_initramfs::libraries::{self, Closure, LibraryError, Machine, Missing, Root, Use};
@@ -746,10 +747,10 @@ fn a_program_behind_a_link_that_finds_its_libraries_beside_itself_keeps_its_plac
     assert!(names.contains(&real), "{names:?}");
 }
 
-#[test]
-fn a_private_script_is_started_by_its_own_interpreter() {
+/// The layer of a private script, the folder that it was unpacked to, and what starts the script there.
+fn private_script(text: &str) -> (Workshop, Manifest, Command) {
     let workshop = Workshop::new();
-    let script = workshop.write("agent", "#!/bin/bash\necho it runs: $1\n");
+    let script = workshop.write("agent", text);
     fs::set_permissions(&script, PermissionsExt::from_mode(0o755)).unwrap();
     let script = script.canonicalize().unwrap();
     let recipe = format!(
@@ -769,6 +770,30 @@ fn a_private_script_is_started_by_its_own_interpreter() {
     let line = launcher.lines().find(|it| it.starts_with("exec")).unwrap();
     // Run from where it was unpacked.
     let line = line.replace("/opt/x", root.join("opt/x").to_str().unwrap());
-    let said = output(Command::new("sh").args(["-c", &line, "launcher", "now"]));
-    assert_eq!(String::from_utf8(said).unwrap(), "it runs: now\n");
+    let mut command = Command::new("sh");
+    command.args(["-c", &line, "launcher", "now"]);
+    (workshop, built.manifest, command)
+}
+
+#[test]
+fn a_private_script_is_started_by_its_own_interpreter_with_its_arguments() {
+    let text = "#!/bin/bash -e\necho it runs: $1\nfalse\necho and goes on\n";
+    let (_workshop, _, mut command) = private_script(text);
+    let said = command.output().unwrap();
+    assert_eq!(String::from_utf8(said.stdout).unwrap(), "it runs: now\n");
+    assert!(!said.status.success(), "without -e it goes on");
+}
+
+#[test]
+fn what_env_starts_for_a_private_script_is_its_own_too() {
+    let text = "#!/usr/bin/env -S WORD=it bash -u\necho $WORD $1 $-\nreadlink /proc/$$/exe\n";
+    let (workshop, _, mut command) = private_script(text);
+    let said = String::from_utf8(output(&mut command)).unwrap();
+    let (first, started) = said.split_once('\n').unwrap();
+    assert!(
+        first.starts_with("it now ") && first.contains('u'),
+        "{first}"
+    );
+    let own = workshop.path("root/opt/x/lib").canonicalize().unwrap();
+    assert!(Path::new(started).starts_with(own), "{started}");
 }
