@@ -133,12 +133,23 @@ impl Survey<'_> {
             }
             None if executable => {
                 for interpreter in interpreters(path, content)? {
-                    self.need_program(&interpreter, path);
+                    if !self.brings(loader, dir, &interpreter) {
+                        self.need_program(&interpreter, path);
+                    }
                 }
             }
             None => {}
         }
         Ok(())
+    }
+
+    /// Whether a script in a directory of its own is started there by an interpreter of its own (see `assemble`).
+    fn brings(&self, loader: usize, dir: &str, interpreter: &str) -> bool {
+        let prefix = &self.loaders[loader].0;
+        let lib = format!("{prefix}lib");
+        let is_started = loader > 0 && (dir == lib || dir == prefix.trim_end_matches('/'));
+        let name = interpreter.rsplit('/').next().unwrap_or(interpreter);
+        is_started && Root::find(self.tree, &format!("{lib}/{name}")).is_some()
     }
 
     /// Looks at all that a file loads.

@@ -797,3 +797,10 @@ fn what_env_starts_for_a_private_script_is_its_own_too() {
     let own = workshop.path("root/opt/x/lib").canonicalize().unwrap();
     assert!(Path::new(started).starts_with(own), "{started}");
 }
+
+#[test]
+fn a_private_script_needs_no_interpreter_of_the_chain() {
+    let (_workshop, manifest, _) = private_script("#!/usr/bin/env bash\n");
+    // What the launcher needs.
+    assert_eq!(manifest.requires.programs, ["/usr/bin/sh"]);
+}
