@@ -8,7 +8,7 @@ use std::collections::HashSet;
 
 use towline_contract::manifest::{Kind, Manifest, PLACES_ON_TARGET, Placement, unplaceable};
 
-use crate::libraries::canonical;
+use crate::libraries::{PROGRAM_DIRS, canonical};
 
 /// What the check found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -115,20 +115,15 @@ impl<'a> Stack<'a> {
         let libraries = libraries
             .filter(|it| !below.libraries.contains(it) && !own.libraries.contains(it))
             .map(str::to_owned);
-        let programs = needs
-            .programs
-            .iter()
-            .map(String::as_str)
-            .chain(commands(layer));
+        let named = needs.programs.iter().map(|it| (it.as_str(), None));
+        let programs = named.chain(commands(layer));
         let programs = programs
-            .map(|it| {
-                if it.starts_with('/') {
-                    canonical(it)
-                } else {
-                    it.to_owned()
-                }
+            .map(|(name, path)| match name.starts_with('/') {
+                true => (canonical(name), path),
+                false => (name.to_owned(), path),
             })
-            .filter(|it| !below.programs.contains(&**it) && !own.programs.contains(&**it));
+            .filter(|(name, path)| !below.has_program(name, *path) && !own.has_program(name, *path))
+            .map(|(name, _)| name);
         let modules = needs.modules.iter().map(String::as_str);
         let modules = modules
             .filter(|it| has_kernel && !below.modules.contains(it) && !own.modules.contains(it))
@@ -139,20 +134,29 @@ impl<'a> Stack<'a> {
     }
 }
 
-/// Programs that the commands of a layer start. One whose name has a brace is known in the recovery only.
-fn commands(layer: &Manifest) -> impl Iterator<Item = &str> {
-    let agent = layer.agent.iter();
-    let agent = agent.flat_map(|it| [&it.check, &it.sessions, &it.restore]);
-    let checks = layer.checks.iter().map(|it| &it.command);
-    let programs = agent.chain(checks).filter_map(|it| it.first());
-    programs.map(String::as_str).filter(|it| !it.contains('{'))
+/// Programs that the commands of a layer start, and the `PATH` in which they are looked for by name, if it is the layer's own.
+/// What has a brace is known in the recovery only.
+fn commands(layer: &Manifest) -> impl Iterator<Item = (&str, Option<&str>)> {
+    let of_agent = layer.agent.iter().flat_map(|it| {
+        let path = it.environment.get("PATH").map(String::as_str);
+        let install = it.install.iter().map(|it| &it.command);
+        let commands = [&it.check, &it.sessions, &it.restore].into_iter();
+        let programs = commands.chain(install).filter_map(|it| it.first());
+        programs.map(move |it| (it.as_str(), path))
+    });
+    let checks = layer.checks.iter().filter_map(|it| it.command.first());
+    let all = of_agent.chain(checks.map(|it| (it.as_str(), None)));
+    all.filter(|(name, path)| {
+        let in_path = path.filter(|_| !name.contains('/'));
+        !name.contains('{') && !in_path.is_some_and(|it| it.contains('{'))
+    })
 }
 
 /// What layers bring for each other.
 #[derive(Debug, Default)]
 struct Provided<'a> {
     libraries: HashSet<&'a str>,
-    /// Paths, and names without their folders.
+    /// Paths; and of those in folders of programs the names, by which commands find them.
     programs: HashSet<&'a str>,
     modules: HashSet<&'a str>,
     /// Without a kernel layer, the medium's kernel is what there is, and nothing is known of it here.
@@ -168,12 +172,25 @@ impl<'a> Provided<'a> {
                 .extend(provides.libraries.iter().map(String::as_str));
             for path in &provides.programs {
                 all.programs.insert(path);
-                all.programs.extend(path.rsplit('/').next());
+                let (dir, name) = path.rsplit_once('/').unwrap_or(("", path));
+                let is_found = PROGRAM_DIRS.contains(&dir.trim_start_matches('/'));
+                all.programs.extend(is_found.then_some(name));
             }
             all.modules
                 .extend(provides.modules.iter().map(String::as_str));
             all.has_kernel |= layer.kind == Kind::Kernel;
         }
         all
+    }
+
+    /// Whether a program is there by its path; or by its name, in the folders of `path` if that is given.
+    fn has_program(&self, name: &str, path: Option<&str>) -> bool {
+        match path.filter(|_| !name.contains('/')) {
+            Some(path) => path.split(':').any(|dir| {
+                let file = canonical(&format!("{}/{name}", dir.trim_end_matches('/')));
+                self.programs.contains(file.as_str())
+            }),
+            None => self.programs.contains(name),
+        }
     }
 }

@@ -164,6 +164,47 @@ fn programs_that_an_agents_commands_and_checks_start_must_be_in_the_chain() {
 }
 
 #[test]
+fn a_program_outside_of_the_folders_of_programs_is_not_found_by_its_name() {
+    let (base, mut agent) = (base(), agent());
+    agent.agent = Some(serde_json::from_str(r#"{"restore": ["archive"]}"#).unwrap());
+    agent.requires.programs.push("mdadm".into());
+    for path in ["/usr/lib/towline/agents/archive", "/etc/init.d/mdadm"] {
+        agent.provides.programs.push(path.into());
+    }
+    let found = |agent: &Manifest| chain::check([&base, agent]).unresolved;
+    let names: Vec<_> = found(&agent).into_iter().map(|it| it.1).collect();
+    assert_eq!(names, ["mdadm", "archive"]);
+    for path in ["/usr/local/bin/archive", "/usr/sbin/mdadm"] {
+        agent.provides.programs.push(path.into());
+    }
+    assert_eq!(found(&agent), []);
+}
+
+#[test]
+fn an_agents_commands_are_looked_for_in_the_path_that_it_sets_and_its_installer_too() {
+    let (base, mut agent) = (base(), agent());
+    agent.provides.programs.push("/opt/x/bin/restore".into());
+    let mut found = |path: &str, command: &str| {
+        let table = serde_json::json!({
+            "restore": ["restore"],
+            "environment": {"PATH": path},
+            "install": {
+                "url": "https://x.example/x.run", "sha256": "0".repeat(64), "bytes_max": 1,
+                "directory": "{target}/x", "command": [command, "{installer}"],
+            },
+        });
+        agent.agent = Some(serde_json::from_value(table).unwrap());
+        let found = chain::check([&base, &agent]).unresolved;
+        found.into_iter().map(|it| it.1).collect::<Vec<_>>()
+    };
+    assert_eq!(found("/opt/x/bin/:/bin", "/bin/sh"), [""; 0]);
+    assert_eq!(found("/opt/x/bin", "ls"), ["ls"]);
+    assert_eq!(found("/usr/bin", "/bin/gone"), ["restore", "/usr/bin/gone"]);
+    // Where these are is known in the recovery only.
+    assert_eq!(found("{target}/bin", "sh"), [""; 0]);
+}
+
+#[test]
 fn a_layer_over_others_is_met_by_them_and_by_itself() {
     let (base, mut host) = (base(), agent());
     host.requires = Needs {
