@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::interpreter::interpreters;
-use super::loader::{Flavour, Loader};
+use super::loader::{Flavour, Loader, More};
 use super::root::Root;
 use super::rules::{self, Wanted};
 use super::walk::{Start, Walk, walk};
@@ -72,7 +72,7 @@ impl<'a> Search<'a> {
     fn new(root: &'a dyn Root, rules: bool) -> Result<Self, LibraryError> {
         Ok(Self {
             root,
-            loader: Loader::new(root, &[], true)?,
+            loader: Loader::new(root, &[], More::Configured)?,
             rules,
             closure: Closure::default(),
             missing: BTreeMap::new(),

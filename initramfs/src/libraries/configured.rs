@@ -105,7 +105,7 @@ fn text(root: &dyn Root, path: &str) -> Result<Option<String>, LibraryError> {
     Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
 }
 
-fn too_much(path: &str, found: &str) -> LibraryError {
+pub(super) fn too_much(path: &str, found: &str) -> LibraryError {
     LibraryError::Read {
         path: path.to_owned(),
         cause: io::Error::other(format!(

@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use super::LibraryError;
-use super::loader::Loader;
+use super::loader::{Loader, More};
 use crate::tree::{Meta, Node, Tree, TreeError};
 
 /// Adds a link by its own name (`DT_SONAME`) beside each library in a directory that everyone searches, where nothing has that
@@ -27,7 +27,7 @@ pub fn link_sonames(tree: &mut Tree) -> Result<(), LibraryError> {
 
 /// Files by directory and the name that nothing there has.
 fn unnamed(tree: &Tree) -> Result<BTreeMap<(String, String), String>, LibraryError> {
-    let mut loader = Loader::new(tree, &[], false)?;
+    let mut loader = Loader::new(tree, &[], More::None)?;
     let mut found: BTreeMap<(String, String), String> = BTreeMap::new();
     for (path, entry) in tree.iter() {
         let (Node::File(content), Ok(path)) = (&entry.node, std::str::from_utf8(path)) else {

@@ -1,42 +1,16 @@
 //! Finding one library the way the dynamic loader does: ld.so(8) of glibc, or musl's.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use goblin::elf::header::{EM_386, EM_AARCH64, EM_ARM, EM_PPC64, EM_RISCV, EM_S390, EM_X86_64};
-
 use super::root::Root;
-use super::{LibraryError, configured};
+use super::system::{System, platforms};
+use super::{LibraryError, cache, configured};
 use crate::content::Content;
 use crate::elf::{self, Elf};
 
-/// Machines with Debian's names of their directories, what `$PLATFORM` may be, the most special first, and the name of `$LIB`
-/// where libraries are not in directories of one machine each.
-const MACHINES: &[(u16, &str, &[&str], &str)] = &[
-    (
-        EM_X86_64,
-        "x86_64-linux-gnu",
-        &["haswell", "xeon_phi", "x86_64"],
-        "lib64",
-    ),
-    (EM_386, "i386-linux-gnu", &["i686", "i586", "i386"], "lib"),
-    (EM_AARCH64, "aarch64-linux-gnu", &["aarch64"], "lib64"),
-    (EM_ARM, "arm-linux-gnueabihf", &["v7l", "v6l"], "lib"),
-    (
-        EM_PPC64,
-        "powerpc64le-linux-gnu",
-        &["power10", "power9", "power8"],
-        "lib64",
-    ),
-    (EM_RISCV, "riscv64-linux-gnu", &["riscv64"], "lib64"),
-    (EM_S390, "s390x-linux-gnu", &["z15", "z14", "z13"], "lib64"),
-];
-
-/// Directories that both loaders know by themselves, after those of [`MACHINES`].
-const DEFAULT_DIRS: &[&str] = &["lib64", "usr/lib64", "lib", "usr/lib"];
-
 /// Directories of musl when `etc/ld-musl-*.path` is not there (musl ldso/dynlink.c).
-const MUSL_DIRS: &[&str] = &["lib", "usr/local/lib", "usr/lib"];
+const MUSL_DIRS: [&str; 3] = ["lib", "usr/local/lib", "usr/lib"];
 
 /// Which loader a program is started by.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -79,12 +53,28 @@ pub(super) struct User {
     pub(super) inherited: Vec<String>,
 }
 
+/// Where more libraries are than in the directories that the loader knows by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum More {
+    /// Nowhere.
+    None,
+    /// In directories that `ld.so.conf` names: of packages, before their `ldconfig` was run.
+    Configured,
+    /// Where `ld.so.cache` says: in a system as it starts.
+    Cached,
+}
+
 /// Finds libraries in one [`Root`]; remembers what it read.
 pub(super) struct Loader<'a> {
     pub(super) root: &'a dyn Root,
     /// Directories that are searched before any common one.
     first: Vec<String>,
+    /// Those that the loader knows by itself.
+    system: System,
     configured: Vec<String>,
+    /// Paths of the loader's table by name; and where these are, with the real paths of their directories.
+    cached: HashMap<String, Vec<String>>,
+    listed: HashSet<String>,
     /// Libraries in common directories, by name and the kind of program.
     found: HashMap<(String, (u16, u8), Flavour), Option<String>>,
     parsed: HashMap<String, Option<Arc<Elf>>>,
@@ -92,35 +82,51 @@ pub(super) struct Loader<'a> {
 }
 
 impl<'a> Loader<'a> {
-    /// A loader that looks in `first` before the directories that all programs have in common, of which the root names more if
-    /// it is `configured`.
+    /// A loader that looks in `first` before the directories that all programs have in common, and in `more` of the root's.
     ///
     /// # Errors
     /// The root's configuration cannot be read.
     pub(super) fn new(
         root: &'a dyn Root,
         first: &[String],
-        configured: bool,
+        more: More,
     ) -> Result<Self, LibraryError> {
-        Ok(Self {
+        let mut loader = Self {
             root,
             first: first.to_vec(),
-            configured: match configured {
-                true => configured::glibc(root)?,
-                false => Vec::new(),
-            },
+            system: System::of(root),
+            configured: Vec::new(),
+            cached: HashMap::new(),
+            listed: HashSet::new(),
             found: HashMap::new(),
             parsed: HashMap::new(),
             musl: HashMap::new(),
-        })
+        };
+        match more {
+            More::None => {}
+            More::Configured => loader.configured = configured::glibc(root)?,
+            More::Cached => {
+                for (name, path) in cache::libraries(root)? {
+                    let (dir, file) = path.rsplit_once('/').unwrap_or(("", &path));
+                    if let Some(dir) = root.directory(dir) {
+                        loader.listed.insert(format!("{dir}/{file}"));
+                    }
+                    loader.cached.entry(name).or_default().push(path);
+                }
+            }
+        }
+        Ok(loader)
+    }
+
+    /// Whether every program of some machine finds the library at `path`.
+    pub(super) fn offers(&self, path: &str) -> bool {
+        let dir = path.rsplit_once('/').map_or("", |(dir, _)| dir);
+        self.searches(dir) || self.listed.contains(path)
     }
 
     /// Whether every program of some machine finds libraries in `dir`.
     pub(super) fn searches(&self, dir: &str) -> bool {
-        let multiarch = MACHINES.iter().flat_map(|it| multiarch(it.1));
-        self.configured.iter().any(|known| known == dir)
-            || DEFAULT_DIRS.contains(&dir)
-            || multiarch.into_iter().any(|known| known == dir)
+        self.configured.iter().any(|known| known == dir) || self.system.searches(dir)
     }
 
     /// What the ELF file at this real path asks for; none when it is none.
@@ -169,11 +175,10 @@ impl<'a> Loader<'a> {
         }
         let key = (name.to_owned(), machine, flavour.clone());
         if !self.found.contains_key(&key) {
-            let paths: Vec<_> = self
-                .common_dirs(machine, flavour)?
-                .iter()
-                .map(in_dir)
-                .collect();
+            let dirs = self.common_dirs(machine, flavour)?;
+            let cached = self.cached.get(name).filter(|_| *flavour == Flavour::Glibc);
+            let mut paths = cached.cloned().unwrap_or_default();
+            paths.extend(dirs.iter().map(in_dir));
             let found = self.first_fit(paths.into_iter(), machine);
             self.found.insert(key.clone(), found.map(|it| it.path));
         }
@@ -207,19 +212,16 @@ impl<'a> Loader<'a> {
         machine: (u16, u8),
         flavour: &Flavour,
     ) -> Result<Vec<String>, LibraryError> {
-        let owned = |dirs: &[&str]| dirs.iter().map(|it| (*it).to_owned()).collect::<Vec<_>>();
         if let Flavour::Musl(loader) = flavour {
             if !self.musl.contains_key(loader) {
                 let dirs = configured::musl(self.root, loader)?;
-                self.musl
-                    .insert(loader.clone(), dirs.unwrap_or_else(|| owned(MUSL_DIRS)));
+                let dirs = dirs.unwrap_or_else(|| MUSL_DIRS.map(str::to_owned).into());
+                self.musl.insert(loader.clone(), dirs);
             }
             return Ok(self.musl.get(loader).cloned().unwrap_or_default());
         }
         let mut dirs = self.configured.clone();
-        let known = MACHINES.iter().find(|it| it.0 == machine.0);
-        dirs.extend(known.into_iter().flat_map(|it| multiarch(it.1)));
-        dirs.extend(owned(DEFAULT_DIRS));
+        dirs.extend(self.system.directories(machine.0));
         Ok(dirs)
     }
 
@@ -258,14 +260,12 @@ impl<'a> Loader<'a> {
     /// `$PLATFORM` may stand for.
     fn expand(&self, text: &str, user: &User) -> Vec<String> {
         let origin = user.path.rsplit_once('/').map_or("", |(dir, _)| dir);
-        let known = MACHINES.iter().find(|it| it.0 == user.elf.machine.0);
-        let (triplet, platforms, lib) =
-            known.map_or(("", &[][..], "lib64"), |it| (it.1, it.2, it.3));
-        let multiarch = format!("lib/{triplet}");
+        let machine = user.elf.machine.0;
+        let platforms = platforms(machine).iter().map(|it| (*it).to_owned());
         let mut found = vec![replaced(text, "ORIGIN", &format!("/{origin}"))];
         for (name, values) in [
-            ("LIB", &[multiarch.as_str(), lib, "lib"][..]),
-            ("PLATFORM", platforms),
+            ("LIB", self.system.lib(machine)),
+            ("PLATFORM", platforms.collect()),
         ] {
             let each = |text: &String| match replaced(text, name, "") == *text {
                 true => vec![text.clone()],
@@ -297,11 +297,6 @@ impl<'a> Loader<'a> {
     }
 }
 
-/// A machine's directories on Debian, in the loader's order.
-fn multiarch(triplet: &str) -> [String; 2] {
-    [format!("lib/{triplet}"), format!("usr/lib/{triplet}")]
-}
-
 /// `$NAME` and `${NAME}` replaced. A longer name that begins alike is another one.
 fn replaced(text: &str, name: &str, value: &str) -> String {
     let mut out = String::new();
@@ -331,6 +326,7 @@ fn replaced(text: &str, name: &str, value: &str) -> String {
 mod tests {
     use super::*;
     use crate::tree::{Meta, Tree};
+    use goblin::elf::header::EM_X86_64;
 
     fn user(path: &str, elf: Elf, inherited: &[&str]) -> User {
         User {
@@ -348,7 +344,7 @@ mod tests {
     }
 
     fn expanded(tree: &Tree, dir: &str, of: &str) -> Vec<String> {
-        let loader = Loader::new(tree, &[], false).unwrap();
+        let loader = Loader::new(tree, &[], More::None).unwrap();
         loader.expand(dir, &user(of, elf(), &[]))
     }
 
@@ -389,13 +385,13 @@ mod tests {
         let dirs = expanded(&tree, "/opt/$LIB", "x");
         assert_eq!(dirs, ["opt/lib/x86_64-linux-gnu", "opt/lib64", "opt/lib"]);
         let dirs = expanded(&tree, "/opt/${PLATFORM}", "x");
-        assert_eq!(dirs, ["opt/haswell", "opt/xeon_phi", "opt/x86_64"]);
+        assert_eq!(dirs, ["opt/x86_64", "opt/haswell", "opt/xeon_phi"]);
     }
 
     #[test]
     fn a_runpath_keeps_inherited_rpaths_out_but_not_with_musl() {
         let tree = Tree::new();
-        let loader = Loader::new(&tree, &[], false).unwrap();
+        let loader = Loader::new(&tree, &[], More::None).unwrap();
         let dirs = |elf: Elf, flavour: &Flavour| {
             let (mut before, after) =
                 loader.own_dirs(&user("usr/bin/x", elf, &["opt/old"]), flavour);

@@ -4,6 +4,7 @@
 //! manifest what it brings and needs, and to refuse what would not start. Both go the way of the loader (`walk`, `loader`),
 //! the first adds what no header tells (`rules`). A library of another machine or class does not count.
 
+mod cache;
 mod closure;
 mod configured;
 mod interpreter;
@@ -12,6 +13,7 @@ mod loader;
 mod root;
 mod rules;
 mod survey;
+mod system;
 mod walk;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use towline_contract::manifest::Needs;
 
 use super::interpreter::interpreters;
-use super::loader::{Flavour, Loader};
+use super::loader::{Flavour, Loader, More};
 use super::root::Root;
 use super::walk::{Start, Walk, walk};
 use super::{LibraryError, Missing, canonical, program};
@@ -14,10 +14,6 @@ use crate::content::Content;
 use crate::elf::Elf;
 use crate::rear::required_programs;
 use crate::tree::{Node, Tree, display};
-
-/// What the loader's own table of libraries is called: only with it does the loader look into directories that `ld.so.conf`
-/// names.
-const CACHE: &str = "etc/ld.so.cache";
 
 /// What a whole tree brings and needs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -36,11 +32,11 @@ pub struct Findings {
 /// # Errors
 /// A file that cannot be read, or is damaged ELF.
 pub fn survey(tree: &Tree, private: &[String]) -> Result<Findings, LibraryError> {
-    let configured = Root::find(tree, CACHE).is_some();
-    let mut loaders = vec![(String::new(), Loader::new(tree, &[], configured)?)];
+    let mut loaders = vec![(String::new(), Loader::new(tree, &[], More::Cached)?)];
     for dir in private {
         let first = [format!("{dir}/lib")];
-        loaders.push((format!("{dir}/"), Loader::new(tree, &first, configured)?));
+        // It is started without the loader's table.
+        loaders.push((format!("{dir}/"), Loader::new(tree, &first, More::None)?));
     }
     let mut survey = Survey {
         tree,
@@ -116,7 +112,7 @@ impl Survey<'_> {
             Some(elf) => {
                 if name.contains(".so") {
                     self.paths.insert(name.to_owned(), path.to_owned());
-                    if self.loaders[0].1.searches(dir) {
+                    if self.loaders[0].1.offers(path) {
                         self.libraries.insert(name.to_owned());
                     }
                 }
@@ -199,9 +195,9 @@ impl Survey<'_> {
             return Ok(());
         };
         let path = display(path);
-        let (dir, name) = path.rsplit_once('/').unwrap_or(("", &path));
+        let name = path.rsplit('/').next().unwrap_or(&path);
         let common = &mut self.loaders[0].1;
-        let is_library = name.contains(".so") && common.searches(dir);
+        let is_library = name.contains(".so") && common.offers(&path);
         if is_library && common.elf(&display(&real), content)?.is_some() {
             self.libraries.insert(name.to_owned());
         }

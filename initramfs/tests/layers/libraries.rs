@@ -717,9 +717,64 @@ fn a_library_that_lies_where_no_loader_looks_is_said_to_lie_there() {
         said.contains("needed by usr/bin/x; there is opt/x/libx.so, where"),
         "{said}"
     );
-    // With the loader's table, which `ldconfig` makes of that file, it is found.
-    workshop.write("tree/etc/ld.so.cache", "");
-    workshop.build(&recipe).unwrap();
+    // What counts is the loader's table, which `ldconfig` makes of that file.
+    for cache in [Vec::new(), loaders_table("libx.so", "/opt/gone/libx.so")] {
+        workshop.write("tree/etc/ld.so.cache", cache);
+        workshop.build(&recipe).unwrap_err();
+    }
+    let cache = loaders_table("libx.so", "/opt/x/libx.so");
+    workshop.write("tree/etc/ld.so.cache", cache);
+    let built = workshop.build(&recipe).unwrap();
+    assert_eq!(built.manifest.provides.libraries, ["libx.so"]);
+}
+
+/// `ld.so.cache` with one library.
+fn loaders_table(name: &str, path: &str) -> Vec<u8> {
+    let number = |it: usize| u32::try_from(it).unwrap().to_le_bytes();
+    let names = 48 + 24;
+    let mut table = b"glibc-ld.so.cache1.1".to_vec();
+    table.extend(number(1));
+    table.resize(48, 0);
+    for it in [0x303, names, names + name.len() + 1, 0, 0, 0] {
+        table.extend(number(it));
+    }
+    table.extend(format!("{name}\0{path}\0").into_bytes());
+    table
+}
+
+#[test]
+fn a_library_where_another_distributions_loader_would_look_is_missing() {
+    let workshop = Workshop::new();
+    let own = ["-shared", "-fPIC", "-nostdlib", "-Wl,-soname,libx.so"];
+    compile(&workshop, "lib/libx.so", "int x(void) { return 0; }", &own);
+    let source = "int x(void); void _start(void) { x(); }";
+    compile(&workshop, "program", source, &["-nostdlib", "-lx"]);
+    compile(&workshop, "plain", "int y;", &["-shared", "-nostdlib"]);
+    // Debian's looks in `usr/lib`, and Red Hat's in `usr/lib64`.
+    for (searched, wanted) in [("usr/lib", true), ("usr/lib64", false)] {
+        let files = [
+            ("usr/bin/program", "program"),
+            ("lib64/ld-linux-x86-64.so.2", "loader"),
+            (&format!("{searched}/libx.so"), "lib/libx.so"),
+        ];
+        for (debian, wanted) in [(true, wanted), (false, !wanted)] {
+            let dirs = match debian {
+                true => ["/lib/", "/usr/lib/"],
+                false => ["/lib64/", "/usr/lib64/"],
+            };
+            let mut loader = fs::read(workshop.path("plain")).unwrap();
+            loader.extend(format!("\0{}\0{}\0", dirs[0], dirs[1]).into_bytes());
+            workshop.write("loader", loader);
+            let tree = tree(&workshop, &files);
+            let found = libraries::survey(&tree, &[]).unwrap();
+            let has = found.provides.libraries.contains(&"libx.so".to_owned());
+            assert_eq!(
+                (found.missing.is_empty(), has),
+                (wanted, wanted),
+                "{dirs:?}"
+            );
+        }
+    }
 }
 
 #[test]
