@@ -110,10 +110,11 @@ pub(super) fn run(site: &Site, args: &OpenArgs, quiet: bool) -> Outcome {
         then: args.then.into(),
     };
     let life = Duration::from_secs(3600 * u64::from(args.hours));
-    let (recovery, code, files) = open(site, &args.host, chosen, options, life, now)?;
-    let certificates = dates::of(site);
+    // All that may fail comes before: of a recovery that is open the code must be said.
     let findings = look::chain(site, &args.host, &args.choice.choice(), now);
     let findings = findings.map_err(catalogue_failure)?.findings;
+    let (recovery, code, files) = open(site, &args.host, chosen, options, life, now)?;
+    let certificates = dates::of(site);
     if !quiet {
         warn(&certificates, now);
         // The machine may be another one, with more memory and other devices: so the code is given all the same.
