@@ -61,6 +61,8 @@ impl Assembler<'_> {
             }
             for (path, what) in &closure.by_rule {
                 let (place, mode) = match (private, what) {
+                    // At its own path is the base's.
+                    (Some(_), Use::Fixed) => continue,
                     (Some(dir), Use::Library) => (format!("{dir}/lib/{}", name(path)), 0o755),
                     (Some(dir), Use::CharacterSets) => (character_sets(dir, path), 0o644),
                     (None, Use::Library) => (path.clone(), 0o755),

@@ -34,14 +34,15 @@ pub struct Dlopen {
 pub enum Priority {
     /// The program is of no use without it.
     Required,
-    /// It should be there.
-    #[default]
-    Recommended,
     /// It may be there.
     Suggested,
+    /// It should be there; or what is said of it is not known here.
+    #[default]
+    #[serde(other)]
+    Recommended,
 }
 
-/// What the notes in a segment say. A note that has no end ends them.
+/// What the notes in a segment say: hints, so that one that cannot be read says nothing. A note that has no end ends them.
 pub(super) fn notes(bytes: &[u8], alignment: usize, context: Ctx) -> io::Result<Vec<Dlopen>> {
     let notes = NoteDataIterator {
         data: bytes,
@@ -52,7 +53,7 @@ pub(super) fn notes(bytes: &[u8], alignment: usize, context: Ctx) -> io::Result<
     let mut features: Vec<Dlopen> = Vec::new();
     for note in notes.map_while(Result::ok) {
         if note.n_type == TYPE && note.name == OWNER {
-            features.extend(json(note.desc)?);
+            features.extend(json(note.desc));
         }
     }
     let names_max = features.iter().map(|it| it.soname.len()).max().unwrap_or(0);
@@ -64,13 +65,12 @@ pub(super) fn notes(bytes: &[u8], alignment: usize, context: Ctx) -> io::Result<
 }
 
 /// Zeros may follow the text.
-fn json(text: &[u8]) -> io::Result<Vec<Dlopen>> {
+fn json(text: &[u8]) -> Vec<Dlopen> {
     let end = text
         .iter()
         .rposition(|byte| *byte != 0)
         .map_or(0, |at| at + 1);
-    serde_json::from_slice(&text[..end])
-        .map_err(|cause| io::Error::other(format!("its .note.dlopen cannot be read: {cause}")))
+    serde_json::from_slice(&text[..end]).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -111,10 +111,11 @@ mod tests {
     }
 
     #[test]
-    fn a_note_of_ours_that_is_no_json_is_an_error_and_not_left_out() {
-        let found = notes(&note(OWNER, TYPE, "[{\"soname\": 1}]"), 4, CONTEXT);
-        let error = found.unwrap_err().to_string();
-        assert!(error.contains(".note.dlopen cannot be read"), "{error}");
+    fn a_note_that_cannot_be_read_says_nothing_and_one_of_unknown_priority_is_recommended() {
+        let found = |text: &str| notes(&note(OWNER, TYPE, text), 4, CONTEXT).unwrap();
+        assert_eq!(found("[{\"soname\": 1}]"), []);
+        let known = found(r#"[{"soname":["libz.so.1"],"priority":"mandatory"}]"#);
+        assert_eq!(known[0].priority, Priority::Recommended);
     }
 
     proptest::proptest! {

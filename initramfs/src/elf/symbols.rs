@@ -54,10 +54,10 @@ pub fn symbols(content: &Content, wanted: impl Fn(&str) -> bool) -> io::Result<S
     let size = Sym::size_with(&context);
     for at in (0..bytes.len() / size).map(|index| index * size) {
         let symbol: Sym = bytes.pread_with(at, context).map_err(io::Error::other)?;
-        let name = text_at(&names, symbol.st_name as u64)?;
-        if !wanted(&name) {
+        let name = text_at(&names, symbol.st_name as u64);
+        let Some(name) = name.ok().filter(|it| wanted(it)) else {
             continue;
-        }
+        };
         let is_import = symbol.st_shndx == usize::try_from(SHN_UNDEF).unwrap_or(0);
         let list = if is_import {
             &mut found.imports

@@ -51,22 +51,22 @@ pub(super) fn wanted(
     };
     let mut seen = BTreeSet::new();
     let mut wanted = Vec::new();
-    let mut todo = vec![(first, program.to_owned())];
-    while let Some((path, user)) = todo.pop() {
+    let mut todo = vec![first];
+    while let Some(path) = todo.pop() {
         if !seen.insert(path.clone()) || seen.len() > FILES_MAX {
             continue;
         }
+        // Debian's `common-auth` is written when packages are installed: the base has it.
         let Some(text) = text(root, &path)? else {
-            wanted.push(missing(format!("/{path}"), &user));
             continue;
         };
         wanted.push(fixed(path.clone()));
         for line in lines(&text) {
             match line {
                 Line::Include(name) if name.starts_with('/') => {
-                    todo.push((name.trim_start_matches('/').to_owned(), path.clone()));
+                    todo.push(name.trim_start_matches('/').to_owned());
                 }
-                Line::Include(name) => todo.push((file(&name), path.clone())),
+                Line::Include(name) => todo.push(file(&name)),
                 Line::Module(name, silent) => match module(root, &name) {
                     Some(found) => wanted.push(fixed(found)),
                     None if silent => {}
