@@ -94,8 +94,8 @@ fn main() -> ExitCode {
     }
     if !cli.command.has_peers() {
         output::closed_pipe_ends_this_process();
+        output::other_faults_end_it();
     }
-    output::other_faults_end_it();
     match run(cli.command, cli.quiet) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {

@@ -22,6 +22,8 @@ pub(crate) fn closed_pipe_ends_this_process() {
 }
 
 /// Lets any other write that fails, as on a full disk, end this process with a sentence. What the command did is done.
+///
+/// Not for those commands either: a panic of theirs unwinds, which ends the machines that they have started.
 pub(crate) fn other_faults_end_it() {
     let otherwise = panic::take_hook();
     panic::set_hook(Box::new(move |panic| match cannot_print(panic) {

@@ -1,13 +1,19 @@
 //! What one ELF file asks of the dynamic loader, read with a few small reads instead of the whole file.
 
+mod dlopen;
+mod symbols;
+
 use std::io;
 
 use goblin::container::Ctx;
 use goblin::elf::dynamic::{DT_NEEDED, DT_RPATH, DT_RUNPATH, DT_SONAME, DT_STRSZ, DT_STRTAB, Dyn};
 use goblin::elf::header::{ELFMAG, ET_DYN, ET_EXEC};
-use goblin::elf::program_header::{PT_DYNAMIC, PT_INTERP, PT_LOAD, ProgramHeader};
+use goblin::elf::program_header::{PT_DYNAMIC, PT_INTERP, PT_LOAD, PT_NOTE, ProgramHeader};
 
-use crate::content::Content;
+use crate::content::{Content, OpenContent};
+
+pub use dlopen::{Dlopen, Priority};
+pub use symbols::{Symbols, symbols};
 
 /// Largest dynamic section and string table, in bytes. The largest string table of Debian 12 is 6 MB (libLLVM).
 const SECTION_BYTES_MAX: u64 = 64 << 20;
@@ -27,6 +33,20 @@ pub struct Elf {
     pub rpath: Vec<String>,
     /// `DT_RUNPATH`, split at colons.
     pub runpath: Vec<String>,
+    /// What it says it loads while it runs (`.note.dlopen`).
+    pub dlopen: Vec<Dlopen>,
+}
+
+/// Reads a part of the file: from this offset, this many bytes.
+fn part(open: &OpenContent<'_>, offset: u64, bytes: u64) -> io::Result<Vec<u8>> {
+    if bytes > SECTION_BYTES_MAX {
+        return Err(io::Error::other(format!(
+            "a part of {bytes} bytes is too large"
+        )));
+    }
+    let mut part = vec![0; usize::try_from(bytes).map_err(io::Error::other)?];
+    open.read_exact_at(&mut part, offset)?;
+    Ok(part)
 }
 
 /// Reads what `content` asks for; none if it is no ELF program or library (an object file or kernel module is neither).
@@ -47,16 +67,7 @@ pub fn read(content: &Content) -> io::Result<Option<Elf>> {
     if header.e_type != ET_DYN && header.e_type != ET_EXEC {
         return Ok(None);
     }
-    let part = |offset: u64, bytes: u64| -> io::Result<Vec<u8>> {
-        if bytes > SECTION_BYTES_MAX {
-            return Err(io::Error::other(format!(
-                "a part of {bytes} bytes is too large"
-            )));
-        }
-        let mut part = vec![0; usize::try_from(bytes).map_err(io::Error::other)?];
-        open.read_exact_at(&mut part, offset)?;
-        Ok(part)
-    };
+    let part = |offset: u64, bytes: u64| part(&open, offset, bytes);
     let context = Ctx::new(
         header.container().map_err(io::Error::other)?,
         header.endianness().map_err(io::Error::other)?,
@@ -83,6 +94,12 @@ pub fn read(content: &Content) -> io::Result<Option<Elf>> {
             PT_DYNAMIC => {
                 let bytes = part(segment.p_offset, segment.p_filesz)?;
                 dynamic(&mut elf, &entries(&bytes, context)?, &segments, &part)?;
+            }
+            PT_NOTE if segment.p_filesz <= dlopen::NOTES_BYTES_MAX => {
+                let bytes = part(segment.p_offset, segment.p_filesz)?;
+                let alignment = usize::try_from(segment.p_align).unwrap_or(4);
+                elf.dlopen
+                    .extend(dlopen::notes(&bytes, alignment, context)?);
             }
             _ => {}
         }

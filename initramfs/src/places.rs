@@ -4,16 +4,17 @@
 //! layer by itself has both.
 
 use std::fs::File;
-use std::io::{BufReader, Seek, Write};
+use std::io::BufReader;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use backhand::{BackhandError, FilesystemReader, InnerNode};
-use towline_contract::lanes::{EntryPath, LayerItem, LayerReader};
+use towline_contract::lanes::{EntryPath, LayerItem};
 use towline_contract::manifest::Manifest;
 
 use crate::image::io_error;
-use crate::stored::{StoredError, unpack};
+use crate::items::items;
+use crate::stored::StoredError;
 
 /// One path of a layer.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,40 +41,16 @@ impl Place {
 /// # Errors
 /// The layer cannot be read or breaks a rule of its kind, or its image is no squashfs that can be read.
 pub fn places(path: &Path, manifest: &Manifest) -> Result<Vec<Place>, StoredError> {
-    let mut reader = LayerReader::new(manifest, &[]);
     let mut places = Vec::new();
-    let mut image: Option<File> = None;
-    let mut in_image = false;
-    let temporary = |cause| StoredError::Temporary {
-        path: std::env::temp_dir(),
-        cause,
-    };
-    unpack(path, manifest.compression, |mut bytes| {
-        while let Some(item) = reader.next(&mut bytes)? {
-            match item {
-                LayerItem::FileStart { image: true, .. } => {
-                    image = Some(tempfile::tempfile().map_err(temporary)?);
-                    in_image = true;
-                }
-                LayerItem::FileData(data) if in_image => {
-                    if let Some(image) = &mut image {
-                        image.write_all(data).map_err(temporary)?;
-                    }
-                }
-                LayerItem::FileData(_) => {}
-                LayerItem::FileEnd => in_image = false,
-                LayerItem::Directory { path, .. } => add(&mut places, &path, true),
-                LayerItem::FileStart { path, .. }
-                | LayerItem::Symlink { path, .. }
-                | LayerItem::Hardlink { path, .. }
-                | LayerItem::Node { path, .. } => add(&mut places, &path, false),
-            }
-        }
-        Ok(())
+    let image = items(path, manifest, |item| match item {
+        LayerItem::FileData(_) | LayerItem::FileEnd => {}
+        LayerItem::Directory { path, .. } => add(&mut places, &path, true),
+        LayerItem::FileStart { path, .. }
+        | LayerItem::Symlink { path, .. }
+        | LayerItem::Hardlink { path, .. }
+        | LayerItem::Node { path, .. } => add(&mut places, &path, false),
     })?;
-    reader.finish()?;
-    if let Some(mut image) = image {
-        image.rewind().map_err(temporary)?;
+    if let Some(image) = image {
         let inside = inside(image).map_err(|cause| StoredError::Image {
             path: path.to_owned(),
             cause: io_error(cause),

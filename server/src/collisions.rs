@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Bound;
 
+use serde::Serialize;
 use towline_contract::manifest::{Kind, Manifest};
 use towline_initramfs::places::Place;
 
@@ -47,6 +48,26 @@ pub enum Rule {
     OverFile,
 }
 
+/// A file, link or node that a later layer takes the place of, as it may.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Hidden {
+    /// The path, escaped for people.
+    pub path: String,
+    /// Target name of the layer that is seen there.
+    pub layer: String,
+    /// Target name of the one that is not.
+    pub earlier: String,
+}
+
+/// What comes of placing a layer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Verdict {
+    /// What cannot be placed.
+    pub collisions: Vec<Collision>,
+    /// What it hides.
+    pub hidden: Vec<Hidden>,
+}
+
 impl fmt::Display for Collision {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (layer, path, earlier, base) = (&self.layer, &self.path, &self.earlier, &self.base);
@@ -83,32 +104,63 @@ pub fn collisions(
     let mut tree = Tree::over(base.manifest);
     let mut found = Vec::new();
     for bottom in kernels.iter().chain([&base]) {
-        if bottom.manifest.image.is_some() {
-            tree.stack(*bottom);
-        } else {
-            found.extend(tree.judge(*bottom));
-            tree.add(*bottom);
-        }
+        found.extend(tree.begin(*bottom).collisions);
     }
     let is_host = |layer: &&Placed<'_>| layer.manifest.kind == Kind::Host;
     let others = || above.iter().filter(|layer| !is_host(layer));
     for alone in others().filter(|layer| !together(layer.manifest)) {
-        found.extend(tree.judge(*alone));
+        found.extend(tree.judge(*alone).collisions);
     }
     for next in others().filter(|layer| together(layer.manifest)) {
-        found.extend(tree.judge(*next));
+        found.extend(tree.judge(*next).collisions);
         tree.add(*next);
     }
     for host in above.iter().filter(is_host) {
-        found.extend(tree.judge(*host));
+        found.extend(tree.judge(*host).collisions);
     }
     found
+}
+
+/// The layers of a chain one over the other, over which any host's can be judged.
+#[derive(Debug)]
+pub struct Stacked<'a> {
+    tree: Tree<'a>,
+    /// What came of placing them.
+    pub verdict: Verdict,
+}
+
+impl<'a> Stacked<'a> {
+    /// Kernel and base, and the layers over them, in the chain's order.
+    #[must_use]
+    pub fn of(kernel: Placed<'a>, base: Placed<'a>, above: &[Placed<'a>]) -> Self {
+        let mut tree = Tree::over(base.manifest);
+        let mut verdict = Verdict::default();
+        let mut take = |it: Verdict| {
+            verdict.collisions.extend(it.collisions);
+            verdict.hidden.extend(it.hidden);
+        };
+        for bottom in [kernel, base] {
+            take(tree.begin(bottom));
+        }
+        for next in above {
+            take(tree.judge(*next));
+            tree.add(*next);
+        }
+        Self { tree, verdict }
+    }
+
+    /// What would come of placing this layer over them.
+    #[must_use]
+    pub fn judge(&self, layer: Placed<'_>) -> Verdict {
+        self.tree.judge(layer)
+    }
 }
 
 /// What lies at a path: whether it is a directory, and the layer that brought it.
 type There<'a> = (bool, &'a Manifest);
 
 /// The tree that the layers so far make.
+#[derive(Debug)]
 struct Tree<'a> {
     base: &'a Manifest,
     there: BTreeMap<&'a [u8], There<'a>>,
@@ -123,19 +175,37 @@ impl<'a> Tree<'a> {
         }
     }
 
+    /// Places a kernel or base: an image is stacked, anything else placed entry by entry.
+    fn begin(&mut self, layer: Placed<'a>) -> Verdict {
+        if layer.manifest.image.is_some() {
+            let hidden = self.stack(layer);
+            return Verdict {
+                hidden,
+                ..Verdict::default()
+            };
+        }
+        let verdict = self.judge(layer);
+        self.add(layer);
+        verdict
+    }
+
     /// Puts an image over what is there, as overlayfs does: directories join, anything else hides what was below.
-    fn stack(&mut self, layer: Placed<'a>) {
+    fn stack(&mut self, layer: Placed<'a>) -> Vec<Hidden> {
+        let mut hides = Vec::new();
         for place in layer.places {
             if place.directory && self.there.get(&*place.path).is_some_and(|(is, _)| *is) {
                 continue;
             }
-            let hidden: Vec<_> = self.below(&place.path).collect();
-            for path in hidden {
-                self.there.remove(path);
+            let below: Vec<_> = self.below(&place.path).collect();
+            for path in below.into_iter().chain([place.path.as_slice()]) {
+                if let Some((false, earlier)) = self.there.remove(path) {
+                    hides.extend(hidden(path, layer.manifest, earlier));
+                }
             }
             let there = (place.directory, layer.manifest);
             self.there.insert(&place.path, there);
         }
+        hides
     }
 
     /// The paths below `path`.
@@ -148,31 +218,38 @@ impl<'a> Tree<'a> {
             .filter(move |found| found.get(path.len()) == Some(&b'/'))
     }
 
-    /// What of `layer` cannot be placed over what is there.
-    fn judge(&self, layer: Placed<'_>) -> Vec<Collision> {
+    /// What of `layer` cannot be placed over what is there, and what it hides.
+    fn judge(&self, layer: Placed<'_>) -> Verdict {
         let freely = !matches!(layer.manifest.kind, Kind::Agent | Kind::Extra);
         let may_replace = |place: &Place| {
             let listed = |path: &String| path.as_bytes() == place.path;
             freely || self.base.replaceable.iter().any(listed)
         };
-        let judge = |place: &Place| {
-            let (directory, earlier) = *self.there.get(&*place.path)?;
+        let mut verdict = Verdict::default();
+        for place in layer.places {
+            let Some((directory, earlier)) = self.there.get(&*place.path).copied() else {
+                continue;
+            };
             let rule = match (place.directory, directory) {
-                (true, true) => return None,
+                (true, true) => continue,
                 (true, false) => Rule::DirectoryOver,
                 (false, true) => Rule::OverDirectory,
-                (false, false) if may_replace(place) => return None,
+                (false, false) if may_replace(place) => {
+                    let hidden = hidden(&place.path, layer.manifest, earlier);
+                    verdict.hidden.extend(hidden);
+                    continue;
+                }
                 (false, false) => Rule::OverFile,
             };
-            Some(Collision {
+            verdict.collisions.push(Collision {
                 layer: layer.manifest.target_name(),
                 path: place.path.escape_ascii().to_string(),
                 earlier: earlier.target_name(),
                 base: self.base.target_name(),
                 rule,
-            })
-        };
-        layer.places.iter().filter_map(judge).collect()
+            });
+        }
+        verdict
     }
 
     /// Adds what was judged. What lies there already stays, so that it is what later layers collide with.
@@ -182,6 +259,15 @@ impl<'a> Tree<'a> {
             self.there.entry(&place.path).or_insert(there);
         }
     }
+}
+
+/// What a layer hides at a path; what lies in its image and beside it hides nothing.
+fn hidden(path: &[u8], layer: &Manifest, earlier: &Manifest) -> Option<Hidden> {
+    (layer.digest != earlier.digest).then(|| Hidden {
+        path: path.escape_ascii().to_string(),
+        layer: layer.target_name(),
+        earlier: earlier.target_name(),
+    })
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use crate::sessions;
 
 mod recovery;
 
-pub use recovery::{Secrets, recovery, recovery_chain, recovery_parts};
+pub use recovery::{Secrets, lacking, recovery, recovery_chain, recovery_parts};
 
 /// Why there is no plan: a sentence for the console, and the next step.
 pub type Refusal = ErrorBody;

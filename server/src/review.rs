@@ -82,8 +82,7 @@ fn unmet(layers: &Newest<'_>, is_wanted: &dyn Fn(&str) -> bool) -> Vec<Unmet> {
                 && (layer.architecture == "all" || layer.architecture == bottom.architecture)
         };
         let above = layers.values().copied().filter(fits);
-        let chain: Vec<_> = std::iter::once(bottom).chain(above).cloned().collect();
-        let report = chain::check(&chain);
+        let report = chain::check(std::iter::once(bottom).chain(above));
         rows.extend(report.unresolved.into_iter().map(|(layer, need)| Unmet {
             layer,
             need,

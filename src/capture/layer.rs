@@ -14,7 +14,7 @@ use super::home::Home;
 /// Level of zstd: kilobytes, on a host that has other work.
 const LEVEL: i32 = 9;
 
-/// Builds the layer of `session` from the tree in `root`.
+/// Builds the layer of `session` from the tree in `root`; `programs` are those that its layout needs.
 ///
 /// # Errors
 /// It cannot be built, or breaks the rules for host layers.
@@ -23,6 +23,7 @@ pub(super) fn build(
     host: &str,
     root: &Path,
     session: Session,
+    programs: Vec<String>,
 ) -> Result<Manifest, CaptureError> {
     let recipe = Recipe {
         path: root.join("capture"),
@@ -40,6 +41,7 @@ pub(super) fn build(
         strip: Vec::new(),
         plain: Vec::new(),
         from_earlier_layers: Vec::new(),
+        programs,
         replaceable: Vec::new(),
         agent: None,
         session: Some(session),

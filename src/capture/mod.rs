@@ -14,6 +14,7 @@ pub(crate) mod hooks;
 mod layer;
 mod layout;
 mod packages;
+mod programs;
 mod rear;
 mod secrets;
 pub(crate) mod session;
@@ -101,7 +102,8 @@ pub(crate) fn describe(home: &Home, request: &Request) -> Result<Described, Capt
         hardware: hardware::read(&layout),
     };
     session::check_times(session.time, captured)?;
-    let manifest = layer::build(home, &request.host, &root, session)?;
+    let programs = programs::needed(&layout, session.hardware.uefi);
+    let manifest = layer::build(home, &request.host, &root, session, programs)?;
     Ok(Described {
         target: manifest.target_name(),
         bytes: manifest.stored_bytes,

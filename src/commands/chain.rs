@@ -4,6 +4,7 @@ use anyhow::anyhow;
 use clap::{Args, Subcommand};
 use towline_contract::Timestamp;
 use towline_contract::manifest::Placement;
+use towline_server::collisions::Hidden;
 use towline_server::doctor::chain::{Chain, LayerRow};
 use towline_server::doctor::{Finding, look};
 
@@ -12,6 +13,9 @@ use super::doctor::line;
 use super::site::{SiteArgs, catalogue_failure};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::one_line;
+
+/// Most hidden files that are named.
+const HIDDEN_SHOWN: usize = 6;
 
 /// What a host would boot
 #[derive(Args)]
@@ -107,7 +111,29 @@ fn print(chain: &Chain) {
             &format!("{there} of {}: {}", needed.len(), needed.join(", ")),
         );
     }
+    if !chain.hidden.is_empty() {
+        show("hidden", &hidden_in_words(&chain.hidden));
+    }
     print_findings(&chain.host, &chain.findings);
+}
+
+/// How many files later layers take the place of, and the first of them.
+fn hidden_in_words(hidden: &[Hidden]) -> String {
+    let kind = |target: &str| target.split('/').next().unwrap_or_default().to_owned();
+    let told = |it: &Hidden| {
+        format!(
+            "{} ({} over {})",
+            it.path,
+            kind(&it.layer),
+            kind(&it.earlier)
+        )
+    };
+    let first: Vec<_> = hidden.iter().take(HIDDEN_SHOWN).map(told).collect();
+    let more = match hidden.len().saturating_sub(HIDDEN_SHOWN) {
+        0 => String::new(),
+        more => format!(" and {more} more (--json lists them)"),
+    };
+    format!("{}{more}", first.join(", "))
 }
 
 fn print_findings(host: &str, findings: &[Finding]) {

@@ -1,6 +1,8 @@
 //! `towline layer`: builds layers, looks into them, and checks them.
 
+mod diff;
 mod inspect;
+mod sources;
 mod verify;
 
 use std::collections::BTreeMap;
@@ -37,7 +39,11 @@ pub(crate) struct LayerArgs {
 impl LayerArgs {
     /// Whether it may fetch files from servers.
     pub(crate) fn has_peers(&self) -> bool {
-        matches!(self.command, LayerCommand::Build(_))
+        match &self.command {
+            LayerCommand::Build(_) => true,
+            LayerCommand::Verify(args) => args.builds(),
+            LayerCommand::Inspect(_) | LayerCommand::Diff(_) => false,
+        }
     }
 }
 
@@ -47,8 +53,11 @@ enum LayerCommand {
     Build(BuildArgs),
     /// Show what a layer is and holds
     Inspect(inspect::InspectArgs),
-    /// Check a layer against its manifest and its kind's rules
+    /// Check a layer against its manifest, its kind's rules, and its sources
     Verify(verify::VerifyArgs),
+    /// Show in which packages and files two layers differ. Exit status 1 when
+    /// they do
+    Diff(diff::DiffArgs),
 }
 
 #[derive(Args)]
@@ -58,6 +67,16 @@ struct BuildArgs {
     /// Folder for the layer and its manifest
     #[arg(short, long, value_name = "DIR", default_value = ".")]
     out: PathBuf,
+    #[command(flatten)]
+    with: BuildWith,
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// With what a recipe is built.
+#[derive(Args)]
+struct BuildWith {
     /// Value of a variable of the recipe [default of stage1: the program found
     /// beside this one]
     #[arg(long = "set", value_name = "NAME=VALUE", value_parser = setting)]
@@ -65,9 +84,6 @@ struct BuildArgs {
     /// Folder for downloaded packages [default: towline/packages in the user's cache directory]
     #[arg(long, value_name = "DIR")]
     cache: Option<PathBuf>,
-    /// Print the result as JSON
-    #[arg(long)]
-    json: bool,
 }
 
 /// Runs the command; `quiet` leaves out what is said along the way.
@@ -75,7 +91,8 @@ pub(crate) fn run(args: &LayerArgs, quiet: bool) -> Outcome {
     match &args.command {
         LayerCommand::Build(args) => run_build(args, quiet),
         LayerCommand::Inspect(args) => inspect::run(args),
-        LayerCommand::Verify(args) => verify::run(args),
+        LayerCommand::Verify(args) => verify::run(args, quiet),
+        LayerCommand::Diff(args) => diff::run(args),
     }
 }
 
@@ -86,11 +103,18 @@ fn setting(text: &str) -> Result<(String, String), String> {
 
 fn run_build(args: &BuildArgs, quiet: bool) -> Outcome {
     let started = Instant::now();
-    let settings = settings(args)?;
-    let recipe = Recipe::read(&args.recipe, &settings).map_err(recipe_failure)?;
+    let built = build(&args.recipe, &args.with, &args.out, quiet)?;
+    print(&built, started.elapsed().as_secs_f64(), args.json);
+    Ok(())
+}
+
+/// Builds the layer of `recipe` into `out`.
+fn build(recipe: &Path, with: &BuildWith, out: &Path, quiet: bool) -> Result<Built, Failure> {
+    let settings = settings(recipe, with)?;
+    let recipe = Recipe::read(recipe, &settings).map_err(recipe_failure)?;
     let options = Options {
-        out: args.out.clone(),
-        cache: cache(args.cache.as_deref())?,
+        out: out.to_owned(),
+        cache: cache(with.cache.as_deref())?,
     };
     let mut talk = |what: &str| {
         if !quiet {
@@ -98,17 +122,15 @@ fn run_build(args: &BuildArgs, quiet: bool) -> Outcome {
             eprintln!("towline: {}", printable(what));
         }
     };
-    let built = build::build(&recipe, &options, &mut talk).map_err(build_failure)?;
-    print(&built, started.elapsed().as_secs_f64(), args.json);
-    Ok(())
+    build::build(&recipe, &options, &mut talk).map_err(build_failure)
 }
 
 /// The values of the recipe's variables. Every value given must be of use; stage 1 is found when none is given.
-fn settings(args: &BuildArgs) -> Result<BTreeMap<String, String>, Failure> {
-    let mut settings: BTreeMap<_, _> = args.settings.iter().cloned().map(absolute).collect();
-    let used = Recipe::variables(&args.recipe).map_err(recipe_failure)?;
+fn settings(recipe: &Path, with: &BuildWith) -> Result<BTreeMap<String, String>, Failure> {
+    let mut settings: BTreeMap<_, _> = with.settings.iter().cloned().map(absolute).collect();
+    let used = Recipe::variables(recipe).map_err(recipe_failure)?;
     if let Some(unused) = settings.keys().find(|name| !used.contains(*name)) {
-        let recipe = args.recipe.display();
+        let recipe = recipe.display();
         let error = anyhow::anyhow!("recipe {recipe} uses no ${{{unused}}}");
         let names: Vec<_> = used.into_iter().collect();
         let next = match names.as_slice() {

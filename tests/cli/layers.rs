@@ -252,3 +252,186 @@ fn what_an_archive_says_of_itself_does_not_drive_the_operators_terminal() {
     assert!(talk.contains("not run: \\u{1b}[2J./install.sh"), "{talk}");
     assert!(!talk.contains('\x1b'), "{talk:?}");
 }
+
+/// Builds `recipe` into the folder `out`; the layer's path.
+fn build_into(dir: &Path, out: &str, recipe: &str) -> String {
+    let file = format!("{out}.toml");
+    fs::write(dir.join(&file), recipe).expect("a recipe");
+    let output = layer(dir, &["build", &file, "-o", out, "--json"]);
+    assert!(output.status.success(), "{}", talk(&output));
+    let result: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    result["layer"].as_str().expect("a path").to_owned()
+}
+
+/// A base of these files, at this time; in an image or not.
+fn files_recipe(form: &str, time: &str, files: &[(&str, &str, &str)]) -> String {
+    let mut text = format!(
+        "kind = \"base\"\nname = \"x\"\nversion = \"1\"\nlevel = 1\nform = \"{form}\"\ntime = \"{time}\"\n"
+    );
+    for (path, mode, content) in files {
+        text += &format!(
+            "[[source]]\ntype = \"file\"\npath = \"{path}\"\nmode = \"{mode}\"\ncontent = \"{content}\"\n"
+        );
+    }
+    text
+}
+
+/// Has the manifest say that files come from these packages.
+fn with_packages(dir: &Path, layer: &str, packages: serde_json::Value) {
+    let path = dir.join(layer).with_extension("manifest.json");
+    let text = fs::read_to_string(&path).expect("a manifest");
+    let mut manifest: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    manifest["packages"] = packages;
+    fs::write(&path, manifest.to_string()).expect("a manifest");
+}
+
+#[test]
+fn two_layers_differ_in_packages_and_files_whatever_their_form_and_status_is_1() {
+    let (dir, _) = built();
+    let dir = dir.path();
+    let day = "2025-01-01T00:00:00Z";
+    for form in ["files", "image"] {
+        let old = [("a", "0644", "1"), ("b", "0644", "2"), ("c", "0644", "3")];
+        let new = [("a", "0644", "1"), ("b", "0755", "22"), ("d", "0644", "3")];
+        let old = build_into(dir, &format!("old-{form}"), &files_recipe(form, day, &old));
+        let new = build_into(dir, &format!("new-{form}"), &files_recipe(form, day, &new));
+        let package = |name: &str, version: &str| serde_json::json!({ "name": name, "version": version, "architecture": "amd64" });
+        with_packages(
+            dir,
+            &old,
+            [package("gone", "1"), package("restic", "0.14")]
+                .into_iter()
+                .collect(),
+        );
+        with_packages(
+            dir,
+            &new,
+            [package("new", "2"), package("restic", "0.16")]
+                .into_iter()
+                .collect(),
+        );
+        let output = layer(dir, &["diff", &old, &new]);
+        assert_eq!(output.status.code(), Some(1), "{}", talk(&output));
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        for part in [
+            "packages       1 changed, 1 added, 1 removed",
+            "~ restic amd64 0.14 -> 0.16",
+            "+ new amd64 2",
+            "- gone amd64 1",
+            "files          1 changed, 1 added, 1 removed",
+            "content, 1 -> 2 bytes; mode 0644 -> 0755",
+            "+ d",
+            "- c",
+        ] {
+            assert!(text.contains(part), "{form}: {part:?} is not in {text}");
+        }
+        assert!(
+            !text.contains("~ a"),
+            "what is the same is not listed: {text}"
+        );
+        let output = layer(dir, &["diff", &old, &new, "--json"]);
+        let found: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        let changed = &found["difference"]["files"][0];
+        assert_eq!(changed["path"], "b");
+        assert_eq!(changed["differs"], serde_json::json!(["content", "mode"]));
+        let same = layer(dir, &["diff", &old, &old]);
+        assert_eq!(same.status.code(), Some(0), "{}", talk(&same));
+    }
+}
+
+#[test]
+fn a_layer_that_is_not_what_its_manifest_says_is_not_compared() {
+    let (dir, path) = built();
+    let file = dir.path().join(&path);
+    let mut stored = fs::read(&file).expect("the layer");
+    stored[40] ^= 1;
+    fs::create_dir(dir.path().join("bad")).expect("a folder");
+    let bad = dir.path().join("bad/x.layer");
+    fs::write(&bad, stored).expect("a layer");
+    fs::copy(
+        file.with_extension("manifest.json"),
+        bad.with_extension("manifest.json"),
+    )
+    .expect("a manifest");
+    let output = layer(dir.path(), &["diff", &path, "bad/x.layer"]);
+    assert_eq!(output.status.code(), Some(3), "{}", talk(&output));
+}
+
+#[test]
+fn a_layer_is_verified_against_its_sources_and_what_changed_there_is_named() {
+    let (dir, _) = built();
+    let dir = dir.path();
+    fs::create_dir(dir.join("tree")).expect("a folder");
+    fs::write(dir.join("tree/agent.conf"), "old").expect("a file");
+    let recipe = "kind = \"base\"\nname = \"x\"\nversion = \"1\"\ntime = \"2025-01-01T00:00:00Z\"\nlevel = 1\n\
+                  [[source]]\ntype = \"directory\"\npath = \"tree\"\nto = \"etc\"\n";
+    let path = build_into(dir, "first", recipe);
+    let verify = ["verify", &path, "--sources", "first.toml"];
+    let same = layer(dir, &verify);
+    assert_eq!(same.status.code(), Some(0), "{}", talk(&same));
+    let text = String::from_utf8_lossy(&same.stdout).into_owned();
+    assert!(
+        text.contains("first.toml gives the same bytes again"),
+        "{text}"
+    );
+
+    fs::write(dir.join("tree/agent.conf"), "newer").expect("a file");
+    let other = layer(dir, &verify);
+    assert_eq!(other.status.code(), Some(1), "{}", talk(&other));
+    let text = String::from_utf8_lossy(&other.stdout).into_owned();
+    let line = "~ etc/agent.conf in the image: content, 3 -> 5 bytes";
+    assert!(text.contains(line), "{text}");
+    let other = layer(dir, &[&verify[..], &["--json"]].concat());
+    let found: serde_json::Value = serde_json::from_slice(&other.stdout).expect("JSON");
+    assert_eq!(found["ok"], false);
+    assert_eq!(found["sources"]["files"].as_array().map(Vec::len), Some(1));
+}
+
+#[test]
+fn a_recipe_that_makes_another_layer_or_is_not_there_is_refused_as_its_source() {
+    let (dir, path) = built();
+    let dir = dir.path();
+    let other = RECIPE
+        .replace("web-1\"\nv", "web-2\"\nv")
+        .replace("${session}", "s1");
+    fs::write(dir.join("other.toml"), other).expect("a recipe");
+    let output = layer(dir, &["verify", &path, "--sources", "other.toml"]);
+    assert_eq!(output.status.code(), Some(2), "{}", talk(&output));
+    let said = talk(&output);
+    assert!(
+        said.contains("host/web-2/s1/all") && said.contains("host/web-1/s1/all"),
+        "{said}"
+    );
+    let output = layer(dir, &["verify", &path, "--sources", "gone.toml"]);
+    assert_eq!(output.status.code(), Some(2), "{}", talk(&output));
+    let output = layer(dir, &["verify", &path, "--set", "session=s1"]);
+    assert_eq!(output.status.code(), Some(2), "{}", talk(&output));
+    let sources = ["--sources", "recipe.toml", "--set", "session=s1"];
+    let output = layer(dir, &[&["verify", &path], &sources[..]].concat());
+    assert_eq!(output.status.code(), Some(0), "{}", talk(&output));
+}
+
+#[test]
+fn the_packages_of_a_layer_are_told_as_cyclonedx_and_rpm_packages_need_their_distribution() {
+    let (dir, path) = built();
+    let dir = dir.path();
+    let package =
+        serde_json::json!([{ "name": "libstdc++6", "version": "12.2-1", "architecture": "amd64" }]);
+    with_packages(dir, &path, package);
+    let output = layer(dir, &["inspect", &path, "--sbom"]);
+    assert!(output.status.success(), "{}", talk(&output));
+    let bom: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(bom["bomFormat"], "CycloneDX");
+    let url = "pkg:deb/debian/libstdc%2B%2B6@12.2-1?arch=amd64";
+    assert_eq!(bom["components"][0]["purl"], url);
+    let package =
+        serde_json::json!([{ "name": "bash", "version": "5.1-6.el9", "architecture": "x86_64" }]);
+    with_packages(dir, &path, package);
+    let output = layer(dir, &["inspect", &path, "--sbom"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(talk(&output).contains("--vendor"), "{}", talk(&output));
+    let output = layer(dir, &["inspect", &path, "--sbom", "--vendor", "redhat"]);
+    let bom: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let url = "pkg:rpm/redhat/bash@5.1-6.el9?arch=x86_64";
+    assert_eq!(bom["components"][0]["purl"], url);
+}

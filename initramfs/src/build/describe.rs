@@ -40,6 +40,7 @@ pub(super) fn manifest(
         },
         requires: Needs {
             modules: needed_modules(recipe),
+            programs: needed_programs(recipe, findings.requires.programs),
             ..findings.requires
         },
         replaceable: recipe.replaceable.clone(),
@@ -57,6 +58,14 @@ pub(super) fn manifest(
 fn needed_modules(recipe: &Recipe) -> Vec<String> {
     let session = recipe.session.as_ref();
     session.map_or_else(Vec::new, |it| it.hardware.modules.clone())
+}
+
+/// What the files need, and what the recipe says, sorted.
+fn needed_programs(recipe: &Recipe, mut programs: Vec<String>) -> Vec<String> {
+    programs.extend(recipe.programs.iter().cloned());
+    programs.sort();
+    programs.dedup();
+    programs
 }
 
 /// The recipe's version with its placeholders filled.

@@ -111,7 +111,8 @@ pub fn build(
     let out = &options.out;
     std::fs::create_dir_all(out).map_err(|cause| output(out, cause))?;
     let scratch = Scratch::new(out).map_err(|cause| output(out, cause))?;
-    let assembly = assemble(recipe, &options.cache, talk)?;
+    let mut assembly = assemble(recipe, &options.cache, talk)?;
+    libraries::link_sonames(&mut assembly.tree)?;
     let findings = libraries::survey(&assembly.tree, &assembly.private)?;
     refuse_missing(recipe, &findings)?;
 

@@ -4,6 +4,7 @@
 //! What a module needs is in its `.modinfo` section; `depmod` (kmod) writes the indexes of the selection. The medium and
 //! the kernel layer use the same functions, so that they fit.
 
+mod drives;
 mod indexes;
 mod loose;
 mod modinfo;
@@ -20,6 +21,7 @@ use crate::deb::{self, DebError};
 use crate::filter::{Filter, glob_set};
 use crate::initrd::InitrdError;
 use crate::tree::{Meta, Node, Tree, TreeError};
+pub use drives::{Drives, drives};
 use modinfo::ModInfo;
 
 /// Why a kernel's modules cannot be had.

@@ -19,6 +19,8 @@ pub(super) struct ModInfo {
     pub(super) soft: Vec<String>,
     /// Aliases without wildcards: what soft dependencies may name.
     pub(super) aliases: Vec<String>,
+    /// Firmware that it may ask for, by path below `lib/firmware`.
+    pub(super) firmware: Vec<String>,
 }
 
 /// Reads what the module at `path` says. A compressed one is unpacked in memory.
@@ -91,6 +93,7 @@ fn fields(section: &[u8]) -> ModInfo {
                 let names = list.split_whitespace().filter(|word| !word.ends_with(':'));
                 info.soft.extend(names.map(str::to_owned));
             }
+            Some(("firmware", path)) => info.firmware.push(path.to_owned()),
             Some(("alias", name)) if !name.contains(['*', ':']) => {
                 info.aliases.push(name.to_owned());
             }

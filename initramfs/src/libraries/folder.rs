@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
 
-use super::root::{Root, configured_dirs};
+use super::root::Root;
 use crate::content::Content;
 
 /// The folder.
@@ -43,18 +43,6 @@ impl Folder {
         )?;
         fs::read_link(format!("/proc/self/fd/{}", found.as_raw_fd()))
     }
-
-    /// The texts of the loader's configuration.
-    fn loader_configuration(&self) -> Vec<String> {
-        let mut paths = vec!["etc/ld.so.conf".to_owned()];
-        let more = self.real("etc/ld.so.conf.d").and_then(fs::read_dir);
-        let names = more.into_iter().flatten().flatten();
-        let names = names.filter_map(|entry| entry.file_name().into_string().ok());
-        paths.extend(names.map(|name| format!("etc/ld.so.conf.d/{name}")));
-        paths.sort();
-        let read = |path: &String| fs::read_to_string(self.real(path).ok()?).ok();
-        paths.iter().filter_map(read).collect()
-    }
 }
 
 impl Root for Folder {
@@ -66,11 +54,17 @@ impl Root for Folder {
         Some((name, Arc::new(Content::Disk { path: real, bytes })))
     }
 
-    fn library_dirs(&self) -> Vec<String> {
-        let texts = self.loader_configuration();
-        texts
-            .iter()
-            .flat_map(|text| configured_dirs(text))
+    fn directory(&self, path: &str) -> Option<String> {
+        let real = self.real(path).ok().filter(|it| it.is_dir())?;
+        let name = real.strip_prefix(&self.path).ok()?.to_str()?;
+        Some(name.to_owned())
+    }
+
+    fn names(&self, path: &str) -> Vec<String> {
+        let entries = self.real(path).and_then(fs::read_dir);
+        let entries = entries.into_iter().flatten().flatten();
+        entries
+            .filter_map(|it| it.file_name().into_string().ok())
             .collect()
     }
 }

@@ -1,27 +1,41 @@
 //! Libraries and interpreters: what programs need to start, found the way the dynamic loader finds it.
 //!
-//! [`closure`] collects what one program needs, to take it along; [`survey`] looks at a finished tree, to say in the
-//! manifest what it brings and needs, and to refuse what would not start. A library of another machine or class does
-//! not count.
+//! [`closure()`] collects what one program needs, to take it along; [`survey`] looks at a finished tree, to say in the
+//! manifest what it brings and needs, and to refuse what would not start. Both go the way of the loader (`walk`, `loader`),
+//! the first adds what no header tells (`rules`). A library of another machine or class does not count.
 
+mod cache;
 mod closure;
+mod configured;
 mod folder;
+mod interpreter;
+mod links;
 mod loader;
 mod root;
+mod rules;
 mod survey;
+mod system;
+mod walk;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
-use crate::content::Content;
-
-pub use closure::closure;
+pub use closure::{Closure, Use, closure, loaded};
 pub use folder::Folder;
+pub(crate) use interpreter::{FirstLine, first_line};
+pub use links::link_sonames;
 pub use root::{Machine, Root};
 pub use survey::{Findings, survey};
 
-/// Longest first line of a script that the kernel reads, in bytes (`BINPRM_BUF_SIZE`, linux/binfmts.h).
-const SCRIPT_LINE_BYTES_MAX: u64 = 256;
+/// Directories of programs, in the order of the rescue's `PATH`.
+pub(crate) const PROGRAM_DIRS: [&str; 6] = [
+    "usr/local/sbin",
+    "usr/local/bin",
+    "usr/sbin",
+    "usr/bin",
+    "sbin",
+    "bin",
+];
 
 /// Most names in a message.
 const NAMES_SHOWN: usize = 3;
@@ -35,14 +49,17 @@ pub struct Missing {
     pub library: bool,
     /// The files that need it.
     pub needed_by: BTreeSet<String>,
+    /// A library of that name which is there, where their loader does not look.
+    pub elsewhere: Option<String>,
 }
 
 impl Missing {
-    fn note(missing: &mut BTreeMap<String, Self>, what: &str, user: &str) {
+    fn note(missing: &mut BTreeMap<String, Self>, what: &str, library: bool, user: &str) {
         let entry = missing.entry(what.to_owned()).or_insert_with(|| Self {
             what: what.to_owned(),
-            library: true,
+            library,
             needed_by: BTreeSet::new(),
+            elsewhere: None,
         });
         entry.needed_by.insert(user.to_owned());
     }
@@ -58,8 +75,12 @@ impl std::fmt::Display for Missing {
             .collect();
         write!(f, "{} (needed by {}", self.what, shown.join(", "))?;
         match self.needed_by.len() - shown.len() {
-            0 => f.write_str(")"),
-            more => write!(f, " and {more} more)"),
+            0 => {}
+            more => write!(f, " and {more} more")?,
+        }
+        match &self.elsewhere {
+            Some(path) => write!(f, "; there is {path}, where their loader does not look)"),
+            None => f.write_str(")"),
         }
     }
 }
@@ -94,31 +115,14 @@ pub enum LibraryError {
     Missing(Vec<Missing>),
 }
 
-/// The interpreter in a script's first line: an absolute path, or a bare name after `env`.
-fn script_interpreter(path: &str, content: &Content) -> Result<Option<String>, LibraryError> {
-    let bytes = usize::try_from(content.len().min(SCRIPT_LINE_BYTES_MAX)).unwrap_or(0);
-    let mut start = vec![0; bytes];
-    let read = content
-        .open()
-        .and_then(|open| open.read_exact_at(&mut start, 0));
-    read.map_err(|cause| LibraryError::Read {
-        path: path.to_owned(),
-        cause,
-    })?;
-    let line = start
-        .strip_prefix(b"#!")
-        .and_then(|rest| rest.split(|b| *b == b'\n').next());
-    let Some(line) = line else { return Ok(None) };
-    let line = String::from_utf8_lossy(line);
-    let mut words = line.split_whitespace();
-    let Some(interpreter) = words.next() else {
-        return Ok(None);
+/// Where a program is, relative to the root: by its absolute path, or by its name in one of the directories of programs.
+pub(crate) fn program(root: &dyn Root, name: &str) -> Option<String> {
+    let mut paths = match name.strip_prefix('/') {
+        Some(path) => vec![path.to_owned()],
+        None => PROGRAM_DIRS.map(|dir| format!("{dir}/{name}")).into(),
     };
-    if interpreter.ends_with("/env") {
-        let name = words.find(|word| !word.starts_with('-') && !word.contains('='));
-        return Ok(name.map(str::to_owned));
-    }
-    Ok(Some(interpreter.to_owned()))
+    paths.retain(|path| root.find(path).is_some());
+    paths.into_iter().next()
 }
 
 /// An absolute path with the directories that a merged `/usr` has: `/bin/sh` and `/usr/bin/sh` are one program there, and

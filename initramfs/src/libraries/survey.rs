@@ -1,25 +1,19 @@
 //! What a whole tree brings and needs.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use towline_contract::manifest::Needs;
 
-use super::loader::Loader;
+use super::interpreter::interpreters;
+use super::loader::{Flavour, Loader, More};
 use super::root::Root;
-use super::{LibraryError, Missing, canonical, script_interpreter};
+use super::walk::{Start, Walk, walk};
+use super::{LibraryError, Missing, canonical, program};
 use crate::content::Content;
 use crate::elf::Elf;
+use crate::rear::required_programs;
 use crate::tree::{Node, Tree, display};
-
-/// Directories of programs, in the order of the rescue's `PATH`.
-const PROGRAM_DIRS: &[&str] = &[
-    "usr/local/sbin",
-    "usr/local/bin",
-    "usr/sbin",
-    "usr/bin",
-    "sbin",
-    "bin",
-];
 
 /// What a whole tree brings and needs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -38,19 +32,22 @@ pub struct Findings {
 /// # Errors
 /// A file that cannot be read, or is damaged ELF.
 pub fn survey(tree: &Tree, private: &[String]) -> Result<Findings, LibraryError> {
-    let private = private.iter().map(|dir| {
-        (
-            format!("{dir}/"),
-            Loader::new(tree, &[format!("{dir}/lib")]),
-        )
-    });
+    let mut loaders = vec![(String::new(), Loader::new(tree, &[], More::Cached)?)];
+    for dir in private {
+        let first = [format!("{dir}/lib")];
+        // It is started without the loader's table.
+        loaders.push((format!("{dir}/"), Loader::new(tree, &first, More::None)?));
+    }
     let mut survey = Survey {
         tree,
-        common: Loader::new(tree, &[]),
-        private: private.collect(),
+        loaders,
         needs: BTreeMap::new(),
         libraries: BTreeSet::new(),
         programs: BTreeSet::new(),
+        alone: Vec::new(),
+        walked: BTreeSet::new(),
+        own: BTreeSet::new(),
+        paths: BTreeMap::new(),
     };
     for (path, entry) in tree.iter() {
         match &entry.node {
@@ -58,6 +55,10 @@ pub fn survey(tree: &Tree, private: &[String]) -> Result<Findings, LibraryError>
             Node::Symlink(_) => survey.link(path)?,
             _ => {}
         }
+    }
+    survey.those_alone()?;
+    for (program, file) in required_programs(tree)? {
+        survey.need_program(&program, &file);
     }
     Ok(survey.finish())
 }
@@ -69,14 +70,29 @@ struct Need {
     by: BTreeSet<String>,
 }
 
+/// A library or program that no other file of the tree loads.
+struct Alone {
+    path: String,
+    elf: Arc<Elf>,
+    loader: usize,
+}
+
 struct Survey<'a> {
     tree: &'a Tree,
-    common: Loader<'a>,
-    private: Vec<(String, Loader<'a>)>,
+    /// Loaders by the directory that they are for; the first is everyone's.
+    loaders: Vec<(String, Loader<'a>)>,
     /// Needs by whether they are libraries, and name.
     needs: BTreeMap<(bool, String), Need>,
     libraries: BTreeSet<String>,
     programs: BTreeSet<String>,
+    /// Libraries, until it is known that a program loads them.
+    alone: Vec<Alone>,
+    /// Real paths of files that a program loads.
+    walked: BTreeSet<String>,
+    /// Names of libraries that programs find in places of their own.
+    own: BTreeSet<String>,
+    /// Where libraries are, by name.
+    paths: BTreeMap<String, String>,
 }
 
 impl Survey<'_> {
@@ -89,22 +105,33 @@ impl Survey<'_> {
         if !executable && !name.contains(".so") {
             return Ok(());
         }
-        let private = self
-            .private
-            .iter()
-            .position(|(prefix, _)| path.starts_with(prefix.as_str()));
-        let loader = private.map_or(&mut self.common, |index| &mut self.private[index].1);
-        match loader.elf(path, content)? {
+        let loaders = self.loaders.iter().skip(1);
+        let mut private = loaders.map(|(prefix, _)| path.starts_with(prefix.as_str()));
+        let loader = private.position(|is| is).map_or(0, |index| index + 1);
+        match self.loaders[loader].1.elf(path, content)? {
             Some(elf) => {
-                if self.common.searches(dir) {
-                    self.libraries.extend(elf.soname.clone());
-                    self.libraries.insert(name.to_owned());
+                if name.contains(".so") {
+                    self.paths.insert(name.to_owned(), path.to_owned());
+                    if self.loaders[0].1.offers(path) {
+                        self.libraries.insert(name.to_owned());
+                    }
                 }
-                self.binary(path, &elf, private);
+                // A private program is started through its own loader.
+                if let Some(interpreter) = elf.interpreter.as_ref().filter(|_| loader == 0) {
+                    self.need_program(interpreter, path);
+                }
+                let path = path.to_owned();
+                let alone = Alone { path, elf, loader };
+                match alone.elf.interpreter {
+                    Some(_) => drop(self.binary(&alone)?),
+                    None => self.alone.push(alone),
+                }
             }
             None if executable => {
-                if let Some(interpreter) = script_interpreter(path, content)? {
-                    self.need_program(&interpreter, path);
+                for interpreter in interpreters(path, content)? {
+                    if !self.brings(loader, dir, &interpreter) {
+                        self.need_program(&interpreter, path);
+                    }
                 }
             }
             None => {}
@@ -112,23 +139,51 @@ impl Survey<'_> {
         Ok(())
     }
 
-    fn binary(&mut self, path: &str, elf: &Elf, private: Option<usize>) {
-        for name in &elf.needed {
-            let loader = private.map_or(&mut self.common, |index| &mut self.private[index].1);
-            let found = loader.find(name, path, elf, &[]);
+    /// Whether a script in a directory of its own is started there by an interpreter of its own (see `assemble`).
+    fn brings(&self, loader: usize, dir: &str, interpreter: &str) -> bool {
+        let prefix = &self.loaders[loader].0;
+        let lib = format!("{prefix}lib");
+        let is_started = loader > 0 && (dir == lib || dir == prefix.trim_end_matches('/'));
+        let name = interpreter.rsplit('/').next().unwrap_or(interpreter);
+        is_started && Root::find(self.tree, &format!("{lib}/{name}")).is_some()
+    }
+
+    /// Looks at all that a file loads.
+    fn binary(&mut self, file: &Alone) -> Result<Walk, LibraryError> {
+        let flavour = Flavour::of(&file.elf);
+        let start = Start {
+            path: &file.path,
+            real: &file.path,
+            elf: Arc::clone(&file.elf),
+            flavour: &flavour,
+            dlopen: &[],
+        };
+        let walk = walk(&mut self.loaders[file.loader].1, &start)?;
+        let is_program = file.elf.interpreter.is_some();
+        for ask in walk.asks.iter().filter(|it| !it.optional) {
             // What a file finds in a place of its own is no matter of the chain.
-            if found
-                .as_ref()
-                .is_some_and(|found| !found.common || private.is_some())
-            {
-                continue;
+            match &ask.found {
+                Some(found) if !found.common || file.loader > 0 => {
+                    self.own.extend(is_program.then(|| ask.name.clone()));
+                }
+                None if !is_program && self.own.contains(&ask.name) => {}
+                found => self.need((true, ask.name.clone()), found.is_some(), &ask.user),
             }
-            self.need((true, name.clone()), found.is_some(), path);
         }
-        // A private program is started through its own loader.
-        if let Some(interpreter) = elf.interpreter.as_ref().filter(|_| private.is_none()) {
-            self.need_program(interpreter, path);
+        let files = walk.files.iter().map(|(_, real)| real.clone());
+        self.walked.extend(files.filter(|_| is_program));
+        Ok(walk)
+    }
+
+    /// Libraries that no program of the tree loads: what they need must be there for whoever does, or be something that a
+    /// program has loaded before, as plug-ins count on.
+    fn those_alone(&mut self) -> Result<(), LibraryError> {
+        for file in std::mem::take(&mut self.alone) {
+            if !self.walked.contains(&file.path) {
+                self.binary(&file)?;
+            }
         }
+        Ok(())
     }
 
     /// A link in a directory of libraries or programs is another name for what it leads to.
@@ -140,9 +195,10 @@ impl Survey<'_> {
             return Ok(());
         };
         let path = display(path);
-        let (dir, name) = path.rsplit_once('/').unwrap_or(("", &path));
-        let is_library = name.contains(".so") && self.common.searches(dir);
-        if is_library && self.common.elf(&display(&real), content)?.is_some() {
+        let name = path.rsplit('/').next().unwrap_or(&path);
+        let common = &mut self.loaders[0].1;
+        let is_library = name.contains(".so") && common.offers(&path);
+        if is_library && common.elf(&display(&real), content)?.is_some() {
             self.libraries.insert(name.to_owned());
         }
         if entry.meta.mode & 0o111 != 0 {
@@ -151,17 +207,11 @@ impl Survey<'_> {
         Ok(())
     }
 
-    fn need_program(&mut self, program: &str, user: &str) {
-        let exists = |path: &str| Root::find(self.tree, path.trim_start_matches('/')).is_some();
-        let (name, met) = if program.starts_with('/') {
-            (canonical(program), exists(program))
-        } else {
-            (
-                program.to_owned(),
-                PROGRAM_DIRS
-                    .iter()
-                    .any(|dir| exists(&format!("{dir}/{program}"))),
-            )
+    fn need_program(&mut self, name: &str, user: &str) {
+        let met = program(self.tree, name).is_some();
+        let name = match name.starts_with('/') {
+            true => canonical(name),
+            false => name.to_owned(),
         };
         self.need((false, name), met, user);
     }
@@ -198,7 +248,9 @@ impl Survey<'_> {
             };
             list.push(what.clone());
             if !need.met {
+                let elsewhere = self.paths.get(&what).filter(|_| library);
                 findings.missing.push(Missing {
+                    elsewhere: elsewhere.cloned(),
                     what,
                     library,
                     needed_by: need.by,

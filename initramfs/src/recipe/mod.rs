@@ -112,6 +112,9 @@ pub struct Recipe {
     pub plain: Vec<String>,
     /// Globs of libraries, and paths of interpreters, that come from an earlier layer.
     pub from_earlier_layers: Vec<String>,
+    /// Programs that are needed beside those that the layer's own files tell, by name or absolute path. Recipes in files have
+    /// none: `towline capture` says what a layout needs.
+    pub programs: Vec<String>,
     /// Files that later layers may replace.
     pub replaceable: Vec<String>,
     /// How the agent is used; of agent layers.
@@ -275,6 +278,7 @@ impl Recipe {
             strip: raw.strip,
             plain: raw.plain,
             from_earlier_layers: raw.from_earlier_layers,
+            programs: Vec::new(),
             replaceable: raw.replaceable,
             agent: raw.agent,
             session: None,

@@ -179,6 +179,28 @@ impl Tree {
         Some((real, entry))
     }
 
+    /// The entry that a process would find at `path`, which may go up with `..`, and its real path.
+    #[must_use]
+    pub fn follow(&self, path: &[u8]) -> Option<(Vec<u8>, &Entry)> {
+        let real = self.resolve(path, true).ok()?;
+        let entry = self.entries.get(&real)?;
+        Some((real, entry))
+    }
+
+    /// Paths of all that lies in a directory, relative to it; of the whole tree when `dir` is empty.
+    pub fn below<'a>(&'a self, dir: &'a [u8]) -> impl Iterator<Item = &'a [u8]> + 'a {
+        let start = match dir {
+            b"" => Vec::new(),
+            dir => [dir, b"/"].concat(),
+        };
+        let from = start.clone();
+        let paths = self.entries.range(from..).map(|(path, _)| path.as_slice());
+        let length = start.len();
+        paths
+            .take_while(move |path| path.starts_with(&start))
+            .map(move |path| &path[length..])
+    }
+
     /// Puts an entry at `path`, resolved through the links of the tree; missing parents are made. Gives the real path.
     ///
     /// What is there is replaced, except that a directory stays, and a directory's place can only be taken by one.

@@ -8,6 +8,7 @@ mod archive;
 mod archives;
 mod building;
 mod chain;
+mod contents;
 mod deb;
 mod fetching;
 mod kernel;

@@ -152,6 +152,7 @@ fn other_root(workshop: &Workshop) {
         "/lib64/ld-linux-x86-64.so.2",
         "root/usr/lib64/ld-linux-x86-64.so.2",
     );
+    workshop.write("root/etc/ld.so.conf", "include /etc/ld.so.conf.d/*.conf\n");
     workshop.write("root/etc/ld.so.conf.d/its.conf", "/usr/its\n");
     fs::create_dir_all(workshop.path("root/usr/bin")).unwrap();
     let link = |to: &str, at: &str| symlink(to, workshop.path(at)).unwrap();

@@ -222,8 +222,8 @@ fn a_packages_files_have_their_contents_whichever_of_their_names_are_left_out() 
 fn programs_are_taken_out_of_packages_with_their_libraries() {
     let workshop = Workshop::new();
     let spec = SPEC
-        .replace("printf '#!/bin/sh\\n' >%{buildroot}/usr/bin/agent", "cp /bin/true %{buildroot}/usr/bin/agent\nmkdir %{buildroot}/lib64 %{buildroot}/usr/lib64\ncp /lib64/ld-linux-x86-64.so.2 %{buildroot}/lib64\ncp /lib/x86_64-linux-gnu/libc.so.6 %{buildroot}/usr/lib64")
-        .replace("%ghost", "/lib64/*\n/usr/lib64/*\n%ghost");
+        .replace("printf '#!/bin/sh\\n' >%{buildroot}/usr/bin/agent", "cp /bin/true %{buildroot}/usr/bin/agent\nmkdir -p %{buildroot}/lib64 %{buildroot}/usr/lib\ncp /lib64/ld-linux-x86-64.so.2 %{buildroot}/lib64\ncp /lib/x86_64-linux-gnu/libc.so.6 %{buildroot}/usr/lib")
+        .replace("%ghost", "/lib64/*\n/usr/lib/libc.so.6\n%ghost");
     package(&workshop, "-bb", &spec, "w1.gzdio");
     let built = workshop.build(&recipe(
         "programs = [\"/usr/bin/agent\"]\nprivate = \"usr/lib/agent\"\ninclude = [\"etc/agent\"]\n",

@@ -142,7 +142,7 @@ pub fn host_file(store: &Store, view: &SignedView, host: &str) -> Result<Option<
         .ok_or_else(|| CatalogueError::Missing(format!("key of host {host}")))?;
     let bytes = metadata(store, &name, max)?;
     // As machines verify it, against the snapshot too.
-    view.clone().with_host(host, &bytes)?;
+    view.check_host(host, &bytes)?;
     let (sessions, predecessor) = match (host_sessions(&bytes, host, key), before) {
         (Err(_), Some(before)) => (host_sessions(&bytes, host, before)?, Some(before.clone())),
         (own, _) => (own?, None),

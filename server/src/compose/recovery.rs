@@ -5,6 +5,7 @@ use towline_contract::api::PlanRequest;
 use towline_contract::manifest::Kind;
 use towline_contract::plan::BootPlan;
 use towline_contract::recovery::{CredentialsRef, Order, Recover};
+use towline_initramfs::chain;
 
 use super::{Boot, Moment, Refusal, newest, refusal};
 use crate::catalogue::Published;
@@ -48,6 +49,21 @@ pub fn recovery_parts<'a>(
         agent(&boot, &session.agent),
         the_very(&boot, session),
     ]
+}
+
+/// What layers of that chain need and none of them has: target name of the layer, and what. Nothing when there is no such chain.
+#[must_use]
+pub fn lacking(
+    request: &PlanRequest,
+    layers: &[Published],
+    config: &Config,
+    session: &Chosen,
+) -> Vec<(String, String)> {
+    let chain = recovery_chain(request, layers, config, session);
+    chain.map_or_else(
+        |_| Vec::new(),
+        |chain| chain::check(chain.iter().map(|it| &it.manifest)).unresolved,
+    )
 }
 
 /// The plan that recovers.

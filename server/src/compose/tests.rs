@@ -359,6 +359,20 @@ mod recoveries {
     }
 
     #[test]
+    fn what_the_layers_of_a_recovery_lack_is_told_and_the_plan_is_made_all_the_same() {
+        let mut layers = catalogue();
+        let session = opened("web1").session;
+        let lacks = |layers: &[Published]| lacking(&request(None), layers, &config(), &session);
+        let restore = ("agent/restic/0.14/amd64".to_owned(), "restore".to_owned());
+        assert_eq!(lacks(&layers), [restore]);
+        planned(&layers).unwrap();
+        let base = layers.iter_mut().find(|it| it.target.kind == Kind::Base);
+        base.unwrap().manifest.provides.programs = vec!["/usr/bin/restore".into()];
+        assert_eq!(lacks(&layers), []);
+        assert_eq!(lacks(&[]), [], "no chain, nothing to lack");
+    }
+
+    #[test]
     fn the_newest_layer_of_the_agent_is_taken() {
         let mut layers = catalogue();
         let mut newest = agent("restic", "0.17");

@@ -1,5 +1,7 @@
-//! The chain check: what one host would boot now, and what of it would keep it from being recovered. A pure function.
+//! The chain check: what one host would boot now, and what of it would keep it from being recovered. A pure function, but for
+//! what layers hold, which [`Holdings`] reads when it is first asked for.
 
+mod known;
 mod needs;
 
 use std::collections::BTreeSet;
@@ -13,12 +15,15 @@ use towline_contract::{Digest, Timestamp};
 
 use super::{Finding, days, problem, warning};
 use crate::catalogue::Published;
+use crate::collisions::Hidden;
 use crate::compose::{self, Refusal};
 use crate::config::Config;
 use crate::recoveries::open::chosen;
 use crate::sessions::{self, Choice, Rules};
-pub use needs::{Drivers, Memory};
-use needs::{absent, drivers, memory, missing_drivers, too_little, unresolved};
+use known::Stack;
+pub use known::{Holdings, Holds, Known};
+pub use needs::{Drivers, Firmware, Memory};
+use needs::{absent, devices, drivers, firmware, memory, missing_drivers, too_little, unresolved};
 
 /// What one host would boot.
 #[derive(Clone, Debug, Serialize)]
@@ -35,6 +40,8 @@ pub struct Chain {
     pub drivers: Drivers,
     /// Memory.
     pub memory: Memory,
+    /// Files of a layer that a later one takes the place of, as it may.
+    pub hidden: Vec<Hidden>,
     /// What is wrong with it.
     pub findings: Vec<Finding>,
 }
@@ -83,8 +90,8 @@ pub struct AgentRow {
 }
 
 /// What is checked.
-#[derive(Clone, Copy, Debug)]
-pub struct Question<'a> {
+#[derive(Clone, Copy)]
+pub struct Question<'a, 'k> {
     /// The host.
     pub host: &'a str,
     /// Which of its sessions.
@@ -95,11 +102,13 @@ pub struct Question<'a> {
     pub absent: &'a BTreeSet<Digest>,
     /// The site's configuration.
     pub config: &'a Config,
+    /// The layers that hosts share.
+    pub known: &'a Known<'k>,
 }
 
 /// Checks what the host would boot at `now`.
 #[must_use]
-pub fn check(question: &Question<'_>, now: Timestamp) -> Chain {
+pub fn check(question: &Question<'_, '_>, now: Timestamp) -> Chain {
     let mut found = Chain {
         host: question.host.into(),
         session: None,
@@ -107,6 +116,7 @@ pub fn check(question: &Question<'_>, now: Timestamp) -> Chain {
         agent: None,
         drivers: Drivers::default(),
         memory: Memory::default(),
+        hidden: Vec::new(),
         findings: Vec::new(),
     };
     let layer = match sessions::named(question.host, question.layers, question.choice) {
@@ -156,7 +166,7 @@ impl Chain {
         &mut self,
         session: &Session,
         layers: &[&Manifest],
-        question: &Question<'_>,
+        question: &Question<'_, '_>,
         now: Timestamp,
     ) {
         let age = |it: &Manifest| days(now.duration_since(it.created));
@@ -179,13 +189,54 @@ impl Chain {
             });
             self.findings.extend(not_there(layer));
         }
-        self.drivers = drivers(session, layers);
+        let stack = question.known.stack(layers);
+        self.drivers = drivers(session, &stack);
         self.findings.extend(missing_drivers(&self.drivers, layers));
-        self.findings.extend(unresolved(layers));
+        self.findings.extend(devices(session, &stack));
+        self.drivers.firmware = firmware(session, &stack);
+        self.findings
+            .extend(needs::missing_firmware(&self.drivers.firmware, &stack));
+        self.findings.extend(unresolved(layers, &stack));
         self.findings.extend(absent(layers, question.absent));
+        self.place(layers, question, &stack);
         self.memory = memory(session, layers);
         let how = question.config.plan.hand_over;
         self.findings.extend(too_little(self.memory, how));
+    }
+}
+
+impl Chain {
+    /// Places the layers one over the other as a machine would, without those whose bytes are not there.
+    fn place<'k>(&mut self, layers: &[&Manifest], question: &Question<'_, 'k>, stack: &Stack<'k>) {
+        let is_there = |digest: &Digest| !question.absent.contains(digest);
+        let mut unreadable: Vec<_> = stack.unreadable.clone();
+        let mut verdict = stack.verdict();
+        let own = layers.iter().find(|it| it.kind == Kind::Host);
+        if let Some(host) = own.filter(|it| is_there(&it.digest)) {
+            match question.known.placed(stack, host) {
+                Ok(more) => {
+                    verdict.collisions.extend(more.collisions);
+                    verdict.hidden.extend(more.hidden);
+                }
+                Err(why) => unreadable.push((host.target_name(), why)),
+            }
+        }
+        let names = layers.iter().filter(|it| is_there(&it.digest));
+        let names: BTreeSet<_> = names.map(|it| it.target_name()).collect();
+        for (target, why) in unreadable.into_iter().filter(|(it, _)| names.contains(it)) {
+            let next =
+                "publish the layer again, from its file; build it again if that is damaged too";
+            self.findings
+                .push(problem(format!("{target} cannot be used: {why}"), next));
+        }
+        for collision in verdict.collisions {
+            let what = format!("a machine would refuse these layers: {collision}");
+            self.findings.push(problem(
+                what,
+                "build the layer without it, and publish that",
+            ));
+        }
+        self.hidden = verdict.hidden;
     }
 }
 

@@ -10,8 +10,10 @@ use serde::Serialize;
 use towline_contract::manifest::Kind;
 use towline_contract::trust::{HOSTS_ROLE, SignedView};
 use towline_contract::{Digest, Timestamp};
+use towline_initramfs::kernel::drives;
+use towline_initramfs::places::places;
 
-use super::chain::{self, Chain, Question};
+use super::chain::{self, Chain, Holdings, Holds, Known, Question};
 use super::site::{KeyFacts, KeyUse, SiteFacts};
 use super::{Finding, HostFacts, LastDrill, Level, problem};
 use crate::catalogue::{self, CatalogueError, Published};
@@ -20,7 +22,7 @@ use crate::drills::Drills;
 use crate::hosts::registry::Registry;
 use crate::hosts::{HostError, revoked};
 use crate::private::PrivateError;
-use crate::sessions::{self, Choice};
+use crate::sessions::Choice;
 use crate::site::{Site, offset};
 use crate::store::Store;
 use crate::{keys, tls};
@@ -92,8 +94,11 @@ pub fn all(site: &Site, wanted: &[String], now: Timestamp) -> Result<Report, Hos
         ));
     }
     let is_wanted = |name: &&String| wanted.is_empty() || wanted.contains(name);
+    let holdings = holdings(site, &layers);
+    let looking = Looking::new(site, &view, &layers, &holdings);
+    let mut all = layers.clone();
     for name in known.iter().filter(is_wanted) {
-        report.hosts.push(one(site, &view, &layers, name, now));
+        report.hosts.push(looking.one(&mut all, name, now));
     }
     Ok(report)
 }
@@ -110,7 +115,20 @@ pub fn chain(
 ) -> Result<Chain, CatalogueError> {
     let view = catalogue::view(&site.store)?;
     let layers = catalogue::layers(&site.store, &view)?;
-    of_host(site, &view, &layers, host, choice, now)
+    let holdings = holdings(site, &layers);
+    let looking = Looking::new(site, &view, &layers, &holdings);
+    looking.chain(&mut layers.clone(), host, choice, now)
+}
+
+/// What the site's layers hold.
+fn holdings<'s>(site: &'s Site, layers: &[Published]) -> Holdings<'s> {
+    Holdings::new(layers, |manifest| {
+        let path = site.store.layer_path(&manifest.digest);
+        let places = places(&path, manifest).map_err(|it| joined(&it))?;
+        let drives = (manifest.kind == Kind::Kernel).then(|| drives(&path, manifest));
+        let drives = drives.transpose().map_err(|it| joined(&it))?;
+        Ok(Holds { places, drives })
+    })
 }
 
 /// Names of hosts that are approved, wait, or have sessions that operators signed.
@@ -126,72 +144,102 @@ fn names(
     Ok(names)
 }
 
-fn one(
-    site: &Site,
-    view: &SignedView,
-    layers: &[Published],
-    host: &str,
-    now: Timestamp,
-) -> HostReport {
-    let mut found = HostReport {
-        host: host.into(),
-        recoverable: false,
-        findings: Vec::new(),
-        chain: None,
-        drills: Vec::new(),
-    };
-    match of_host(site, view, layers, host, &Choice::Newest, now) {
-        Err(error) => found.findings.push(unreadable(&error)),
-        Ok(chain) => {
-            let drills = Drills::of(site, host).map_or(Ok(Vec::new()), |it| it.last());
-            match drills {
-                Ok(last) => {
-                    let last = last.into_iter().map(|(_, report)| report.in_short());
-                    found.drills = last.collect();
-                }
-                Err(error) => found.findings.push(unreadable(&error)),
-            }
-            let revoked = revoked::read(site, host).unwrap_or_else(|error| {
-                found.findings.push(unreadable(&error));
-                None
-            });
-            let of_operators = sessions::of_host(host, layers).next().is_some();
-            let facts = HostFacts {
-                host,
-                waiting: view.host_key(host).is_none() && !of_operators,
-                revoked: revoked.map(|it| it.time),
-                chain: &chain,
-                credentials: credentials::check(site, host).err().map(|it| joined(&it)),
-                drills: found.drills.clone(),
-            };
-            found
-                .findings
-                .extend(super::host(&facts, site.config.doctor, now));
-            found.chain = Some(chain);
-        }
-    }
-    found.recoverable = !has_problem(&found.findings);
-    found
+/// What all hosts are looked at with.
+struct Looking<'l> {
+    site: &'l Site,
+    view: &'l SignedView,
+    /// How many layers all hosts share; the first of those that a host is checked with.
+    shared: usize,
+    known: Known<'l>,
+    /// Those of them whose bytes are not there.
+    absent: BTreeSet<Digest>,
 }
 
-fn of_host(
-    site: &Site,
-    view: &SignedView,
-    layers: &[Published],
-    host: &str,
-    choice: &Choice,
-    now: Timestamp,
-) -> Result<Chain, CatalogueError> {
-    let own = catalogue::host_layers(&site.store, view, host)?;
-    let layers = [layers, &own].concat();
-    let question = Question {
-        host,
-        choice,
-        absent: &absent(&site.store, &layers),
-        layers: &layers,
-        config: &site.config,
-    };
-    Ok(chain::check(&question, now))
+impl<'l> Looking<'l> {
+    fn new(
+        site: &'l Site,
+        view: &'l SignedView,
+        layers: &'l [Published],
+        holdings: &'l Holdings<'l>,
+    ) -> Self {
+        Self {
+            site,
+            view,
+            shared: layers.len(),
+            known: Known::of(layers, holdings),
+            absent: absent(&site.store, layers),
+        }
+    }
+
+    /// What is to be said of one host. `all` begins with the layers that hosts share; the host's own take the place of others'.
+    fn one(&self, all: &mut Vec<Published>, host: &str, now: Timestamp) -> HostReport {
+        let mut found = HostReport {
+            host: host.into(),
+            recoverable: false,
+            findings: Vec::new(),
+            chain: None,
+            drills: Vec::new(),
+        };
+        match self.chain(all, host, &Choice::Newest, now) {
+            Err(error) => found.findings.push(unreadable(&error)),
+            Ok(chain) => self.host(&mut found, chain, all, now),
+        }
+        found.recoverable = !has_problem(&found.findings);
+        found
+    }
+
+    fn host(&self, found: &mut HostReport, chain: Chain, all: &[Published], now: Timestamp) {
+        let (site, host) = (self.site, found.host.clone());
+        let drills = Drills::of(site, &host).map_or(Ok(Vec::new()), |it| it.last());
+        match drills {
+            Ok(last) => {
+                let last = last.into_iter().map(|(_, report)| report.in_short());
+                found.drills = last.collect();
+            }
+            Err(error) => found.findings.push(unreadable(&error)),
+        }
+        let revoked = revoked::read(site, &host).unwrap_or_else(|error| {
+            found.findings.push(unreadable(&error));
+            None
+        });
+        let by_operators = all.iter().take(self.shared);
+        let mut by_operators = by_operators.filter(|it| it.target.kind == Kind::Host);
+        let facts = HostFacts {
+            host: &host,
+            waiting: self.view.host_key(&host).is_none()
+                && !by_operators.any(|it| it.target.name == host),
+            revoked: revoked.map(|it| it.time),
+            chain: &chain,
+            credentials: credentials::check(site, &host).err().map(|it| joined(&it)),
+            drills: found.drills.clone(),
+        };
+        let findings = super::host(&facts, site.config.doctor, now);
+        found.findings.extend(findings);
+        found.chain = Some(chain);
+    }
+
+    fn chain(
+        &self,
+        all: &mut Vec<Published>,
+        host: &str,
+        choice: &Choice,
+        now: Timestamp,
+    ) -> Result<Chain, CatalogueError> {
+        let store = &self.site.store;
+        all.truncate(self.shared);
+        let own = catalogue::host_layers(store, self.view, host)?;
+        let absent: BTreeSet<_> = self.absent.union(&absent(store, &own)).copied().collect();
+        all.extend(own);
+        let question = Question {
+            host,
+            choice,
+            absent: &absent,
+            layers: all,
+            config: &self.site.config,
+            known: &self.known,
+        };
+        Ok(chain::check(&question, now))
+    }
 }
 
 /// Layers whose file is not there, or of another size.

@@ -226,8 +226,16 @@ fn composed(
         .layers(&current, Some(&recovery.host))
         .map_err(|error| Fault::ours(&error))?;
     let config = &state.site.config;
-    compose::recovery(request, &layers, config, &moment, recovery, secrets)
-        .map_err(|refusal| Fault::refused(StatusCode::CONFLICT, refusal))
+    let plan = compose::recovery(request, &layers, config, &moment, recovery, secrets)
+        .map_err(|refusal| Fault::refused(StatusCode::CONFLICT, refusal))?;
+    // Somebody stands before the dead machine: what is missing may not matter for it, and is no reason to send them away.
+    for (layer, need) in compose::lacking(request, &layers, config, &recovery.session) {
+        log::say(format_args!(
+            "recovery {} of {}: {layer} needs {need:?}, which no layer of its chain has",
+            recovery.id, recovery.host
+        ));
+    }
+    Ok(plan)
 }
 
 /// Remembers what the machine is given. The operator may have been faster meanwhile.

@@ -143,12 +143,13 @@ fn hidden(prompt: &str) -> io::Result<Zeroizing<String>> {
     typed.map(Zeroizing::new)
 }
 
+/// Why there is no answer.
 fn unasked(path: &Path, error: io::Error) -> Failure {
     let path = path.display();
     match error.kind() {
         ErrorKind::Interrupted => Failure::new(
             Exit::No,
-            anyhow!("stopped at the passphrase of {path}, before anything was signed"),
+            anyhow!("stopped at the passphrase of {path}: nothing is signed by that key"),
         ),
         _ => anyhow!(error)
             .context(format!("cannot ask for the passphrase of {path}"))

@@ -3,10 +3,12 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use anyhow::anyhow;
 use clap::Args;
 use serde_json::json;
 use towline_contract::manifest::Manifest;
 use towline_contract::newc::{Entry, mode};
+use towline_initramfs::sbom;
 use towline_initramfs::stored::{self, StoredError};
 
 use super::verify;
@@ -22,6 +24,13 @@ pub(super) struct InspectArgs {
     /// List its entries as the file has them, unverified
     #[arg(long)]
     entries: bool,
+    /// Print its packages as a CycloneDX document instead
+    #[arg(long, conflicts_with_all = ["entries", "json"])]
+    sbom: bool,
+    /// The distribution that made its packages, in their URLs [default of
+    /// Debian packages: debian]
+    #[arg(long, value_name = "NAME", requires = "sbom")]
+    vendor: Option<String>,
     /// Print as JSON
     #[arg(long)]
     json: bool,
@@ -29,6 +38,9 @@ pub(super) struct InspectArgs {
 
 pub(super) fn run(args: &InspectArgs) -> Outcome {
     let manifest = verify::manifest(&args.layer, args.manifest.as_deref())?;
+    if args.sbom {
+        return print_sbom(&manifest, args.vendor.as_deref());
+    }
     if args.json {
         let mut document = json!({ "manifest": manifest });
         if args.entries {
@@ -53,6 +65,17 @@ pub(super) fn run(args: &InspectArgs) -> Outcome {
             println!("{}", line(entry, target));
         })?;
     }
+    Ok(())
+}
+
+fn print_sbom(manifest: &Manifest, vendor: Option<&str>) -> Outcome {
+    if vendor.is_none() && sbom::has_rpm(manifest) {
+        let error = anyhow!("it has rpm packages, and which distribution made them is not known");
+        return Err(Failure::new(Exit::Usage, error).next("say which: --vendor fedora"));
+    }
+    let document = sbom::cyclonedx(manifest, vendor.unwrap_or("debian"));
+    let text = serde_json::to_string_pretty(&document).map_err(anyhow::Error::from)?;
+    println!("{text}");
     Ok(())
 }
 

@@ -13,6 +13,7 @@ use towline_server::catalogue::{self, Published};
 use towline_server::compose::{self, Refusal};
 use towline_server::credentials::dates::{self, GoodUntil};
 use towline_server::credentials::{self, CredentialsError, client_ca};
+use towline_server::doctor::{Finding, look};
 use towline_server::recoveries::open::{Wanted, chosen};
 use towline_server::recoveries::{Chosen, Options, Recovery};
 use towline_server::sessions::{self, Rules};
@@ -20,6 +21,7 @@ use towline_server::site::{Site, offset};
 
 use super::{Row, failure, one_line, print_json};
 use crate::commands::choice::ChoiceArgs;
+use crate::commands::doctor::line;
 use crate::commands::site::catalogue_failure;
 use crate::exit::{Exit, Failure, Outcome};
 
@@ -79,6 +81,8 @@ struct Opened<'a> {
     certificates: Vec<GoodUntil>,
     client_certificate_hours: u16,
     credentials: Vec<String>,
+    /// What the chain check found.
+    findings: Vec<Finding>,
 }
 
 /// A layer that will be used.
@@ -106,12 +110,20 @@ pub(super) fn run(site: &Site, args: &OpenArgs, quiet: bool) -> Outcome {
         then: args.then.into(),
     };
     let life = Duration::from_secs(3600 * u64::from(args.hours));
+    // All that may fail comes before: of a recovery that is open the code must be said.
+    let findings = look::chain(site, &args.host, &args.choice.choice(), now);
+    let findings = findings.map_err(catalogue_failure)?.findings;
     let (recovery, code, files) = open(site, &args.host, chosen, options, life, now)?;
     let certificates = dates::of(site);
     if !quiet {
         warn(&certificates, now);
+        // The machine may be another one, with more memory and other devices: so the code is given all the same.
+        for finding in &findings {
+            eprintln!("towline: {}", line(&args.host, finding));
+        }
     }
-    let opened = opened(site, &recovery, &code, chain, certificates, files, now);
+    let mut opened = opened(site, &recovery, &code, chain, certificates, files, now);
+    opened.findings = findings;
     match args.json {
         true => print_json(&opened),
         false => {
@@ -199,6 +211,7 @@ fn opened<'a>(
         certificates,
         client_certificate_hours: site.config.credentials.client_certificate_hours,
         credentials,
+        findings: Vec::new(),
     }
 }
 

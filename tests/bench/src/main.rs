@@ -5,6 +5,7 @@
 
 mod boot;
 mod capture;
+mod chain;
 mod files;
 mod layers;
 mod measure;
@@ -20,10 +21,10 @@ fn main() -> Result<()> {
     let wanted: Vec<String> = std::env::args().skip(1).collect();
     if let Some(unknown) = wanted
         .iter()
-        .find(|name| !["layers", "boot", "recovery", "capture"].contains(&name.as_str()))
+        .find(|name| !["layers", "chain", "boot", "recovery", "capture"].contains(&name.as_str()))
     {
         bail!(
-            "there is no benchmark {unknown:?}: layers, boot, recovery, capture, or none for all"
+            "there is no benchmark {unknown:?}: layers, chain, boot, recovery, capture, or none for all"
         );
     }
     let runs = |name: &str| wanted.is_empty() || wanted.iter().any(|wanted| wanted == name);
@@ -31,6 +32,9 @@ fn main() -> Result<()> {
     println!("# Benchmarks\n\n{}", prepare::machine());
     if runs("layers") {
         layers::bench(&workshop)?;
+    }
+    if runs("chain") {
+        chain::bench(&workshop)?;
     }
     if runs("boot") {
         boot::bench(&workshop)?;

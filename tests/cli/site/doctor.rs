@@ -5,11 +5,12 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 
 use serde_json::Value;
-use towline_contract::manifest::Placement;
+use towline_contract::manifest::{Compression, Kind, Placement};
 use towline_contract::session::Disk;
+use towline_harness::layer::layer;
 
-use super::World;
 use super::recoveries::{HOST, agent, host, open, put_credentials, state, world};
+use super::{World, chain};
 
 /// Exit status and stdout.
 fn said(world: &World, arguments: &[&str]) -> (Option<i32>, String) {
@@ -81,6 +82,69 @@ fn a_chain_that_would_not_be_recovered_is_said_with_the_reason_and_exit_status_1
     let agent = ["PROBLEM web1: ", "agent \"restic\"", "towline publish"];
     says(&world, &["chain", "check", HOST], 1, &agent);
     says(&world, &["doctor"], 1, &agent);
+}
+
+/// A site with a base of these files under a host's session of two hours ago, published after it.
+fn world_over(base: &[(&str, u32, &[u8])], files: &[(&str, u32, &[u8])]) -> World {
+    let world = World::new();
+    let [kernel, ..] = chain();
+    let mut own = layer(Kind::Host, HOST, Compression::Zstd, files);
+    (own.manifest.version, own.manifest.session) =
+        ("s2".into(), host("s2", "bbbb2222", 2).manifest.session);
+    let base = layer(Kind::Base, "debian", Compression::Zstd, base);
+    world.succeeds(&["publish", &world.written("own", &own)]);
+    let others = [("kernel", &kernel), ("base", &base), ("agent", &agent())];
+    let others = others.map(|(name, layer)| world.written(name, layer));
+    world.succeeds(&["publish", &others[0], &others[1], &others[2]]);
+    world
+}
+
+#[test]
+fn files_that_a_host_hides_are_listed_and_keep_nobody_from_recovering() {
+    let base = [
+        ("etc/hostname", 0o644, &b"generic\n"[..]),
+        ("usr/bin/sh", 0o755, b"sh"),
+    ];
+    let world = world_over(&base, &[("etc/hostname", 0o644, b"web1\n")]);
+    let line = "hidden       etc/hostname (host over base)";
+    says(&world, &["chain", "check", HOST], 0, &[line]);
+    let (_, text) = said(&world, &["chain", "check", HOST, "--json"]);
+    let chain: Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!(chain["hidden"][0]["earlier"], "base/debian/1/amd64");
+    assert_eq!(chain["hidden"].as_array().map(Vec::len), Some(1));
+}
+
+#[test]
+fn a_session_that_no_machine_could_place_over_a_newer_base_is_a_problem() {
+    let base = [("etc/rear", 0o644, &b"a file"[..])];
+    let world = world_over(&base, &[("etc/rear/local.conf", 0o644, b"")]);
+    let parts = [
+        "PROBLEM web1: a machine would refuse these layers",
+        "has a directory etc/rear",
+    ];
+    says(&world, &["chain", "check", HOST], 1, &parts);
+    says(&world, &["doctor"], 1, &parts);
+    // Whoever opens a recovery all the same is told.
+    let output = world.run(&["recovery", "open", HOST]);
+    let talk = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success() && talk.contains(parts[0]), "{talk}");
+}
+
+#[test]
+fn an_agent_whose_commands_no_layer_has_is_refused_and_when_accepted_told_for_each_host() {
+    let world = world();
+    let mut newer = agent();
+    newer.manifest.version = "2".into();
+    newer.manifest.created = "2026-01-01T00:00:00Z".parse().expect("a time");
+    let table = r#"{"restore": ["restic"], "check": ["/usr/bin/lost"]}"#;
+    newer.manifest.agent = Some(serde_json::from_str(table).expect("an agent"));
+    let path = world.written("newer", &newer);
+    let says_so = ["agent/restic/2/amd64", "/usr/bin/lost", "--accept-missing"];
+    world.refuses(&["publish", &path], 1, &says_so);
+    world.succeeds(&["publish", &path, "--accept-missing"]);
+    let problem =
+        "PROBLEM web1: agent/restic/2/amd64 needs /usr/bin/lost, which no layer of its chain has";
+    says(&world, &["chain", "check", HOST], 1, &[problem]);
 }
 
 #[test]

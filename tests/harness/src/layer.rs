@@ -201,7 +201,10 @@ pub fn of_items(kind: Kind, name: &str, compression: Compression, items: &[Item]
         placement: Placement::Ram,
         image: None,
         kernel_release: (kind == Kind::Kernel).then(|| "6.1.0-test".into()),
-        provides: Needs::default(),
+        provides: Needs {
+            programs: programs(items),
+            ..Needs::default()
+        },
         requires: Needs::default(),
         replaceable: vec![],
         packages: vec![],
@@ -211,6 +214,18 @@ pub fn of_items(kind: Kind, name: &str, compression: Compression, items: &[Item]
         bounds: Bounds::default(),
     };
     Layer { manifest, stored }
+}
+
+/// The absolute paths of files that may be executed, sorted.
+fn programs(items: &[Item]) -> Vec<String> {
+    let is_program =
+        |it: &&Item| it.entry.file_type() == mode::S_IFREG && it.entry.mode & 0o111 != 0;
+    let programs = items.iter().filter(is_program);
+    let mut programs: Vec<_> = programs
+        .map(|it| format!("/{}", it.entry.display_name()))
+        .collect();
+    programs.sort();
+    programs
 }
 
 fn compress(compression: Compression, archive: &[u8]) -> Vec<u8> {

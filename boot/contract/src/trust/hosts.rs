@@ -169,6 +169,21 @@ impl SignedView {
     /// Not the file that the snapshot names, not signed by the host's key, malformed, or naming something that is not this
     /// host's.
     pub fn with_host(mut self, host: &str, bytes: &[u8]) -> Result<Self, TrustError> {
+        for (name, file) in self.signed_by(host, bytes)?.targets {
+            self.layers.entry(name).or_insert(file);
+        }
+        Ok(self)
+    }
+
+    /// Whether this is the host's file, without taking it: a catalogue of thousands of hosts is not copied for each.
+    ///
+    /// # Errors
+    /// As [`Self::with_host`].
+    pub fn check_host(&self, host: &str, bytes: &[u8]) -> Result<(), TrustError> {
+        self.signed_by(host, bytes).map(drop)
+    }
+
+    fn signed_by(&self, host: &str, bytes: &[u8]) -> Result<Targets, TrustError> {
         let role = host_role(host);
         let reference = file_ref(&self.snapshot.meta, &format!("{role}.json"), "the snapshot")?;
         let what = format!("{}.{role}.json", reference.version);
@@ -177,10 +192,7 @@ impl SignedView {
         let signers = one_role(delegations, &role)?;
         let sessions = delegated_targets(bytes, &what, reference, &signers)?;
         check_sessions(&sessions, host, &what)?;
-        for (name, file) in sessions.targets {
-            self.layers.entry(name).or_insert(file);
-        }
-        Ok(self)
+        Ok(sessions)
     }
 }
 

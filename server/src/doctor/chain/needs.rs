@@ -1,4 +1,4 @@
-//! What the layers of one chain need: drivers, libraries and programs, bytes in the store, memory. Pure functions.
+//! What the layers of one chain need: drivers, firmware, libraries and programs, bytes in the store, memory. Pure functions.
 
 use std::collections::BTreeSet;
 
@@ -7,8 +7,8 @@ use towline_contract::Digest;
 use towline_contract::manifest::{Kind, Manifest, memory_bytes};
 use towline_contract::plan::HandOver;
 use towline_contract::session::Session;
-use towline_initramfs::chain;
 
+use super::known::Stack;
 use crate::config::HandOverChoice;
 use crate::doctor::{Finding, problem, warning};
 
@@ -23,6 +23,17 @@ pub struct Drivers {
     pub needed: Vec<String>,
     /// What of it the kernel layer does not have.
     pub missing: Vec<String>,
+    /// Firmware that these may ask for, and the kernel layer does not have.
+    pub firmware: Vec<Firmware>,
+}
+
+/// Firmware that a driver may ask for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Firmware {
+    /// The driver.
+    pub module: String,
+    /// Files below `lib/firmware` that are not there.
+    pub missing: Vec<String>,
 }
 
 /// Memory in KiB: an estimate, with what a restore needs.
@@ -36,14 +47,92 @@ pub struct Memory {
     pub host_kib: Option<u64>,
 }
 
-pub(super) fn drivers(session: &Session, layers: &[&Manifest]) -> Drivers {
-    let kernel = layers.iter().find(|it| it.kind == Kind::Kernel);
+pub(super) fn drivers(session: &Session, stack: &Stack<'_>) -> Drivers {
     let needed = &session.hardware.modules;
-    let is_missing = |name: &&String| kernel.is_some_and(|it| !it.provides.modules.contains(name));
+    let has_kernel = stack.needs.has(Kind::Kernel);
+    let is_missing = |name: &&String| has_kernel && !stack.needs.has_module(name);
     Drivers {
         missing: needed.iter().filter(is_missing).cloned().collect(),
         needed: needed.clone(),
+        firmware: Vec::new(),
     }
+}
+
+/// Storage and network devices that no module of the kernel says it is for. The host may have done without them.
+pub(super) fn devices(session: &Session, stack: &Stack<'_>) -> Option<Finding> {
+    let (kernel, _) = stack.kernel.as_ref()?;
+    let devices = session.hardware.pci.iter();
+    let mut names: Vec<_> = devices
+        .filter(|it| is_needed(it) && !stack.has_driver(it))
+        .map(|it| in_short(it))
+        .collect();
+    names.dedup();
+    (!names.is_empty()).then(|| {
+        let names = names.join(", ");
+        warning(
+            format!("{kernel} has no driver for {names} of the host"),
+            "if the host's disks or network hang on it, add its module to the kernel's recipe, build and publish it",
+        )
+    })
+}
+
+/// Whether a device is for storage or a wired network, by its class (`bc01`, `bc02`; `bc02sc80` are others, such as wireless).
+fn is_needed(modalias: &str) -> bool {
+    let class = modalias.rsplit_once("bc").map_or("", |(_, class)| class);
+    class.starts_with("01") || (class.starts_with("02") && !class.starts_with("02sc80"))
+}
+
+/// `network device 8086:1533` of `pci:v00008086d00001533…`.
+fn in_short(modalias: &str) -> String {
+    let number = |sign: char| {
+        let (_, rest) = modalias.split_once(sign)?;
+        rest.get(4..8).map(str::to_ascii_lowercase)
+    };
+    let rest = modalias.strip_prefix("pci:").unwrap_or(modalias);
+    let maker = rest.strip_prefix('v').and_then(|it| it.get(4..8));
+    let device = number('d').unwrap_or_default();
+    let maker = maker.unwrap_or_default().to_ascii_lowercase();
+    let kind = match modalias.contains("bc01") {
+        true => "storage",
+        false => "network",
+    };
+    format!("{kind} device {maker}:{device}")
+}
+
+/// Firmware that the host's drivers may ask for and the kernel layer does not have.
+pub(super) fn firmware(session: &Session, stack: &Stack<'_>) -> Vec<Firmware> {
+    let Some((_, drives)) = &stack.kernel else {
+        return Vec::new();
+    };
+    let modules = session.hardware.modules.iter();
+    let firmware = modules.map(|module| Firmware {
+        module: module.clone(),
+        missing: drives.missing_firmware(module),
+    });
+    firmware.filter(|it| !it.missing.is_empty()).collect()
+}
+
+/// A driver names the firmware of all the devices that it is for, and most devices go without: so this is a warning.
+pub(super) fn missing_firmware(firmware: &[Firmware], stack: &Stack<'_>) -> Option<Finding> {
+    let (kernel, _) = stack.kernel.as_ref()?;
+    let told = |it: &Firmware| match it.missing.as_slice() {
+        [one] => format!("{} for {one}", it.module),
+        [first, .., last] => {
+            format!(
+                "{} for {} files from {first} to {last}",
+                it.module,
+                it.missing.len()
+            )
+        }
+        [] => it.module.clone(),
+    };
+    (!firmware.is_empty()).then(|| {
+        let told: Vec<_> = firmware.iter().map(told).collect();
+        warning(
+            format!("drivers of the host may ask for firmware that {kernel} does not have: {}", told.join(", ")),
+            "if its device does not work without, add the package with it to the kernel's recipe, build and publish it",
+        )
+    })
 }
 
 pub(super) fn missing_drivers(drivers: &Drivers, layers: &[&Manifest]) -> Option<Finding> {
@@ -58,21 +147,22 @@ pub(super) fn missing_drivers(drivers: &Drivers, layers: &[&Manifest]) -> Option
 }
 
 /// Libraries, programs and interpreters that no layer has; drivers are told apart.
-pub(super) fn unresolved(layers: &[&Manifest]) -> Vec<Finding> {
-    let mut layers: Vec<Manifest> = layers.iter().copied().cloned().collect();
-    for host in layers.iter_mut().filter(|it| it.kind == Kind::Host) {
-        host.requires.modules.clear();
-    }
+pub(super) fn unresolved(layers: &[&Manifest], stack: &Stack<'_>) -> Vec<Finding> {
+    let mut unresolved = stack.unresolved.clone();
     // What should be in a layer that is not there is no news.
-    let both = [Kind::Kernel, Kind::Base].map(|kind| layers.iter().any(|it| it.kind == kind));
-    if both.contains(&false) {
-        return Vec::new();
+    let hosts = layers
+        .iter()
+        .filter(|it| it.kind == Kind::Host && stack.is_whole());
+    for host in hosts {
+        let needs = stack.needs.unresolved_of(host).into_iter();
+        let needs = needs.filter(|it| !host.requires.modules.contains(it));
+        unresolved.extend(needs.map(|need| (host.target_name(), need)));
     }
     let told = |(layer, need): &(String, String)| {
         let what = format!("{layer} needs {need}, which no layer of its chain has");
         problem(what, "add it to a layer, build and publish that")
     };
-    chain::check(&layers).unresolved.iter().map(told).collect()
+    unresolved.iter().map(told).collect()
 }
 
 pub(super) fn absent(layers: &[&Manifest], absent: &BTreeSet<Digest>) -> Vec<Finding> {

@@ -4,6 +4,8 @@ use crate::config::HandOverChoice;
 use crate::fixture::published;
 use towline_contract::manifest::{PLACES_ON_TARGET, Package, Placement};
 use towline_contract::session::{Backup, Hardware};
+use towline_initramfs::kernel::Drives;
+use towline_initramfs::places::Place;
 
 pub(in super::super) fn time(text: &str) -> Timestamp {
     text.parse().unwrap()
@@ -22,6 +24,7 @@ fn layers() -> Vec<Published> {
     agent.manifest.created = time("2026-10-01T00:00:00Z");
     let restic = r#"{"restore": ["restic"], "current": ["restic"]}"#;
     agent.manifest.agent = Some(serde_json::from_str(restic).unwrap());
+    agent.manifest.provides.programs = vec!["/usr/bin/restic".into()];
     agent.manifest.packages = vec![Package {
         name: "restic".into(),
         version: "0.18.0-1".into(),
@@ -70,12 +73,24 @@ fn checked_with(
 ) -> Chain {
     let mut layers = layers();
     change(&mut layers);
+    holding(&layers, config, absent, |_| Ok(Holds::default()))
+}
+
+/// The chain of the newest session of layers that hold this.
+fn holding(
+    layers: &[Published],
+    config: &Config,
+    absent: &[Digest],
+    read: impl Fn(&Manifest) -> Result<Holds, String>,
+) -> Chain {
+    let holdings = Holdings::new(layers, read);
     let question = Question {
         host: "web1",
         choice: &Choice::Newest,
-        layers: &layers,
+        layers,
         absent: &absent.iter().copied().collect(),
         config,
+        known: &Known::of(layers, &holdings),
     };
     check(&question, now())
 }
@@ -256,14 +271,192 @@ fn two_bases_of_which_none_is_chosen_are_a_problem_as_machines_would_be_refused(
 #[test]
 fn a_session_that_is_not_there_is_not_replaced_by_another_one() {
     let layers = layers();
+    let holdings = Holdings::new(&layers, |_| Ok(Holds::default()));
     let question = Question {
         host: "web1",
         choice: &Choice::At(time("2026-11-01T00:00:00Z")),
         layers: &layers,
         absent: &BTreeSet::new(),
         config: &config(),
+        known: &Known::of(&layers, &holdings),
     };
     let chain = check(&question, now());
     only(&chain, Level::Problem, &["no session at or before"]);
     assert!(chain.session.is_none() && chain.layers.is_empty());
+}
+
+#[test]
+fn a_program_that_the_agents_commands_start_and_no_layer_has_is_named() {
+    let chain = checked(|layers| {
+        let agent = r#"{"restore": ["restic"], "check": ["/usr/lib/x/check", "-q"], "sessions": ["{directory}/list"], "current": ["restic"]}"#;
+        layers[2].manifest.agent = Some(serde_json::from_str(agent).unwrap());
+    });
+    let words = ["agent/restic/0.18/amd64", "/usr/lib/x/check", "no layer"];
+    only(&chain, Level::Problem, &words);
+}
+
+#[test]
+fn a_program_that_the_hosts_layout_needs_and_no_layer_has_is_named() {
+    let chain = checked(|layers| {
+        layers[1].manifest.provides.programs = vec!["/usr/sbin/mkfs.ext4".into()];
+        layers[3].manifest.requires.programs = vec!["mkfs.ext4".into(), "mdadm".into()];
+    });
+    only(&chain, Level::Problem, &["host/web1/", "needs mdadm"]);
+}
+
+fn place(path: &str) -> Place {
+    match path.strip_suffix('/') {
+        Some(path) => Place::new(path.as_bytes(), true),
+        None => Place::new(path.as_bytes(), false),
+    }
+}
+
+/// A base with these paths, and layers over it with those.
+fn with_places<'p>(
+    base: &'p [&'p str],
+    above: &'p [(Kind, &'p [&'p str])],
+) -> impl Fn(&Manifest) -> Result<Holds, String> + 'p {
+    move |manifest| {
+        let own = above.iter().find(|it| it.0 == manifest.kind);
+        let paths = match manifest.kind {
+            Kind::Base => base,
+            _ => own.map_or(&[][..], |it| it.1),
+        };
+        Ok(Holds {
+            places: paths.iter().map(|it| place(it)).collect(),
+            drives: None,
+        })
+    }
+}
+
+#[test]
+fn files_that_are_hidden_are_listed_and_are_no_fault() {
+    let mut layers = layers();
+    layers[1].manifest.replaceable = vec!["etc/ca".into()];
+    let base = ["etc/", "etc/ca", "etc/rear/", "etc/rear/local.conf"];
+    let above = [
+        (Kind::Agent, &["etc/", "etc/ca"][..]),
+        (
+            Kind::Host,
+            &["etc/", "etc/rear/", "etc/rear/local.conf", "etc/hostname"],
+        ),
+    ];
+    let chain = holding(&layers, &config(), &[], with_places(&base, &above));
+    assert_eq!(chain.findings, []);
+    let hidden: Vec<_> = chain
+        .hidden
+        .iter()
+        .map(|it| (it.path.as_str(), it.layer.split('/').next().unwrap()))
+        .collect();
+    assert_eq!(
+        hidden,
+        [("etc/ca", "agent"), ("etc/rear/local.conf", "host")]
+    );
+    assert_eq!(chain.hidden[0].earlier, "base/debian/12/amd64");
+}
+
+#[test]
+fn layers_that_a_machine_would_refuse_over_one_another_are_a_problem() {
+    let base = ["bin", "usr/", "usr/bin/"];
+    for (kind, path, words) in [
+        (Kind::Agent, "bin/", "has a directory bin"),
+        (Kind::Host, "usr/bin", "has a link or file usr/bin"),
+    ] {
+        let above = [(kind, &[path][..])];
+        let chain = holding(&layers(), &config(), &[], with_places(&base, &above));
+        only(&chain, Level::Problem, &["would refuse", words]);
+    }
+}
+
+#[test]
+fn a_layer_that_cannot_be_read_is_a_problem_unless_it_is_not_there_at_all() {
+    let read = |manifest: &Manifest| match manifest.kind {
+        Kind::Base => Err("no squashfs".to_owned()),
+        _ => Ok(Holds::default()),
+    };
+    let layers = layers();
+    let chain = holding(&layers, &config(), &[], read);
+    only(
+        &chain,
+        Level::Problem,
+        &["base/debian/12/amd64", "no squashfs"],
+    );
+    let chain = holding(&layers, &config(), &[layers[1].manifest.digest], read);
+    only(&chain, Level::Problem, &["base/debian/12/amd64", "store"]);
+}
+
+/// A kernel that drives Intel's network devices and asks for firmware for one module.
+fn driving(manifest: &Manifest) -> Result<Holds, String> {
+    let mut drives = Drives::default();
+    let folder = "usr/lib/modules/6.1";
+    let aliases = "alias pci:v00008086d*sv*sd*bc*sc*i* igb\n";
+    drives.file(&format!("{folder}/modules.alias"), Some(aliases.into()));
+    let built_in = "ahci.firmware=ahci/a.bin\0ahci.firmware=ahci/b.bin\0".into();
+    drives.file(&format!("{folder}/modules.builtin.modinfo"), Some(built_in));
+    drives.file("usr/lib/firmware/ahci/b.bin.xz", None);
+    Ok(Holds {
+        places: Vec::new(),
+        drives: (manifest.kind == Kind::Kernel).then_some(drives),
+    })
+}
+
+#[test]
+fn storage_and_network_devices_without_a_driver_are_a_warning_and_others_are_not() {
+    let mut layers = layers();
+    let session = layers[3].manifest.session.as_mut().unwrap();
+    session.hardware.modules.clear();
+    session.hardware.pci = [
+        "pci:v00008086d00001533sv00008086sd00000001bc02sc00i00",
+        "pci:v000014E4d0000165Fsv00001028sd00000639bc02sc00i00",
+        "pci:v00001000d00000072sv00001000sd00003020bc01sc07i00",
+        "pci:v000010DEd00001EB1sv000010DEsd0000129Fbc03sc00i00",
+        "pci:v000010ECd00008821sv000010ECsd00008821bc02sc80i00",
+    ]
+    .map(str::to_owned)
+    .to_vec();
+    let chain = holding(&layers, &config(), &[], driving);
+    let words = [
+        "kernel/debian/6.1/amd64 has no driver for network device 14e4:165f, storage device 1000:0072 of",
+    ];
+    only(&chain, Level::Warning, &words);
+}
+
+#[test]
+fn firmware_that_a_driver_may_ask_for_and_that_is_not_there_is_a_warning() {
+    let chain = holding(&layers(), &config(), &[], driving);
+    only(&chain, Level::Warning, &["ahci for ahci/a.bin", "firmware"]);
+    let firmware = &chain.drivers.firmware;
+    assert_eq!(
+        (firmware.len(), firmware[0].missing.as_slice()),
+        (1, &["ahci/a.bin".to_owned()][..])
+    );
+}
+
+#[test]
+fn layers_that_hosts_share_are_looked_into_once() {
+    let mut layers = layers();
+    let mut other = layers[3].clone();
+    other.target = "host/web2/20261124t020000z/amd64".parse().unwrap();
+    other.manifest.name = "web2".into();
+    layers.push(other);
+    let reads = std::cell::RefCell::new(Vec::new());
+    let shared = &layers[..3];
+    let holdings = Holdings::new(shared, |it: &Manifest| {
+        reads.borrow_mut().push(it.kind);
+        Ok(Holds::default())
+    });
+    let known = Known::of(shared, &holdings);
+    for host in ["web1", "web2"] {
+        let question = Question {
+            host,
+            choice: &Choice::Newest,
+            layers: &layers,
+            absent: &BTreeSet::new(),
+            config: &config(),
+            known: &known,
+        };
+        assert_eq!(check(&question, now()).findings, []);
+    }
+    use Kind::{Agent, Base, Host, Kernel};
+    assert_eq!(*reads.borrow(), [Kernel, Base, Agent, Host, Host]);
 }
