@@ -30,8 +30,7 @@ impl Credentials {
     /// # Errors
     /// There is no token for reports, or the variables cannot be read.
     pub(super) fn read(directory: &Path) -> Result<Self, RecoverError> {
-        let path = directory.join(REPORT_TOKEN_FILE);
-        let token = Zeroizing::new(fs::read_to_string(&path).map_err(file("read", &path))?);
+        let token = report_token(directory)?;
         let path = directory.join(ENVIRONMENT_FILE);
         let environment = match fs::read_to_string(&path) {
             Ok(text) => variables(&text).map_err(|line| {
@@ -43,11 +42,21 @@ impl Credentials {
             Err(error) => return Err(file("read", &path)(error)),
         };
         Ok(Self {
-            token: token.trim().to_owned().into(),
+            token,
             environment,
             directory: directory.to_owned(),
         })
     }
+}
+
+/// The token for reports in `directory`, whatever else is there: what is wrong with other files can be reported by it.
+///
+/// # Errors
+/// There is none.
+pub(super) fn report_token(directory: &Path) -> Result<Secret, RecoverError> {
+    let path = directory.join(REPORT_TOKEN_FILE);
+    let token = Zeroizing::new(fs::read_to_string(&path).map_err(file("read", &path))?);
+    Ok(token.trim().to_owned().into())
 }
 
 /// Lets those in by ssh whose public keys are in the credentials; true if there are any.
@@ -94,6 +103,10 @@ mod tests {
         let credentials = Credentials::read(dir.path()).unwrap();
         assert_eq!(&*credentials.token, "t0ken");
         assert!(credentials.environment.is_empty());
+        // What is wrong with another file is for the server to hear.
+        fs::write(dir.path().join(ENVIRONMENT_FILE), "no variable\n").unwrap();
+        assert!(Credentials::read(dir.path()).is_err());
+        assert_eq!(report_token(dir.path()).unwrap(), credentials.token);
     }
 
     #[test]

@@ -80,8 +80,7 @@ pub(crate) fn let_in(console: &Console) {
 
 /// The token for reports, in a machine that recovers.
 pub(crate) fn report_token() -> Option<Secret> {
-    let credentials = Credentials::read(Path::new(CREDENTIALS_DIR));
-    credentials.ok().map(|it| it.token)
+    credentials::report_token(Path::new(CREDENTIALS_DIR)).ok()
 }
 
 /// Recovers the host, and does what the plan says then. Comes back if the rescue system is to stay.
