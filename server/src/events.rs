@@ -148,7 +148,7 @@ mod tests {
     fn failed(recovery: &str, message: &str) -> Event {
         Event {
             recovery: recovery.into(),
-            token: None,
+            number: 0,
             uptime_seconds: 7,
             what: What::Failed {
                 message: message.into(),

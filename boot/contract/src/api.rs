@@ -30,6 +30,8 @@ pub const HOSTS_PATH: &str = "/v1/hosts";
 pub const VIEW_PATH: &str = "/v1/view";
 /// Path that takes events.
 pub const EVENTS_PATH: &str = "/v1/events";
+/// Header of an event that its machine has signed ([`crate::trust::EventSigner::header`]).
+pub const EVENT_SIGNATURE_HEADER: &str = "towline-signature";
 
 /// Path of a metadata file, such as `timestamp.json`.
 #[must_use]

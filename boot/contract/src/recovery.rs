@@ -44,12 +44,13 @@ pub struct Recover {
     /// The credentials layer that comes with the plan.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub credentials: Option<CredentialsRef>,
-    /// SHA-256 of the token that reports of this recovery bear; the token itself is in the credentials
-    /// ([`REPORT_TOKEN_FILE`]).
+    /// SHA-256 of the token for reports, which is in the credentials ([`REPORT_TOKEN_FILE`]). Media of before events were signed
+    /// read no order without it.
     pub report_token: Digest,
 }
 
-/// File of the credentials with the token for reports.
+/// File of the credentials with the token for reports: the seed that the machine signs its events by
+/// ([`crate::trust::EventSigner`]), in hex.
 pub const REPORT_TOKEN_FILE: &str = "report-token";
 
 /// File of the credentials with the public keys that may log in by ssh.

@@ -35,7 +35,6 @@ impl fmt::Debug for Secret {
 mod tests {
     use super::*;
     use crate::api::{Machine, PlanRequest, RecoveryAnswer, RecoveryRequest};
-    use crate::event::{Event, What};
     use crate::seal::SealKey;
     use crate::stamp::Settings;
 
@@ -69,12 +68,6 @@ mod tests {
             host: None,
             host_layer: Some(secret()),
         };
-        let event = Event {
-            recovery: "r-1".into(),
-            token: Some(secret()),
-            uptime_seconds: 1,
-            what: What::PlanVerified,
-        };
         let settings = Settings {
             token: Some(secret()),
             ..Settings::default()
@@ -82,7 +75,6 @@ mod tests {
         for shown in [
             format!("{request:?}"),
             format!("{answer:?}"),
-            format!("{event:?}"),
             format!("{settings:?}"),
         ] {
             assert!(shown.contains('…') && !shown.contains("sesame"), "{shown}");

@@ -56,11 +56,11 @@ fn a_plan_request_is_as_documented() {
 fn events_are_as_documented() {
     let event = |what| Event {
         recovery: "r-1".into(),
-        token: None,
+        number: 7,
         uptime_seconds: 12,
         what,
     };
-    let head = r#"{"recovery":"r-1","uptime_seconds":12,"event":"#;
+    let head = r#"{"recovery":"r-1","number":7,"uptime_seconds":12,"event":"#;
     let check = CheckResult {
         layer: "agent/restic/1/amd64".into(),
         name: "restic".into(),
@@ -149,13 +149,21 @@ fn the_events_of_a_recovery_are_as_documented() {
     for (what, rest) in rows {
         let event = Event {
             recovery: "r-1".into(),
-            token: Some("t".to_owned().into()),
+            number: 7,
             uptime_seconds: 12,
             what,
         };
-        let head = r#"{"recovery":"r-1","token":"t","uptime_seconds":12,"event":"#;
+        let head = r#"{"recovery":"r-1","number":7,"uptime_seconds":12,"event":"#;
         assert_eq!(pinned(&event, &format!("{head}{rest}")).unwrap(), event);
     }
+}
+
+#[test]
+fn an_event_of_a_medium_from_before_they_were_signed_is_still_read_and_its_token_is_not_kept() {
+    let text = r#"{"recovery":"r-1","token":"t0ken","uptime_seconds":12,"event":"plan-verified"}"#;
+    let event: Event = serde_json::from_str(text).unwrap();
+    assert_eq!((event.number, &event.what), (0, &What::PlanVerified));
+    assert!(!serde_json::to_string(&event).unwrap().contains("t0ken"));
 }
 
 #[test]

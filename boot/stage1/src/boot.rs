@@ -98,7 +98,15 @@ impl Boot {
         if let Some(mut loader) = self.loader.take() {
             prepare_for_images(&self.console, &mut loader)?;
         }
-        let ready = place(&self.console, &mirrors, planned, &manifests, came).await?;
+        let ready = place(
+            &self.console,
+            &mirrors,
+            planned,
+            &manifests,
+            came,
+            &reporter,
+        )
+        .await?;
         let note = note(&settings, planned, &mirrors, &manifests);
         let how = planned.chain.plan.hand_over;
         self.console.step(format_args!(

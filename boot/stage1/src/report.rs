@@ -1,14 +1,16 @@
-//! Tells the server what this boot does. For people only: nothing depends on whether it listens.
+//! Tells the server what this boot does. For people only: nothing here depends on whether it listens.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use towline_contract::Secret;
-use towline_contract::event::{Event, What};
+use tokio::sync::Mutex;
+use towline_contract::event::{Event, Part, What};
+use towline_contract::trust::EventSigner;
 
 use crate::console::uptime;
 use crate::fetch::{Client, FetchError, Planned, Server};
 
-/// Longest wait for one event to arrive.
+/// Longest wait for one event to arrive, and for those before it.
 const WAIT: Duration = Duration::from_secs(10);
 
 /// Reports one boot to one server.
@@ -17,7 +19,9 @@ pub struct Reporter {
     client: Client,
     server: Server,
     recovery: String,
-    token: Option<Secret>,
+    signer: Option<EventSigner>,
+    /// Held by whoever sends: an event gets its number when its turn comes, so that none overtakes another.
+    turn: Arc<Mutex<()>>,
 }
 
 impl Reporter {
@@ -28,14 +32,15 @@ impl Reporter {
             client,
             server,
             recovery: recovery.to_owned(),
-            token: None,
+            signer: None,
+            turn: Arc::default(),
         }
     }
 
-    /// The same, with the token of an open recovery.
+    /// The same, signing by the token of an open recovery. One that is no key signs nothing.
     #[must_use]
-    pub fn with_token(mut self, token: Secret) -> Self {
-        self.token = Some(token);
+    pub fn with_token(mut self, token: &str) -> Self {
+        self.signer = EventSigner::new(&self.recovery, token);
         self
     }
 
@@ -43,29 +48,43 @@ impl Reporter {
     #[must_use]
     pub fn of(planned: &Planned) -> Self {
         let (client, server) = (planned.client.clone(), planned.server.clone());
-        Self {
-            token: planned.report_token.clone(),
-            ..Self::new(client, server, &planned.chain.plan.recovery)
+        let reporter = Self::new(client, server, &planned.chain.plan.recovery);
+        match &planned.report_token {
+            Some(token) => reporter.with_token(token),
+            None => reporter,
         }
     }
 
-    /// Sends an event and waits for the answer.
+    /// Sends an event of stage 1 and waits for the answer.
     ///
     /// # Errors
     /// The server cannot be reached, or does not take it.
     pub async fn send(&self, what: What) -> Result<(), FetchError> {
-        let (recovery, uptime_seconds) = (self.recovery.clone(), uptime().as_secs());
-        let event = Event {
-            recovery,
-            // Not for everybody on the way to hear.
-            token: self.token.clone().filter(|_| self.server.https()),
-            uptime_seconds,
-            what,
-        };
         let send = async {
-            let mut connection = self.client.connect(&self.server).await?;
-            connection.post_event(&event).await
+            let _turn = self.turn.lock().await;
+            let event = Event::new(&self.recovery, Part::Stage1, uptime(), what);
+            self.post(&event).await
         };
+        self.in_time(send).await
+    }
+
+    /// Sends an event of whatever part, which may have been sent before, and waits for the answer.
+    ///
+    /// # Errors
+    /// The server cannot be reached, or does not take it.
+    pub async fn send_event(&self, event: &Event) -> Result<(), FetchError> {
+        self.in_time(self.post(event)).await
+    }
+
+    async fn post(&self, event: &Event) -> Result<(), FetchError> {
+        let mut connection = self.client.connect(&self.server).await?;
+        connection.post_event(event, self.signer.as_ref()).await
+    }
+
+    async fn in_time(
+        &self,
+        send: impl Future<Output = Result<(), FetchError>>,
+    ) -> Result<(), FetchError> {
         let stalled = |_| FetchError::Stalled {
             server: self.server.to_string(),
             seconds: WAIT.as_secs(),
@@ -73,7 +92,7 @@ impl Reporter {
         tokio::time::timeout(WAIT, send).await.map_err(stalled)?
     }
 
-    /// Sends an event while the boot goes on.
+    /// Sends an event of stage 1 while the boot goes on.
     pub fn send_meanwhile(&self, what: What) {
         let reporter = self.clone();
         tokio::spawn(async move {

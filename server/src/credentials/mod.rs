@@ -18,6 +18,7 @@ use towline_contract::agent::{ENVIRONMENT_FILE, variables};
 use towline_contract::limits::CREDENTIALS_BYTES_MAX;
 use towline_contract::newc::NewcError;
 use towline_contract::recovery::{CredentialsRef, REPORT_TOKEN_FILE};
+use towline_contract::trust::{PublicKey, SigningKey};
 use towline_contract::{Digest, Timestamp};
 use zeroize::Zeroizing;
 
@@ -135,6 +136,8 @@ pub struct Made {
     pub reference: CredentialsRef,
     /// SHA-256 of the token for reports that is in it.
     pub report_token: Digest,
+    /// The public half of the key that the machine makes of the token, to sign its events by.
+    pub report_key: PublicKey,
 }
 
 /// The names of the operator's files for `host`, seen to be usable: before it is night.
@@ -199,7 +202,7 @@ pub fn make(site: &Site, wanted: Wanted<'_>, now: Timestamp) -> Result<Made, Cre
         check_variables(&output, "the output of the command for credentials")?;
         append_lines(files.entry(ENVIRONMENT_FILE.into()).or_default(), &output);
     }
-    let token = new_token()?;
+    let (token, report_key) = new_token()?;
     let report_token = Digest::of(token.as_bytes());
     files.insert(
         REPORT_TOKEN_FILE.into(),
@@ -214,6 +217,7 @@ pub fn make(site: &Site, wanted: Wanted<'_>, now: Timestamp) -> Result<Made, Cre
             entries,
         },
         report_token,
+        report_key,
         layer,
     })
 }
@@ -227,11 +231,12 @@ fn operators(site: &Site, host: &str) -> Result<Files, CredentialsError> {
     Ok(files)
 }
 
-/// 32 random bytes in hex.
-fn new_token() -> Result<Zeroizing<String>, CredentialsError> {
+/// The seed of a key in hex, and the public half of that.
+fn new_token() -> Result<(Zeroizing<String>, PublicKey), CredentialsError> {
     let mut random = Zeroizing::new([0; 32]);
     getrandom::fill(random.as_mut()).map_err(CredentialsError::Random)?;
-    Ok(Zeroizing::new(hex::encode(random.as_ref())))
+    let token = Zeroizing::new(hex::encode(random.as_ref()));
+    Ok((token, SigningKey::generate(*random).public()))
 }
 
 /// Whether these are `NAME=value` lines. What they say is not in the error.

@@ -12,6 +12,7 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection};
 use towline_contract::lanes::LayerReader;
 use towline_contract::manifest::{Compression, Kind};
+use towline_contract::trust::EventSigner;
 
 use super::*;
 use crate::fixture;
@@ -104,6 +105,8 @@ fn without_any_settings_there_are_token_certificate_and_authority() {
     );
     assert_eq!(made.report_token, Digest::of(files[2].1.as_bytes()));
     assert_eq!(files[2].1.len(), 64);
+    let signer = EventSigner::new("r-1", &files[2].1).unwrap();
+    assert_eq!(made.report_key, signer.public());
     let again = world.file("report-token");
     assert_ne!(again, files[2].1, "another boot has another token");
 }

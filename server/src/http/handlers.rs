@@ -8,18 +8,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 use hyper::body::Incoming;
 use hyper::{Request, Response, StatusCode};
 use towline_contract::api::{ErrorBody, Machine, PlanRequest, REQUEST_BYTES_MAX};
-use towline_contract::event::{EVENT_BYTES_MAX, Event, What};
+use towline_contract::event::EVENT_BYTES_MAX;
 use towline_contract::limits::TIMESTAMP_BYTES_MAX;
 use towline_contract::plan::{BootPlan, PLAN_ROLE, TimestampRef};
 use towline_contract::recovery::Order;
 use towline_contract::seal::SealKey;
-use towline_contract::trust::{PublicKey, SignedView, TIMESTAMP_FILE, is_host_id, sign};
+use towline_contract::trust::{SignedView, TIMESTAMP_FILE, is_host_id, sign};
 use towline_contract::{Digest, Timestamp};
 
 use super::Clock;
-use super::answer::{Body, Fault, empty, fresh_json, json};
+use super::answer::{Body, Fault, fresh_json, json};
 use super::body::body;
 use super::connection::Peer;
+use super::events;
 use super::files::{Asked, file};
 use super::hosts::{self, Uploads};
 use super::makings::Makings;
@@ -31,10 +32,10 @@ use super::sealed;
 use super::views::Views;
 use crate::catalogue::{self, CatalogueError, HostView, Published};
 use crate::compose::{self, Moment};
-use crate::events::{Line, Log};
-use crate::recoveries::{Happened, Recoveries, RecoveriesError, Tries};
+use crate::events::Log;
+use crate::log;
+use crate::recoveries::{Recoveries, RecoveriesError, Tries};
 use crate::site::{Site, SiteError};
-use crate::{events, log};
 
 /// What the handlers share.
 pub(super) struct State {
@@ -47,7 +48,7 @@ pub(super) struct State {
     /// What recovery codes are sealed to.
     pub(super) seal: SealKey,
     pub(super) uploads: Uploads,
-    events: Log,
+    pub(super) events: Log,
     pool: Arc<Pool>,
     views: Views,
     /// The catalogue as last read, with the timestamp it belongs to.
@@ -208,8 +209,10 @@ async fn reply(
             beside(move || recovery::recovery(&state, peer.address.ip(), &body)).await
         }
         Route::Events => {
+            let signature = events::signature(request.headers())?;
             let body = body(request, EVENT_BYTES_MAX).await?;
-            beside(move || event(&state, peer, &body)).await
+            beside(move || events::event(&state, peer.address.ip(), signature.as_ref(), &body))
+                .await
         }
         Route::Hosts => hosts::enrol(state, peer.address.ip(), request).await,
         Route::Host(host) => hosts::show(state, host).await,
@@ -283,53 +286,6 @@ pub(super) fn bounded(machine: &Machine) -> Result<(), Fault> {
         Some(mistake) => Err(Fault::theirs(StatusCode::BAD_REQUEST, mistake)),
         None => Ok(()),
     }
-}
-
-/// `POST /v1/events`. With the token of a recovery it moves that recovery; a token that came in clear is nobody's.
-fn event(state: &State, peer: Peer, body: &[u8]) -> Result<Response<Body>, Fault> {
-    let mut event: Event = parse(body, "event")?;
-    let token = event.token.take();
-    if let Some(mistake) = events::mistake(&event) {
-        return Err(Fault::theirs(StatusCode::BAD_REQUEST, mistake));
-    }
-    let (received, address) = ((state.clock)(), peer.address.ip());
-    if let Some(token) = token.filter(|_| peer.tls) {
-        let what = Happened::Reported {
-            address,
-            uptime_seconds: event.uptime_seconds,
-            event: event.what.clone(),
-        };
-        let token = Digest::of(token.as_bytes());
-        if let What::FirstBoot { key: Some(key), .. } = &event.what {
-            new_key(state, &event.recovery, &token, key)?;
-        }
-        let report = state
-            .recoveries
-            .report(&event.recovery, &token, what, received);
-        report.map_err(|error| Fault::ours(&error))?;
-    }
-    let peer = address;
-    let line = Line {
-        received,
-        peer,
-        event,
-    };
-    let appended = state.events.append(&line);
-    appended.map_err(|error| Fault::ours(&error))?;
-    let text = events::sentence(&line.event);
-    log::say(format_args!("{peer}: {}", log::clean(&text)));
-    Ok(empty(StatusCode::NO_CONTENT))
-}
-
-/// Takes the new key of a host that was recovered. A drill's server changes nothing of the site.
-fn new_key(state: &State, id: &str, token: &Digest, key: &PublicKey) -> Result<(), Fault> {
-    let now = (state.clock)();
-    let host = state.recoveries.recovered(id, token, now);
-    let host = host.map_err(|error| Fault::ours(&error))?;
-    let Some(host) = host.filter(|_| state.site.config.trial.is_none()) else {
-        return Ok(());
-    };
-    crate::hosts::succeed(&state.site, &host, key, now).map_err(|error| Fault::ours(&error))
 }
 
 /// Whether views have a file of this name of their own.

@@ -3,6 +3,7 @@
 mod answer;
 mod body;
 mod connection;
+mod events;
 mod files;
 mod fresh;
 mod handlers;

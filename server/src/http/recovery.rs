@@ -250,7 +250,7 @@ fn used(
     let what = Happened::CodeUsed {
         machine: request.machine.clone(),
         address: peer,
-        report_token: made.report_token,
+        report_key: Some(made.report_key.clone()),
         chain: plan.chain.iter().map(|it| it.target.clone()).collect(),
     };
     admitted_again(state, code, request, |_| Some(what))

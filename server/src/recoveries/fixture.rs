@@ -3,6 +3,7 @@
 use jiff::SignedDuration;
 use towline_contract::api::Machine;
 use towline_contract::recovery::Code;
+use towline_contract::trust::EventSigner;
 use towline_contract::{Digest, Timestamp};
 
 use super::record::{Chosen, Options, RECORD_FORMAT, Recovery, State};
@@ -12,6 +13,12 @@ pub(crate) const NOW: &str = "2026-11-23T22:00:00Z";
 
 /// Its code.
 pub(crate) const CODE: &str = "K7QF-2M9X-TR4P";
+
+/// What its machine signs by.
+pub(crate) fn signer(seed: u8) -> EventSigner {
+    let token = hex::encode([seed; 32]);
+    EventSigner::new("r-0123456789abcdef", &token).unwrap()
+}
 
 /// A recovery of this host that was just opened, for four hours.
 pub(crate) fn opened(host: &str) -> Recovery {
@@ -33,6 +40,8 @@ pub(crate) fn opened(host: &str) -> Recovery {
         deadline: now + SignedDuration::from_hours(4),
         options: Options::default(),
         code: CODE.parse::<Code>().unwrap().digest(),
+        report_key: None,
+        last_event: None,
         report_token: None,
         machine: None,
         wrong_codes: 0,

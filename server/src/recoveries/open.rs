@@ -1,8 +1,8 @@
 //! Opening a recovery: a session that was chosen, a code, a deadline.
 
 use std::time::Duration;
+use towline_contract::Timestamp;
 use towline_contract::recovery::Code;
-use towline_contract::{Digest, Timestamp};
 
 use super::folder::{Recoveries, RecoveriesError};
 use super::progress::Happened;
@@ -51,6 +51,8 @@ pub fn opened(wanted: Wanted, code: &Code, random: [u8; 8], now: Timestamp) -> R
         deadline: now.saturating_add(wanted.life).unwrap_or(Timestamp::MAX),
         options: wanted.options,
         code: code.digest(),
+        report_key: None,
+        last_event: None,
         report_token: None,
         machine: None,
         wrong_codes: 0,
@@ -94,55 +96,6 @@ impl Recoveries {
         let why = why.to_owned();
         lock.record(&recovery, Happened::Closed { why }, now)
     }
-
-    /// Takes a report of a recovery's machine; false, and nothing, if the token is not that machine's.
-    ///
-    /// # Errors
-    /// See [`RecoveriesError`].
-    pub fn report(
-        &self,
-        id: &str,
-        token: &Digest,
-        what: Happened,
-        now: Timestamp,
-    ) -> Result<bool, RecoveriesError> {
-        // Most events are of no recovery: they make no lock and no folder.
-        if self.get(id, now)?.is_none() {
-            return Ok(false);
-        }
-        let lock = self.lock()?;
-        match self.get(id, now)? {
-            Some(recovery) if is_token(&recovery, token) => {
-                lock.record(&recovery, what, now)?;
-                Ok(true)
-            }
-            _ => Ok(false),
-        }
-    }
-}
-
-impl Recoveries {
-    /// The host that was recovered, if the token is its machine's, and it has not reported its first boot yet.
-    ///
-    /// # Errors
-    /// See [`RecoveriesError`].
-    pub fn recovered(
-        &self,
-        id: &str,
-        token: &Digest,
-        now: Timestamp,
-    ) -> Result<Option<String>, RecoveriesError> {
-        let recovery = self.get(id, now)?;
-        let recovery = recovery.filter(|it| is_token(it, token));
-        let is_recovered = |it: &Recovery| matches!(it.state, State::Recovered { .. });
-        Ok(recovery.filter(is_recovered).map(|it| it.host))
-    }
-}
-
-fn is_token(recovery: &Recovery, token: &Digest) -> bool {
-    use subtle::ConstantTimeEq as _;
-    let known = recovery.report_token.as_ref();
-    known.is_some_and(|it| bool::from(it.as_bytes().ct_eq(token.as_bytes())))
 }
 
 fn new_code() -> Result<Code, RecoveriesError> {
@@ -160,7 +113,6 @@ fn new_code() -> Result<Code, RecoveriesError> {
 mod tests {
     use super::super::fixture::{NOW, machine, opened as fixture};
     use super::*;
-    use towline_contract::event::What;
 
     fn now() -> Timestamp {
         NOW.parse().unwrap()
@@ -176,23 +128,12 @@ mod tests {
         }
     }
 
-    fn code_used(token: &[u8]) -> Happened {
+    fn code_used() -> Happened {
         Happened::CodeUsed {
             machine: machine(&["52:54:00:00:00:01"], "a"),
             address: [192, 0, 2, 1].into(),
-            report_token: Digest::of(token),
+            report_key: None,
             chain: vec![],
-        }
-    }
-
-    fn ready() -> Happened {
-        Happened::Reported {
-            address: [192, 0, 2, 1].into(),
-            uptime_seconds: 1,
-            event: What::RescueReady {
-                checks: vec![],
-                memory_used_kib: 1,
-            },
         }
     }
 
@@ -205,7 +146,7 @@ mod tests {
         let (other, _) = recoveries.open(wanted("web2"), now()).unwrap();
         let (second, _) = recoveries.open(wanted("web1"), now()).unwrap();
         let lock = recoveries.lock().unwrap();
-        lock.record(&second, code_used(b"token"), now()).unwrap();
+        lock.record(&second, code_used(), now()).unwrap();
         drop(lock);
         let (third, _) = recoveries.open(wanted("web1"), now()).unwrap();
         let state = |it: &Recovery| recoveries.get(&it.id, now()).unwrap().unwrap().state;
@@ -217,41 +158,5 @@ mod tests {
             (state(&other), state(&third)),
             (State::Opened, State::Opened)
         );
-    }
-
-    #[test]
-    fn a_report_without_its_machines_token_changes_nothing() {
-        let dir = tempfile::tempdir().unwrap();
-        let recoveries = Recoveries::new(dir.path().join("recoveries"));
-        let (it, _) = recoveries.open(wanted("web1"), now()).unwrap();
-        let report = |token: &[u8]| recoveries.report(&it.id, &Digest::of(token), ready(), now());
-        assert!(!report(b"").unwrap(), "no machine has one yet");
-        for token in [&b"first"[..], b"second"] {
-            let lock = recoveries.lock().unwrap();
-            let current = recoveries.get(&it.id, now()).unwrap().unwrap();
-            lock.record(&current, code_used(token), now()).unwrap();
-        }
-        let state = || recoveries.get(&it.id, now()).unwrap().unwrap().state;
-        assert!(!report(b"first").unwrap(), "of the boot before");
-        assert_eq!(state(), State::Started);
-        assert!(report(b"second").unwrap());
-        assert_eq!(state(), State::Rescue);
-    }
-
-    #[test]
-    fn a_closed_recovery_takes_no_reports_and_stays_as_it_is() {
-        let dir = tempfile::tempdir().unwrap();
-        let recoveries = Recoveries::new(dir.path().join("recoveries"));
-        let (it, _) = recoveries.open(wanted("web1"), now()).unwrap();
-        let lock = recoveries.lock().unwrap();
-        lock.record(&it, code_used(b"token"), now()).unwrap();
-        drop(lock);
-        let closed = recoveries.close(&it.id, "by alice", now()).unwrap();
-        recoveries
-            .report(&it.id, &Digest::of(b"token"), ready(), now())
-            .unwrap();
-        assert_eq!(recoveries.close(&it.id, "again", now()).unwrap(), closed);
-        assert_eq!(recoveries.get(&it.id, now()).unwrap(), Some(closed));
-        assert_eq!(recoveries.journal(&it.id).unwrap().len(), 3);
     }
 }

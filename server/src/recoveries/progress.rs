@@ -3,9 +3,10 @@
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
+use towline_contract::Timestamp;
 use towline_contract::api::Machine;
 use towline_contract::event::What;
-use towline_contract::{Digest, Timestamp};
+use towline_contract::trust::PublicKey;
 
 use super::record::{Recovery, State, UsedBy};
 
@@ -44,8 +45,9 @@ pub enum Happened {
         machine: Machine,
         /// Where it came from.
         address: IpAddr,
-        /// SHA-256 of the token for its reports.
-        report_token: Digest,
+        /// The public half of the key that it signs events by; none in the journals of before they were signed.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        report_key: Option<PublicKey>,
         /// Target names of its layers.
         chain: Vec<String>,
     },
@@ -64,6 +66,9 @@ pub enum Happened {
         address: IpAddr,
         /// Seconds since the machine's kernel started.
         uptime_seconds: u64,
+        /// [`towline_contract::event::Event::number`]; none in the journals of before there were numbers.
+        #[serde(default)]
+        number: u64,
         /// What it reported.
         event: What,
     },
@@ -95,7 +100,7 @@ pub fn apply(recovery: &Recovery, what: &Happened, now: Timestamp) -> Recovery {
         Happened::CodeUsed {
             machine,
             address,
-            report_token,
+            report_key,
             ..
         } => {
             let before = next.machine.as_ref();
@@ -105,11 +110,13 @@ pub fn apply(recovery: &Recovery, what: &Happened, now: Timestamp) -> Recovery {
                 first: before.map_or(now, |it| it.first),
                 times: before.map_or(0, |it| it.times) + 1,
             });
-            next.report_token = Some(*report_token);
+            next.report_key.clone_from(report_key);
+            (next.last_event, next.report_token) = (None, None);
             next.state = State::Started;
         }
         Happened::CodeRefused { wrong, .. } => next.wrong_codes += u32::from(*wrong),
-        Happened::Reported { event, .. } => {
+        Happened::Reported { number, event, .. } => {
+            next.last_event = Some(*number);
             if let Some(state) = reported(&recovery.state, event) {
                 next.state = state;
             }

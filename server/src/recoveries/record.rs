@@ -1,10 +1,12 @@
 //! What is kept of a recovery: a document of a few hundred bytes. Of its secrets it has digests only.
 
+use std::cmp::Ordering;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 use towline_contract::api::Machine;
 use towline_contract::recovery::Then;
+use towline_contract::trust::PublicKey;
 use towline_contract::{Digest, Timestamp};
 
 /// Version of the document that this program writes, and the only one it reads.
@@ -42,7 +44,14 @@ pub struct Recovery {
     pub options: Options,
     /// SHA-256 of the code.
     pub code: Digest,
-    /// SHA-256 of the token that reports bear, once a machine has one.
+    /// The public half of the key that its machine signs events by, once a machine has one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub report_key: Option<PublicKey>,
+    /// Number of the last event of that machine.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub last_event: Option<u64>,
+    /// SHA-256 of the token that events bore before they were signed: only in what a server of then has started.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
     pub report_token: Option<Digest>,
     /// The machine that has used the code.
     pub machine: Option<UsedBy>,
@@ -179,6 +188,17 @@ pub enum State {
     Expired,
 }
 
+/// What an event is among those of its machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// A later one than all before.
+    Next,
+    /// Nothing is to be done: it is the last one once more, whose answer was lost, or the recovery is over.
+    Known,
+    /// Another came after it.
+    Late,
+}
+
 impl Recovery {
     /// The recovery as it is at `now`: one whose code nobody used in time has expired.
     #[must_use]
@@ -199,6 +219,23 @@ impl Recovery {
     #[must_use]
     pub fn is_started(&self) -> bool {
         !self.is_over() && self.state != State::Opened
+    }
+
+    /// Whether its machine was given a token of before events were signed, by which nobody can tell who sends one.
+    #[must_use]
+    pub fn is_unsigned(&self) -> bool {
+        self.report_key.is_none() && self.report_token.is_some() && !self.is_over()
+    }
+
+    /// What an event of its machine with this number is. One that is sent again is no new one, whoever sends it.
+    #[must_use]
+    pub fn turn(&self, number: u64) -> Turn {
+        match self.last_event.map(|last| number.cmp(&last)) {
+            Some(Ordering::Less) => Turn::Late,
+            Some(Ordering::Equal) => Turn::Known,
+            _ if self.is_over() => Turn::Known,
+            _ => Turn::Next,
+        }
     }
 
     /// Whether wrong codes have locked it.
@@ -262,6 +299,28 @@ mod tests {
             ..recovery
         };
         assert_eq!(started.at(late).state, State::Started);
+    }
+
+    #[test]
+    fn an_event_is_taken_in_its_turn_and_once() {
+        let recovery = Recovery {
+            last_event: Some(7),
+            ..opened("web1")
+        };
+        let turns = [6, 7, 8].map(|number| recovery.turn(number));
+        assert_eq!(turns, [Turn::Late, Turn::Known, Turn::Next]);
+        let first = Recovery {
+            last_event: None,
+            ..recovery.clone()
+        };
+        assert_eq!(first.turn(0), Turn::Next);
+        let (recovered, why) = (true, String::new());
+        let over = Recovery {
+            state: State::Closed { recovered, why },
+            ..recovery
+        };
+        let turns = [6, 7, 8].map(|number| over.turn(number));
+        assert_eq!(turns, [Turn::Late, Turn::Known, Turn::Known]);
     }
 
     #[test]

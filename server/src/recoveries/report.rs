@@ -124,7 +124,6 @@ mod tests {
     use super::super::fixture::{NOW, machine};
     use super::*;
     use jiff::SignedDuration;
-    use towline_contract::Digest;
 
     #[test]
     fn a_report_has_the_steps_with_times_bytes_versions_and_checks() {
@@ -161,12 +160,13 @@ mod tests {
         let used = Happened::CodeUsed {
             machine: machine(&["52:54:00:00:00:01"], "a"),
             address: [192, 0, 2, 1].into(),
-            report_token: Digest::of(b"token"),
+            report_key: None,
             chain: vec!["base/debian/12/amd64".into()],
         };
         let reported = events.map(|event| Happened::Reported {
             address: [192, 0, 2, 1].into(),
             uptime_seconds: 1,
+            number: 1,
             event,
         });
         let journal: Vec<_> = (0..)

@@ -8,16 +8,17 @@ use towline_contract::api::{
     Enrolled, Enrolment, ErrorBody, HostState, MACHINE_MACS_MAX, Machine, NewSession, PlanRequest,
     RecoveryAnswer, RecoveryRequest,
 };
-use towline_contract::event::Event;
+use towline_contract::event::{EVENT_BYTES_MAX, Event};
 use towline_contract::recovery::{Code, Order};
 use towline_contract::seal::{SEALED_EXTRA_BYTES, SealKey, Sealed};
+use towline_contract::trust::{EventError, EventSignature, EventSigner};
 use towline_contract::{agent, base_url};
 use towline_stage1::command_line::CommandLine;
 
 /// Panics when one of the properties does not hold. The first byte chooses the body.
 pub fn check(bytes: &[u8]) {
     let (first, rest) = bytes.split_first().unwrap_or((&0, &[]));
-    match first % 15 {
+    match first % 16 {
         0 => check_body::<PlanRequest>(rest),
         1 => check_body::<RecoveryRequest>(rest),
         2 => check_body::<RecoveryAnswer>(rest),
@@ -30,6 +31,7 @@ pub fn check(bytes: &[u8]) {
         9 => check_body::<Enrolled>(rest),
         10 => check_machine(rest),
         14 => check_sealed(rest),
+        15 => check_signed(rest),
         choice => {
             if let Ok(text) = std::str::from_utf8(rest) {
                 match choice {
@@ -62,6 +64,25 @@ fn check_sealed(bytes: &[u8]) {
     assert_eq!(sealed.len(), bytes.len() + SEALED_EXTRA_BYTES);
     let opened = key.open(Sealed::RecoveryRequest, &sealed);
     assert_eq!(opened.expect("what was sealed").as_slice(), bytes);
+}
+
+/// Nobody who lacks the key signs an event; and what is signed is read, if it is one.
+fn check_signed(bytes: &[u8]) {
+    let signer = EventSigner::new("r-1", &"05".repeat(32)).expect("a seed");
+    let key = signer.public();
+    let found = std::str::from_utf8(bytes).map(str::parse::<EventSignature>);
+    if let Ok(Ok(signature)) = found {
+        assert!(signature.verify(b"{}", &key).is_err());
+    }
+    let signature: EventSignature = signer.header(bytes).parse().expect("a header");
+    let read = serde_json::from_slice::<Event>(bytes);
+    match (signature.verify(bytes, &key), read) {
+        (Ok(event), Ok(read)) => assert_eq!((&*event, &*event.recovery), (&read, "r-1")),
+        (Err(EventError::Json(_)), Err(_)) => {}
+        (Err(EventError::NotSigned), Ok(read)) => assert_ne!(read.recovery, "r-1"),
+        (Err(EventError::NotSigned), Err(_)) => assert!(bytes.len() > EVENT_BYTES_MAX),
+        other => panic!("{other:?}"),
+    }
 }
 
 fn check_machine(bytes: &[u8]) {

@@ -87,12 +87,14 @@ impl Eavesdropper {
     /// Whether it read these bytes, in either direction.
     #[must_use]
     pub fn heard(&self, bytes: &[u8]) -> bool {
-        let heard = self
-            .shared
-            .heard
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        heard.windows(bytes.len()).any(|it| it == bytes)
+        self.all().windows(bytes.len()).any(|it| it == bytes)
+    }
+
+    /// All that it read, in either direction, as it came.
+    #[must_use]
+    pub fn all(&self) -> Vec<u8> {
+        let heard = self.shared.heard.lock();
+        heard.unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 

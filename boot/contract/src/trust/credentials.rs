@@ -31,7 +31,7 @@ impl fmt::Debug for Credentials {
 }
 
 impl Credentials {
-    /// The token for reports ([`REPORT_TOKEN_FILE`]), if they have one.
+    /// The token for reports ([`REPORT_TOKEN_FILE`]), if they have one: what [`super::EventSigner`] signs by.
     #[must_use]
     pub fn report_token(&self) -> Option<Secret> {
         let path = format!("{}/{REPORT_TOKEN_FILE}", &CREDENTIALS_DIR[1..]);

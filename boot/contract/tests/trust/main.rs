@@ -6,6 +6,7 @@ mod bounds;
 mod catalogue;
 mod credentials;
 mod delegations;
+mod events;
 mod golden;
 mod hosts;
 mod layers;

@@ -105,6 +105,7 @@ pub(super) async fn place(
     planned: &Planned,
     manifests: &[Verified<Manifest>],
     came: Came,
+    reporter: &Reporter,
 ) -> Result<Ready, BootError> {
     let plan = &planned.chain.plan;
     for manifest in manifests
@@ -119,7 +120,7 @@ pub(super) async fn place(
     let work = Work {
         console,
         mirrors,
-        reporter: Reporter::of(planned),
+        reporter,
         host_layer: came.host_layer,
     };
     match plan.hand_over {
@@ -166,7 +167,7 @@ fn at_once(mut sink: LayerSink<'_>, chunk: Verified<impl AsRef<[u8]>>) -> Result
 struct Work<'a> {
     console: &'a Console,
     mirrors: &'a Mirrors,
-    reporter: Reporter,
+    reporter: &'a Reporter,
     host_layer: Option<Zeroizing<Vec<u8>>>,
 }
 

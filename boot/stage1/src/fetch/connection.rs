@@ -15,6 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 use towline_contract::api::{self, ErrorBody};
 use towline_contract::event::Event;
+use towline_contract::trust::EventSigner;
 
 use super::{FetchError, Patience, Server};
 
@@ -25,8 +26,25 @@ const HEADERS_MAX: usize = 64;
 /// Largest header of an answer, and most bytes of a body that are read at once.
 const BUFFER_BYTES_MAX: usize = 64 << 10;
 
-/// What is posted: its content type, and it.
-type Content = (&'static str, Bytes);
+/// What is posted.
+struct Content {
+    /// Its content type.
+    kind: &'static str,
+    bytes: Bytes,
+    /// The signature of an event.
+    signature: Option<String>,
+}
+
+impl Content {
+    fn new(kind: &'static str, bytes: Vec<u8>) -> Self {
+        Self {
+            kind,
+            bytes: bytes.into(),
+            signature: None,
+        }
+    }
+}
+
 const JSON: &str = "application/json";
 const OCTETS: &str = "application/octet-stream";
 
@@ -103,7 +121,8 @@ impl Connection {
         json: Vec<u8>,
         max: u64,
     ) -> Result<Vec<u8>, FetchError> {
-        self.document(path, Some((JSON, json.into())), max).await
+        let content = Content::new(JSON, json);
+        self.document(path, Some(content), max).await
     }
 
     /// Posts what is sealed and takes a small answer, which is sealed as well.
@@ -116,19 +135,26 @@ impl Connection {
         sealed: Vec<u8>,
         max: u64,
     ) -> Result<Vec<u8>, FetchError> {
-        self.document(path, Some((OCTETS, sealed.into())), max)
-            .await
+        let content = Content::new(OCTETS, sealed);
+        self.document(path, Some(content), max).await
     }
 
-    /// Reports an event. The server's answer has nothing in it.
+    /// Reports an event, signed by `signer` if there is one. The server's answer has nothing in it.
     ///
     /// # Errors
     /// See [`FetchError`].
-    pub async fn post_event(&mut self, event: &Event) -> Result<(), FetchError> {
+    pub async fn post_event(
+        &mut self,
+        event: &Event,
+        signer: Option<&EventSigner>,
+    ) -> Result<(), FetchError> {
         let json = serde_json::to_vec(event).unwrap_or_default();
-        self.post(api::EVENTS_PATH, json, ERROR_BYTES_MAX)
-            .await
-            .map(drop)
+        let content = Content {
+            signature: signer.map(|it| it.header(&json)),
+            ..Content::new(JSON, json)
+        };
+        let answer = self.document(api::EVENTS_PATH, Some(content), ERROR_BYTES_MAX);
+        answer.await.map(drop)
     }
 
     /// Gets a file from byte `start` on, as a stream. A server that ignores the range is read from its beginning, and what
@@ -201,10 +227,14 @@ impl Connection {
         if let Some(range) = range {
             request = request.header(RANGE, range);
         }
-        if let Some((kind, _)) = content {
-            request = request.header(CONTENT_TYPE, kind);
+        let mut body = Bytes::new();
+        if let Some(content) = content {
+            request = request.header(CONTENT_TYPE, content.kind);
+            if let Some(signature) = content.signature {
+                request = request.header(api::EVENT_SIGNATURE_HEADER, signature);
+            }
+            body = content.bytes;
         }
-        let body = content.map(|(_, bytes)| bytes).unwrap_or_default();
         let request = request.body(Full::new(body)).map_err(|_| FetchError::Url {
             url: format!("{}{path}", self.server),
             cause: None,

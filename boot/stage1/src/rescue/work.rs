@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use towline_contract::event::{CheckResult, What};
+use towline_contract::event::{CheckResult, Event, Part, What};
 use towline_contract::handover::HandOverNote;
 use towline_contract::recovery::Order;
 use towline_contract::stamp;
@@ -168,6 +168,7 @@ async fn report(console: &Console, note: Option<&HandOverNote>, checks: Vec<Chec
         checks,
         memory_used_kib,
     };
+    let ready = Event::new(&note.recovery, Part::Rescue, uptime(), ready);
     console.step(format_args!(
         "reporting in; {} of {} MiB of memory in use",
         memory_used_kib >> 10,
@@ -179,7 +180,7 @@ async fn report(console: &Console, note: Option<&HandOverNote>, checks: Vec<Chec
             tokio::time::sleep(REPORT_PAUSE).await;
         }
         for server in &note.servers {
-            match send(note, server, ready.clone()).await {
+            match send(note, server, &ready).await {
                 Ok(()) => {
                     return console.note(format_args!("{server} knows that this machine is ready"));
                 }
@@ -193,7 +194,7 @@ async fn report(console: &Console, note: Option<&HandOverNote>, checks: Vec<Chec
     ));
 }
 
-async fn send(note: &HandOverNote, server: &str, what: What) -> Result<(), FetchError> {
+async fn send(note: &HandOverNote, server: &str, event: &Event) -> Result<(), FetchError> {
     let server = Server::parse(server)?;
     let time = TlsTime::Proven {
         time: clock::now(),
@@ -201,8 +202,8 @@ async fn send(note: &HandOverNote, server: &str, what: What) -> Result<(), Fetch
     };
     let reporter = Reporter::new(Client::new(&note.ca, time)?, server, &note.recovery);
     match recover::report_token() {
-        Some(token) => reporter.with_token(token).send(what).await,
-        None => reporter.send(what).await,
+        Some(token) => reporter.with_token(&token).send_event(event).await,
+        None => reporter.send_event(event).await,
     }
 }
 

@@ -1,10 +1,14 @@
 //! A recovery code at the real server: the plan that recovers, for media that name a host and media that do not.
 
 use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use serde_json::json;
+use towline_contract::event::What;
 use towline_contract::manifest::{Compression, Kind};
+use towline_contract::plan::HandOver;
 use towline_contract::recovery::{Code, Order};
 use towline_contract::session::Session;
 use towline_contract::stamp::Settings;
@@ -22,6 +26,7 @@ use towline_server::recoveries::open::{Wanted, chosen};
 use towline_server::recoveries::{Options, State};
 use towline_stage1::fetch::recovery::with_code;
 use towline_stage1::fetch::{Ask, FetchError, Planned};
+use towline_stage1::report::Reporter;
 
 use crate::world::{Lines, ask, base, kernel, planned, run};
 
@@ -284,6 +289,85 @@ fn whoever_ends_the_tls_reads_neither_code_nor_credentials_nor_the_hosts_layer()
     {
         assert!(!heard(&secret), "{}", secret.escape_ascii());
     }
+}
+
+/// The last event in what was heard: a request, head and body.
+fn last_event(heard: &[u8]) -> Vec<u8> {
+    let text = String::from_utf8_lossy(heard);
+    let start = text.rfind("POST /v1/events").unwrap();
+    let end = text[start..].find("}HTTP/1.1").map(|it| it + 1);
+    let request = end.map_or(&text[start..], |end| &text[start..start + end]);
+    request.as_bytes().to_vec()
+}
+
+/// Sends these bytes, and gives the status.
+fn send_raw(to: SocketAddr, request: &[u8]) -> u16 {
+    let mut stream = TcpStream::connect(to).unwrap();
+    stream.write_all(request).unwrap();
+    let mut line = String::new();
+    BufReader::new(stream).read_line(&mut line).unwrap();
+    line.split(' ').nth(1).unwrap().parse().unwrap()
+}
+
+#[test]
+fn whoever_ends_the_tls_reads_a_machines_reports_and_can_neither_forge_nor_repeat_them() {
+    let overheard = Overheard::new();
+    let recovery = run(async { overheard.with_code(&overheard.first().await?).await }).unwrap();
+    let (recoveries, to) = (overheard.site.site.recoveries(), overheard.site.http);
+    let id = &recovery.chain.plan.recovery;
+    let state = || recoveries.get(id, Timestamp::now()).unwrap().unwrap().state;
+    let journal = || recoveries.journal(id).unwrap().len();
+    let report = |what: What| run(async { Reporter::of(&recovery).send(what).await });
+    let session = "1".to_owned();
+    report(What::RecoveryStarted { session }).unwrap();
+    assert_eq!(state(), State::Recovering);
+    let token = recovery.report_token.as_ref().unwrap();
+    assert!(!overheard.eavesdropper.heard(token.as_bytes()));
+
+    let heard = last_event(&overheard.eavesdropper.all());
+    let before = journal();
+    assert_eq!(send_raw(to, &heard), 204, "nothing happens by it");
+    assert_eq!((state(), journal()), (State::Recovering, before));
+    let text = String::from_utf8(heard.clone()).unwrap();
+    let forged = text.replace("\"session\":\"1\"", "\"session\":\"2\"");
+    assert_ne!(forged, text);
+    assert_eq!(send_raw(to, forged.as_bytes()), 403);
+    let header = text.lines().find(|it| it.starts_with("towline-signature"));
+    let unsigned = text.replace(&format!("{}\r\n", header.unwrap()), "");
+    assert_ne!(unsigned, text);
+    assert_eq!(send_raw(to, unsigned.as_bytes()), 403);
+
+    let message = "no disk".to_owned();
+    report(What::Failed { message }).unwrap();
+    assert_eq!(send_raw(to, &heard), 409, "it began before it failed");
+    assert!(matches!(state(), State::Failed { .. }));
+    assert_eq!(journal(), before + 1);
+}
+
+#[test]
+fn reports_that_are_sent_at_once_all_arrive_in_the_order_of_their_numbers() {
+    let site = TestSite::serving(&[kernel(), base(), agent(), host()]);
+    let code = open(&site);
+    let recovery = exchanged(&site, None, &code).unwrap();
+    let recoveries = site.site.recoveries();
+    let id = &recovery.chain.plan.recovery;
+    let before = recoveries.journal(id).unwrap().len();
+    run(async {
+        let reporter = Reporter::of(&recovery);
+        for bytes in 0..8 {
+            let target = "base/debian/1/amd64".to_owned();
+            reporter.send_meanwhile(What::LayerPlaced {
+                target,
+                bytes,
+                milliseconds: 1,
+            });
+        }
+        tokio::task::yield_now().await;
+        let how = HandOver::InPlace;
+        reporter.send(What::HandOver { how }).await
+    })
+    .unwrap();
+    assert_eq!(recoveries.journal(id).unwrap().len(), before + 9);
 }
 
 #[test]

@@ -1,5 +1,5 @@
 use super::*;
-use crate::recoveries::fixture::{NOW, machine, opened};
+use crate::recoveries::fixture::{NOW, machine, opened, signer};
 
 fn now() -> Timestamp {
     NOW.parse().unwrap()
@@ -9,6 +9,7 @@ fn report(event: What) -> Happened {
     Happened::Reported {
         address: [192, 0, 2, 1].into(),
         uptime_seconds: 1,
+        number: 1,
         event,
     }
 }
@@ -17,7 +18,7 @@ fn code_used() -> Happened {
     Happened::CodeUsed {
         machine: machine(&["52:54:00:00:00:01"], "a"),
         address: [192, 0, 2, 1].into(),
-        report_token: Digest::of(b"token"),
+        report_key: Some(signer(5).public()),
         chain: vec![],
     }
 }
@@ -149,9 +150,14 @@ fn a_failed_recovery_goes_on_with_another_attempt_or_by_its_operators_hand() {
 }
 
 #[test]
-fn a_machine_that_comes_again_starts_anew_with_another_token() {
+fn a_machine_that_comes_again_starts_anew_with_another_key_and_counts_anew() {
+    let recovery = after(&[code_used(), restoring(50)]);
+    assert_eq!(recovery.last_event, Some(1));
     let recovery = after(&[code_used(), restoring(50), code_used()]);
-    assert_eq!(recovery.state, State::Started);
+    assert_eq!(
+        (&recovery.state, recovery.last_event),
+        (&State::Started, None)
+    );
     assert_eq!(recovery.machine.map(|it| it.times), Some(2));
 }
 
@@ -163,7 +169,7 @@ fn a_code_is_bound_to_the_first_machine_before_that_is_given_anything() {
     };
     let recovery = after(&[bound("52:54:00:00:00:01"), bound("52:54:00:00:00:02")]);
     assert_eq!(
-        (&recovery.state, recovery.report_token),
+        (&recovery.state, recovery.report_key.as_ref()),
         (&State::Opened, None)
     );
     let used_by = recovery.machine.unwrap();

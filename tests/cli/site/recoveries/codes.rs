@@ -96,7 +96,7 @@ fn another_machine_is_refused_and_the_same_one_may_come_again_after_a_restart_of
     let (_, second) = verified(&world, &MACHINE.code(&server, code));
     let id = &opened["id"];
     let ready = json!({"event": "rescue-ready", "checks": [], "memory_used_kib": 1});
-    assert_eq!(event(&server, id, Some(&token(&first)), &ready), 204);
+    assert_eq!(event(&server, id, Some(&token(&first)), &ready), 403);
     assert_eq!(
         state(&world, id)["state"]["is"],
         "started",
@@ -192,26 +192,23 @@ fn a_code_by_plain_http_or_of_no_form_is_refused() {
         "{broken:?}"
     );
 
-    // Reports by plain HTTP have a token that everybody may have heard.
+    // A token in an event, as media of before signed events send it, everybody may have heard. A signature is good on any way.
     let (_, credentials) = verified(&world, &MACHINE.code(&server, code));
-    let report = json!({
-        "recovery": opened["id"], "uptime_seconds": 1, "token": token(&credentials),
-        "event": "first-boot", "hostname": HOST, "kernel_release": "6.1",
-    });
-    let sent = Command::new("curl")
-        .args([
-            "--silent",
-            "--include",
-            "--header",
-            "Expect:",
-            "--data-binary",
-            &report.to_string(),
-        ])
-        .arg(format!("{url}/v1/events"))
-        .output()
-        .expect("curl runs");
-    assert_eq!(Answer::of(&sent.stdout).status, 204);
-    assert_eq!(state(&world, &opened["id"])["state"]["is"], "started");
+    let (id, token) = (&opened["id"], token(&credentials));
+    let first =
+        json!({"event": "first-boot", "hostname": HOST, "kernel_release": "6.1", "token": &token});
+    let report = event_body(id, 1, &first);
+    let signature = format!("towline-signature: {}", signed(id, &token, &report));
+    for (header, status, is) in [("Expect:", 403, "started"), (&signature, 204, "closed")] {
+        let sent = Command::new("curl")
+            .args(["--silent", "--include", "--header", header])
+            .args(["--data-binary", &report])
+            .arg(format!("{url}/v1/events"))
+            .output()
+            .expect("curl runs");
+        assert_eq!(Answer::of(&sent.stdout).status, status);
+        assert_eq!(state(&world, id)["state"]["is"], is);
+    }
 }
 
 #[test]

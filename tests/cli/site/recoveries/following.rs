@@ -97,7 +97,7 @@ fn what_cannot_be_recovered_is_refused_before_a_code_is_made() {
 }
 
 #[test]
-fn reports_with_the_token_move_the_recovery_until_it_is_closed_by_the_first_boot() {
+fn reports_that_their_machine_signed_move_the_recovery_until_it_is_closed_by_the_first_boot() {
     let world = world();
     let opened = open(&world, &[]);
     let id = &opened["id"];
@@ -109,8 +109,8 @@ fn reports_with_the_token_move_the_recovery_until_it_is_closed_by_the_first_boot
     );
     let token = token(&credentials);
     let failed = json!({"event": "failed", "message": "forged"});
-    for forged in [None, Some("wrong")] {
-        assert_eq!(event(&server, id, forged, &failed), 204);
+    for forged in [None, Some(WRONG_TOKEN)] {
+        assert_eq!(event(&server, id, forged, &failed), 403);
     }
     assert_eq!(
         state(&world, id)["state"]["is"],
@@ -181,6 +181,110 @@ fn reports_with_the_token_move_the_recovery_until_it_is_closed_by_the_first_boot
     );
     let log = fs::read_to_string(world.site().join("state/events.jsonl")).unwrap();
     assert!(log.contains("first-boot") && !log.contains(&token), "{log}");
+    assert!(!log.contains("forged"), "{log}");
+}
+
+#[test]
+fn whoever_hears_a_report_can_neither_change_it_nor_send_it_again() {
+    let world = world();
+    let server = Server::start(&world);
+    let started = |machine: &Machine| {
+        let opened = open(&world, &[]);
+        let answer = machine.code(&server, opened["code"].as_str().unwrap());
+        let (_, credentials) = verified(&world, &answer);
+        (opened["id"].clone(), token(&credentials))
+    };
+    let ((id, token), (other, _)) = (started(&MACHINE), started(&OTHER));
+    let restoring = |number, bytes| {
+        let what = json!({"event": "restoring", "bytes": bytes, "total": null});
+        let body = event_body(&id, number, &what);
+        let header = signed(&id, &token, &body);
+        (body, header)
+    };
+    let status = |(body, header): &(String, String)| {
+        let answer = send(&server, body, Some(header.clone()));
+        (
+            answer.status,
+            String::from_utf8_lossy(&answer.body).into_owned(),
+        )
+    };
+    let lines = || {
+        let journal = format!("state/recoveries/{}.events.jsonl", id.as_str().unwrap());
+        let files = [&journal, "state/events.jsonl"];
+        files.map(|it| {
+            fs::read_to_string(world.site().join(it))
+                .unwrap()
+                .lines()
+                .count()
+        })
+    };
+    let heard = restoring(5, 10);
+    assert_eq!(status(&heard).0, 204);
+    let once = lines();
+    // Its answer was lost: the machine sends the very same again.
+    assert_eq!(status(&heard).0, 204);
+    assert_eq!(lines(), once);
+
+    let (body, header) = heard.clone();
+    let elsewhere = header.replace(id.as_str().unwrap(), other.as_str().unwrap());
+    let renamed = body.replace(id.as_str().unwrap(), other.as_str().unwrap());
+    let forged = [
+        (body.replace("\"number\":5", "\"number\":6"), header.clone()),
+        (body.replace("10", "99"), header.clone()),
+        (body.clone(), header.replace(' ', " 00")),
+        (body.clone(), "?".into()),
+        (body, elsewhere.clone()),
+        (renamed.clone(), elsewhere),
+        (renamed.clone(), signed(&other, &token, &renamed)),
+    ];
+    let refusals: Vec<_> = forged.iter().map(status).collect();
+    for refusal in &refusals {
+        assert_eq!(refusal.0, 403);
+        assert_eq!(refusal.1, refusals[0].1, "which of them is not told");
+    }
+    assert_eq!(state(&world, &other)["state"]["is"], "started");
+
+    let later = restoring(6, 20);
+    assert_eq!(status(&later).0, 204);
+    let (late, told) = status(&heard);
+    assert_eq!(late, 409);
+    assert!(told.contains("later event"), "{told}");
+    assert_eq!(status(&restoring(4, 9)).0, 409);
+    assert_eq!(state(&world, &id)["state"]["bytes"], 20);
+    assert_eq!(lines(), once.map(|it| it + 1));
+}
+
+#[test]
+fn a_recovery_that_an_older_server_began_tells_its_machine_and_its_operator_what_to_do() {
+    let world = world();
+    let opened = open(&world, &[]);
+    let (id, code) = (&opened["id"], opened["code"].as_str().unwrap());
+    let server = Server::start(&world);
+    verified(&world, &MACHINE.code(&server, code));
+    let path = format!("state/recoveries/{}.json", id.as_str().unwrap());
+    let path = world.site().join(path);
+    let mut record: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    let fields = record.as_object_mut().unwrap();
+    fields.remove("report_key").expect("it has one");
+    fields.insert("report_token".into(), json!("02".repeat(32)));
+    fs::write(&path, record.to_string()).unwrap();
+
+    let ready = json!({"event": "rescue-ready", "checks": [], "memory_used_kib": 1, "token": "t"});
+    let body = event_body(id, 1, &ready);
+    for signature in [None, Some(signed(id, WRONG_TOKEN, &body))] {
+        let answer = send(&server, &body, signature);
+        assert_eq!(answer.status, 409);
+        let told = String::from_utf8_lossy(&answer.body).into_owned();
+        assert!(told.contains("before events were signed"), "{told}");
+        assert!(told.contains("recovery open"), "{told}");
+    }
+    let line = server.line("409 POST /v1/events");
+    assert!(line.contains(id.as_str().unwrap()), "{line}");
+    assert_eq!(state(&world, id)["state"]["is"], "started");
+    // The same machine, from a medium of today, is heard again.
+    let (_, credentials) = verified(&world, &MACHINE.code(&server, code));
+    assert_eq!(event(&server, id, Some(&token(&credentials)), &ready), 204);
+    assert_eq!(state(&world, id)["state"]["is"], "rescue");
 }
 
 #[test]
@@ -240,7 +344,7 @@ fn a_recovered_host_whose_key_did_not_come_back_gets_a_new_one_by_its_first_boot
     };
     let first = |key: &PublicKey| json!({"event": "first-boot", "hostname": HOST, "kernel_release": "6.1", "key": key});
     let is = |key: &PublicKey| assert_eq!(shown()["fingerprint"], key.id().fingerprint());
-    // Not before the recovery is done, nor without its token.
+    // Not before the recovery is done, nor by anybody else.
     assert_eq!(event(&server, id, Some(&token), &first(&thief)), 204);
     is(&old);
 
@@ -251,8 +355,8 @@ fn a_recovered_host_whose_key_did_not_come_back_gets_a_new_one_by_its_first_boot
     let token = super::token(&credentials);
     let done = json!({"event": "recovered", "seconds": 9, "checks": []});
     assert_eq!(event(&server, id, Some(&token), &done), 204);
-    for forged in [None, Some("wrong")] {
-        assert_eq!(event(&server, id, forged, &first(&thief)), 204);
+    for forged in [None, Some(WRONG_TOKEN)] {
+        assert_eq!(event(&server, id, forged, &first(&thief)), 403);
         is(&old);
     }
     assert_eq!(event(&server, id, Some(&token), &first(&new)), 204);

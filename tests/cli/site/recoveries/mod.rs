@@ -9,6 +9,7 @@ use std::io::Write as _;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -18,7 +19,7 @@ use towline_contract::recovery::Order;
 use towline_contract::seal::{SealKey, SealTo, Sealed};
 use towline_contract::session::Session;
 use towline_contract::trust::{
-    Asked, Chain, Credentials, ExpiryPolicy, FreshNonce, SigningKey, Verified,
+    Asked, Chain, Credentials, EventSigner, ExpiryPolicy, FreshNonce, SigningKey, Verified,
 };
 use towline_contract::{Digest, Timestamp};
 use towline_harness::layer::{Layer, layer};
@@ -260,14 +261,40 @@ fn token(credentials: &Credentials) -> String {
     credentials.report_token().expect("a token").to_string()
 }
 
+/// What no machine was given.
+const WRONG_TOKEN: &str = "0606060606060606060606060606060606060606060606060606060606060606";
+
+/// Sends an event that is later than all before, signed by `token` if there is one.
 fn event(server: &Server, id: &Value, token: Option<&str>, what: &Value) -> u16 {
-    let mut event = json!({"recovery": id, "uptime_seconds": 9});
+    static NUMBER: AtomicU64 = AtomicU64::new(1000);
+    let body = event_body(id, NUMBER.fetch_add(1, Ordering::Relaxed), what);
+    send(server, &body, token.map(|it| signed(id, it, &body))).status
+}
+
+fn event_body(id: &Value, number: u64, what: &Value) -> String {
+    let mut event = json!({"recovery": id, "number": number, "uptime_seconds": 9});
     let fields = event.as_object_mut().expect("an object");
     fields.extend(what.as_object().expect("an object").clone());
-    if let Some(token) = token {
-        fields.insert("token".into(), token.into());
-    }
-    server.post("/v1/events", &event.to_string()).status
+    event.to_string()
+}
+
+/// The header by which an event is its machine's.
+fn signed(id: &Value, token: &str, body: &str) -> String {
+    let id = id.as_str().expect("an id");
+    let signer = EventSigner::new(id, token).expect("a seed");
+    signer.header(body.as_bytes())
+}
+
+fn send(server: &Server, body: &str, signature: Option<String>) -> Answer {
+    let header = signature.map(|it| format!("towline-signature: {it}"));
+    let header: Vec<_> = header
+        .iter()
+        .flat_map(|it| ["--header", it.as_str()])
+        .collect();
+    server.curl(
+        "/v1/events",
+        &[&header[..], &["--data-binary", body]].concat(),
+    )
 }
 
 fn watch(world: &World, id: &Value) -> Child {

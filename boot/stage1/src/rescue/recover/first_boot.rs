@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use rustix::rand::GetRandomFlags;
 use serde::{Deserialize, Serialize};
-use towline_contract::event::What;
+use towline_contract::event::{Event, Part, What};
 use towline_contract::handover::HandOverNote;
 use towline_contract::trust::SigningKey;
 use towline_contract::{Secret, Timestamp};
@@ -18,6 +18,7 @@ use zeroize::Zeroizing;
 use super::agent::TARGET;
 use super::error::{RecoverError, file};
 use super::reports::Reports;
+use crate::console::uptime;
 use crate::{clock, machine};
 
 /// The name under which it runs, of its folder and of its unit.
@@ -26,7 +27,7 @@ pub(crate) const FIRST_BOOT: &str = "towline-first-boot";
 /// Its folder on the host.
 const FOLDER: &str = "var/lib/towline-first-boot";
 
-/// Its settings in the folder. They have the token, so only root can read them.
+/// Its settings in the folder. They have the token that it signs by, so only root can read them.
 const SETTINGS: &str = "settings.json";
 
 /// Where its unit and the link that starts it lie.
@@ -140,6 +141,7 @@ pub(crate) async fn run() -> ExitCode {
         kernel_release: machine::kernel_release(),
         key: key.as_ref().map(SigningKey::public),
     };
+    let event = Event::new(&settings.recovery, Part::FirstBoot, uptime(), what);
     for attempt in 0..TRIES {
         if attempt > 0 {
             tokio::time::sleep(PAUSE).await;
@@ -151,7 +153,7 @@ pub(crate) async fn run() -> ExitCode {
             &settings.recovery,
             &settings.token,
         );
-        if reports.try_once(&what).await {
+        if reports.try_once(&event).await {
             println!("{FIRST_BOOT}: the server knows that this host has started");
             if key.is_some()
                 && let Err(error) = fs::rename(root.join(NEXT_KEY), root.join(KEY))

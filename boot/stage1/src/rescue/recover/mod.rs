@@ -254,8 +254,11 @@ async fn failed(console: &Console, note: &HandOverNote, error: &RecoverError) {
 }
 
 async fn tell_failed(note: &HandOverNote, message: String) -> bool {
-    // Without credentials the servers still show what a machine says.
-    let reports = Reports::new(note, report_token().as_deref().unwrap_or_default());
+    // Without a token no server listens, and none need be asked.
+    let Some(token) = report_token() else {
+        return false;
+    };
+    let reports = Reports::new(note, &token);
     reports.tell(What::Failed { message }).await
 }
 

@@ -10,11 +10,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::Mutex;
-use towline_contract::event::What;
+use towline_contract::event::{Event, Part, What};
 use towline_contract::handover::HandOverNote;
 
 use super::state::DIRECTORY;
 use crate::clock;
+use crate::console::uptime;
 use crate::fetch::{Client, FetchError, Server, TlsTime};
 use crate::report::Reporter;
 
@@ -31,9 +32,10 @@ const UNHEARD_MAX: usize = 100;
 /// The servers of a recovery.
 #[derive(Clone)]
 pub(super) struct Reports {
+    recovery: String,
     servers: Vec<Reporter>,
     unheard: PathBuf,
-    /// Held by whoever tells: each event once, and in order.
+    /// Held by whoever tells: each event once, and in the order of their numbers.
     turn: Arc<Mutex<()>>,
 }
 
@@ -47,7 +49,7 @@ enum Heard {
 }
 
 impl Reports {
-    /// The servers of the note; reports bear `token`. Nobody, if the note has none that can be used.
+    /// The servers of the note; reports are signed by `token`. Nobody, if the note has none that can be used.
     pub(super) fn new(note: &HandOverNote, token: &str) -> Self {
         Self::to(&note.servers, &note.ca, &note.recovery, token)
     }
@@ -61,10 +63,11 @@ impl Reports {
         let client = Client::new(ca, time).ok();
         let reporter = |server| {
             let reporter = Reporter::new(client.clone()?, server, recovery);
-            Some(reporter.with_token(token.to_owned().into()))
+            Some(reporter.with_token(token))
         };
         let servers = servers.iter().filter_map(|it| Server::parse(it).ok());
         Self {
+            recovery: recovery.to_owned(),
             servers: servers.filter_map(reporter).collect(),
             unheard: Path::new(DIRECTORY).join(UNHEARD),
             turn: Arc::default(),
@@ -72,15 +75,20 @@ impl Reports {
     }
 
     /// Tells one of the servers, once; true if it listened.
-    pub(super) async fn try_once(&self, what: &What) -> bool {
-        self.send(what).await == Heard::Yes
+    pub(super) async fn try_once(&self, event: &Event) -> bool {
+        self.send(event).await == Heard::Yes
+    }
+
+    /// What happens now. Once made it is sent as it is, however often: a server that has heard it says so, and keeps it once.
+    fn event(&self, what: What) -> Event {
+        Event::new(&self.recovery, Part::Rescue, uptime(), what)
     }
 
     /// Tells one of the servers, more than once if need be, after all that nobody has heard before.
     pub(super) async fn tell(&self, what: What) -> bool {
         let _turn = self.turn.lock().await;
         let mut waiting = read(&self.unheard);
-        waiting.push(what);
+        waiting.push(self.event(what));
         let tries = if self.servers.is_empty() { 0 } else { TRIES };
         let mut last = Heard::Nobody;
         for attempt in 0..tries {
@@ -110,16 +118,16 @@ impl Reports {
                 write(&reports.unheard, &waiting);
             }
             if waiting.is_empty() {
-                reports.send(&what).await;
+                reports.send(&reports.event(what)).await;
             }
         });
     }
 
     /// Sends them in order until nobody hears; takes out those that were answered. What became of the last that was sent.
-    async fn send_all(&self, waiting: &mut Vec<What>) -> Heard {
+    async fn send_all(&self, waiting: &mut Vec<Event>) -> Heard {
         let (mut answered, mut last) = (0, Heard::Nobody);
-        for what in &*waiting {
-            last = self.send(what).await;
+        for event in &*waiting {
+            last = self.send(event).await;
             if last == Heard::Nobody {
                 break;
             }
@@ -129,10 +137,10 @@ impl Reports {
         last
     }
 
-    async fn send(&self, what: &What) -> Heard {
+    async fn send(&self, event: &Event) -> Heard {
         let mut heard = Heard::Nobody;
         for server in &self.servers {
-            match server.send(what.clone()).await {
+            match server.send_event(event).await {
                 Ok(()) => return Heard::Yes,
                 Err(error) if is_refusal(&error) => heard = Heard::Refused,
                 Err(_) => {}
@@ -148,14 +156,14 @@ fn is_refusal(error: &FetchError) -> bool {
 }
 
 /// What nobody has heard; nothing, if the file cannot be read.
-fn read(path: &Path) -> Vec<What> {
+fn read(path: &Path) -> Vec<Event> {
     let text = fs::read_to_string(path).unwrap_or_default();
     let events = text.lines().map(serde_json::from_str);
     events.filter_map(Result::ok).collect()
 }
 
 /// Keeps it. Without the file a part of the report is lost, and nothing else.
-fn write(path: &Path, waiting: &[What]) {
+fn write(path: &Path, waiting: &[Event]) {
     let kept = &waiting[waiting.len().saturating_sub(UNHEARD_MAX)..];
     let written = lines(kept).and_then(|text| match text.is_empty() {
         true => fs::remove_file(path),
@@ -164,7 +172,7 @@ fn write(path: &Path, waiting: &[What]) {
     let _ = written;
 }
 
-fn lines(events: &[What]) -> io::Result<String> {
+fn lines(events: &[Event]) -> io::Result<String> {
     let mut text = String::new();
     for event in events {
         text.push_str(&serde_json::to_string(event)?);
@@ -179,6 +187,7 @@ mod tests {
 
     fn nobody(folder: &Path) -> Reports {
         Reports {
+            recovery: "r-1".into(),
             servers: Vec::new(),
             unheard: folder.join(UNHEARD),
             turn: Arc::default(),
@@ -199,6 +208,8 @@ mod tests {
         let failed = What::Failed { message };
         nobody(dir.path()).tell(failed.clone()).await;
         let kept = read(&dir.path().join(UNHEARD));
+        assert!(kept.is_sorted_by(|one, next| one.number < next.number));
+        let kept: Vec<_> = kept.into_iter().map(|it| it.what).collect();
         assert_eq!(kept, [recreated(1), recreated(2), failed]);
     }
 
@@ -206,7 +217,8 @@ mod tests {
     fn the_oldest_are_forgotten_when_nobody_ever_hears() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(UNHEARD);
-        let events: Vec<_> = (0..=UNHEARD_MAX as u64).map(recreated).collect();
+        let event = |seconds| nobody(dir.path()).event(recreated(seconds));
+        let events: Vec<_> = (0..=UNHEARD_MAX as u64).map(event).collect();
         write(&path, &events);
         assert_eq!(read(&path), events[1..]);
         write(&path, &[]);
