@@ -4,7 +4,10 @@
 //! and our own folder for downloads. Packages to be left out are shown to it as installed, so that what only they need
 //! stays out too. Every file, downloaded now or found in the folder, is checked against the SHA-256 in the signed lists:
 //! apt itself takes a file of the right name and size as it is.
+//!
+//! The lists are the machine's own, which root keeps; or those that [`Apt::update`] has put into the folder for downloads.
 
+mod listed;
 mod status;
 
 use std::collections::BTreeSet;
@@ -18,11 +21,16 @@ use tempfile::NamedTempFile;
 use towline_contract::Digest;
 use towline_contract::digest::Hasher;
 
+pub use listed::Listed;
+
 /// Folder below the cache that stays empty: apt does not list the addresses of files that its folder has already.
 const NOTHING: &str = "nothing";
 
 /// Where apt keeps the archive's package lists.
 const LISTS: &str = "/var/lib/apt/lists";
+
+/// Folder below the cache for lists of our own.
+const OWN_LISTS: &str = "lists";
 
 /// Why packages cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +71,9 @@ pub enum AptError {
         /// apt's errors, one line.
         talk: String,
     },
+    /// The newest lists cannot be had.
+    #[error("cannot get the archives' newest package lists: {0}")]
+    Update(String),
     /// A package that the archive lists without a SHA-256.
     #[error("the archive has no SHA-256 for {0}")]
     NoDigest(String),
@@ -104,6 +115,10 @@ impl Download {
     fn package(&self) -> &str {
         self.file.split('_').next().unwrap_or_default()
     }
+
+    fn listed(&self) -> Option<Listed> {
+        Listed::of_file(&self.file)
+    }
 }
 
 impl Apt {
@@ -121,6 +136,35 @@ impl Apt {
             cause,
         })?;
         Ok(Self { cache })
+    }
+
+    /// Asks the archives for their newest lists, into the folder: this needs no root. From then on those count for all that
+    /// use the folder, and not the machine's own. Lists that are not signed by a key of this machine are refused by apt.
+    ///
+    /// # Errors
+    /// An archive cannot be reached, or its lists are not taken; those of before stay.
+    pub fn update(&self) -> Result<(), AptError> {
+        let _lock = self.lock()?;
+        let partial = self.cache.join(OWN_LISTS).join("partial");
+        fs::create_dir_all(&partial).map_err(|cause| AptError::File {
+            path: partial,
+            cause,
+        })?;
+        let nothing = self.pretend_installed(&[])?;
+        let arguments = ["-qq", "-o", "APT::Update::Error-Mode=any", "update"];
+        let done = self.run("apt-get", &nothing, &arguments, &[])?;
+        done.map(|_| ()).map_err(AptError::Update)
+    }
+
+    /// What [`Apt::closure`] would give, by name and version; nothing is downloaded.
+    ///
+    /// # Errors
+    /// See [`AptError`].
+    pub fn listed(&self, packages: &[String], without: &[String]) -> Result<Vec<Listed>, AptError> {
+        let _lock = self.lock()?;
+        let status = self.pretend_installed(without)?;
+        let downloads = self.resolve(packages, &status)?;
+        Ok(downloads.iter().filter_map(|it| it.listed()).collect())
     }
 
     /// The package files of `packages` and all they depend on (recommendations are not followed), less `without` and
@@ -163,14 +207,10 @@ impl Apt {
     pub fn kernel(&self, package: &str) -> Result<PathBuf, AptError> {
         let nothing = self.pretend_installed(&[])?;
         let closure = self.resolve(&[package.to_owned()], &nothing)?;
-        let is_kernel = |name: &&str| {
-            let version = name.strip_prefix("linux-image-");
-            version.is_some_and(|version| version.starts_with(|c: char| c.is_ascii_digit()))
-        };
         let kernels: Vec<_> = closure
             .iter()
             .map(Download::package)
-            .filter(is_kernel)
+            .filter(|name| listed::is_kernel(name))
             .collect();
         let no_kernel = || AptError::NoKernel {
             package: package.to_owned(),
@@ -181,6 +221,12 @@ impl Apt {
         };
         let files = self.only(&[(*kernel).to_owned()])?;
         files.into_iter().next().ok_or_else(no_kernel)
+    }
+
+    /// The folder of lists that [`Apt::update`] has made.
+    fn own_lists(&self) -> Option<PathBuf> {
+        let lists = self.cache.join(OWN_LISTS);
+        lists.exists().then_some(lists)
     }
 
     /// Keeps other builds out of the folder: apt's own locks are for root.
@@ -276,7 +322,18 @@ impl Apt {
         } else {
             self.cache.clone()
         };
-        let output = Command::new(program)
+        let mut command = Command::new(program);
+        if let Some(lists) = self.own_lists() {
+            // apt's index of the machine's lists, which root may write, is not for these.
+            let index = self.cache.join("index");
+            command
+                .arg("-o")
+                .arg(option("Dir::State::lists=", &lists))
+                .arg("-o")
+                .arg(option("Dir::Cache::pkgcache=", &index))
+                .args(["-o", "Dir::Cache::srcpkgcache="]);
+        }
+        let output = command
             .arg("-o")
             .arg(option("Dir::State::status=", status.path()))
             .arg("-o")
@@ -297,7 +354,7 @@ impl Apt {
         if output.status.success() {
             return Ok(Ok(String::from_utf8_lossy(&output.stdout).into_owned()));
         }
-        if !has_lists() {
+        if self.own_lists().is_none() && !has_lists() {
             return Err(AptError::NoLists);
         }
         let talk = String::from_utf8_lossy(&output.stderr);
