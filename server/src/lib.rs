@@ -27,6 +27,7 @@ pub mod sessions;
 pub mod site;
 pub mod store;
 pub mod tls;
+pub mod tracked;
 
 pub use config::Config;
 pub use site::Site;

@@ -40,7 +40,7 @@ pub use hosts::{
     HostFile, Succession, add_session, approve, freeze, host_file, host_layers, remove,
 };
 pub use policy::set_policy;
-pub use publish::{Missing, NewLayer, Outcome, publish, retire};
+pub use publish::{Missing, NewLayer, Outcome, publish, publish_instead, retire};
 pub use rotate::{Change, Rotated, Rotation, Size, rotate};
 pub use to_sign::ToSign;
 pub use waiting::{Lacking, WaitingDocument, waiting};

@@ -60,6 +60,21 @@ pub struct Outcome {
 /// See [`CatalogueError`]. A name and version that is taken by another layer is refused, and so is an entry that machines
 /// could not place; nothing is changed.
 pub fn publish(site: &Site, new: &[NewLayer], missing: Missing, now: Timestamp) -> Result<Outcome> {
+    publish_instead(site, new, &[], missing, now)
+}
+
+/// The same, and takes `gone` out in the very documents that bring the new layers: there is one change to sign. Those are
+/// targets of the same names as new ones, so that the same roles sign.
+///
+/// # Errors
+/// As [`publish`]. When nothing is new, nothing is taken out.
+pub fn publish_instead(
+    site: &Site,
+    new: &[NewLayer],
+    gone: &[String],
+    missing: Missing,
+    now: Timestamp,
+) -> Result<Outcome> {
     let store = &site.store;
     let _lock = store.lock()?;
     let current = view(store)?;
@@ -103,7 +118,7 @@ pub fn publish(site: &Site, new: &[NewLayer], missing: Missing, now: Timestamp) 
     }
     let names = added.keys().cloned().collect();
     if !added.is_empty() {
-        sign_in(site, &current, &added, now)?;
+        sign_in(site, &current, &added, gone, now)?;
     }
     Ok(Outcome {
         added: names,
@@ -118,7 +133,13 @@ type Added<'a> = BTreeMap<String, (TargetFile, &'a NewLayer)>;
 
 /// Has the role of each layer sign it. The first layer of an agent makes a role of its own for that agent, which the targets
 /// key signs; a site of before roles by kind goes on with the targets role for all.
-fn sign_in(site: &Site, current: &SignedView, added: &Added<'_>, now: Timestamp) -> Result<()> {
+fn sign_in(
+    site: &Site,
+    current: &SignedView,
+    added: &Added<'_>,
+    gone: &[String],
+    now: Timestamp,
+) -> Result<()> {
     let by_kind = current.delegates_to(BASE_ROLE);
     let role_of = |manifest: &Manifest| {
         let role = layer_role(manifest.kind, &manifest.name);
@@ -147,6 +168,7 @@ fn sign_in(site: &Site, current: &SignedView, added: &Added<'_>, now: Timestamp)
         }
         let own = signed.iter().filter(|(it, _, _)| it == role);
         let own = own.map(|(_, target, file)| ((*target).clone(), (*file).clone()));
+        document.targets.retain(|target, _| !gone.contains(target));
         document.targets.extend(own);
     })
 }

@@ -9,6 +9,7 @@ mod policy;
 mod publishing;
 mod recoveries;
 mod serving;
+mod tracked;
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -129,8 +130,14 @@ struct Server {
 
 impl Server {
     fn start(world: &World) -> Self {
+        Self::start_with(world, &[])
+    }
+
+    /// With these variables in its environment.
+    fn start_with(world: &World, variables: &[(&str, &str)]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_towline"))
             .arg("serve")
+            .envs(variables.iter().copied())
             .current_dir(world.site())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
