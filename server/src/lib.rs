@@ -19,6 +19,7 @@ pub mod http;
 pub mod intake;
 pub mod keys;
 mod log;
+mod order;
 mod owner;
 pub mod private;
 pub mod recoveries;

@@ -11,6 +11,7 @@ use towline_contract::Timestamp;
 use towline_contract::manifest::{Kind, Manifest};
 
 use crate::catalogue::Published;
+use crate::order::{by, order};
 
 /// Most numbers that are tried to tell a layer from one of the same version.
 const NUMBER_MAX: u32 = 999;
@@ -43,13 +44,8 @@ pub fn versions<'a>(layers: &'a [Published], of: (Kind, &str, &str)) -> Vec<&'a 
         .filter(is_one)
         .map(|it| &it.manifest)
         .collect();
-    found.sort_by(|a, b| order(b).cmp(&order(a)));
+    found.sort_by(|a, b| order(b, a));
     found
-}
-
-/// By what machines take the newest of a name.
-fn order(layer: &Manifest) -> (Timestamp, &str) {
-    (layer.created, &layer.version)
 }
 
 /// Where `new` goes among the `published` versions of it, in their order. A version that is taken by other content gets a
@@ -71,7 +67,7 @@ pub fn place(new: &Manifest, published: &[&Manifest]) -> Place {
     let mut versions = std::iter::once(new.version.clone()).chain(numbered);
     let is_good = |version: &String| {
         let is_free = !published.iter().any(|it| it.version == *version);
-        is_free && (new.created, version.as_str()) > order(newest)
+        is_free && by((new.created, version), (newest.created, &newest.version)).is_gt()
     };
     match versions.find(is_good) {
         Some(version) => Place::As(version),

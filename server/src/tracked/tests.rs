@@ -37,10 +37,10 @@ fn other_content_of_one_version_gets_a_number_by_which_machines_take_it() {
         place(&agent("1", DAY_2, "b"), &[&first]),
         Place::As("1+r2".into())
     );
-    // As old, for the newest of its files is the same: the version decides, and it is compared as text.
+    // As old, for the newest of its files is the same: the version decides.
     let ninth = agent("1+r9", DAY_1, "b");
     let found = place(&agent("1", DAY_1, "c"), &[&ninth, &first]);
-    assert_eq!(found, Place::As("1+r90".into()));
+    assert_eq!(found, Place::As("1+r10".into()));
 }
 
 #[test]
