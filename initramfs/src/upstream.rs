@@ -64,8 +64,15 @@ impl Upstream {
                     }
                     None => found.is_all = false,
                 },
-                Source::Deb(_) => found.is_all = false,
-                _ => {}
+                Source::Tar(_)
+                | Source::Initrd(_)
+                | Source::Directory(_)
+                | Source::Program(_)
+                | Source::File(_)
+                | Source::Links(_)
+                | Source::Directories(_) => {}
+                // Packages that no archive may have.
+                _ => found.is_all = false,
             }
         }
         Ok(found)

@@ -25,6 +25,7 @@ use crate::commands::layer;
 use crate::commands::publish::intake_failure;
 use crate::commands::site::catalogue_failure;
 use crate::exit::{Exit, Failure};
+use crate::printable;
 
 /// What all recipes are looked at with.
 pub(super) struct Work<'a> {
@@ -250,7 +251,7 @@ impl Work<'_> {
 
     fn say(&self, what: &str) {
         if !self.quiet {
-            eprintln!("towline: {what}");
+            eprintln!("towline: {}", printable(what));
         }
     }
 }
