@@ -170,7 +170,12 @@ impl Server {
 
     /// The next line of the log that has `part`.
     fn line(&self, part: &str) -> String {
-        let deadline = Instant::now() + Duration::from_secs(20);
+        self.line_within(Duration::from_secs(20), part)
+    }
+
+    /// The same, of what takes longer.
+    fn line_within(&self, most: Duration, part: &str) -> String {
+        let deadline = Instant::now() + most;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             let line = self.log.lock().expect("no panic").recv_timeout(left);

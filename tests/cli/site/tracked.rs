@@ -434,7 +434,8 @@ fn the_server_looks_by_its_timer() {
     fs::write(&config, text + "\n[track]\nhours = 24\n").expect("a configuration");
     let apt = followed.config.to_str().expect("UTF-8");
     let server = Server::start_with(&followed.world, &[("APT_CONFIG", apt)]);
-    server.line("published agent/tool/2/amd64");
+    // apt, a build, and signatures, on a machine that may be busy.
+    server.line_within(Duration::from_secs(120), "published agent/tool/2/amd64");
     assert_eq!(server.curl("/metrics", &[]).status, 200);
     assert_eq!(
         followed.agents(),
