@@ -10,11 +10,16 @@ pub(crate) fn order(a: &Manifest, b: &Manifest) -> Ordering {
     by((a.created, &a.version), (b.created, &b.version))
 }
 
-/// The same of times and versions alone. Versions are compared as dpkg does (1.10 is after 1.9), those that it takes for the
-/// same as text.
-pub(crate) fn by(a: (Timestamp, &str), b: (Timestamp, &str)) -> Ordering {
-    let versions = || deb_version::compare_versions(a.1, b.1).then_with(|| a.1.cmp(b.1));
-    a.0.cmp(&b.0).then_with(versions)
+/// The same of times and versions alone.
+fn by(a: (Timestamp, &str), b: (Timestamp, &str)) -> Ordering {
+    let as_text = || a.1.cmp(b.1);
+    let of_versions = || versions(a.1, b.1).then_with(as_text);
+    a.0.cmp(&b.0).then_with(of_versions)
+}
+
+/// Versions as dpkg compares them: 1.10 is after 1.9, and 1 is 0:1.
+pub(crate) fn versions(a: &str, b: &str) -> Ordering {
+    deb_version::compare_versions(a, b)
 }
 
 #[cfg(test)]
@@ -27,7 +32,7 @@ mod tests {
         assert_eq!(by((first, "9"), (second, "1")), Ordering::Less);
         for (less, greater) in [
             ("1.9", "1.10"),
-            ("1+r9", "1+r10"),
+            ("1again9", "1again10"),
             ("1~rc1", "1"),
             ("1", "1:0"),
             ("1.0", "1.00"),

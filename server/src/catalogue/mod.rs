@@ -5,6 +5,7 @@
 //! very number elsewhere; what a timestamp named is never written over.
 
 mod change;
+mod ever;
 mod first;
 mod host_view;
 mod hosts;
@@ -34,6 +35,7 @@ use crate::review::Unmet;
 use crate::store::{Store, StoreError};
 
 pub use change::refresh;
+pub use ever::ever_published;
 pub use first::{FirstKeys, RoleKeys, create};
 pub use host_view::{HostView, host_view, view_of};
 pub use hosts::{

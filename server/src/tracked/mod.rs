@@ -7,29 +7,36 @@
 
 pub mod record;
 
-use towline_contract::Timestamp;
-use towline_contract::manifest::{Kind, Manifest};
+use std::cmp::Ordering;
+use std::collections::BTreeSet;
+
+use towline_contract::manifest::{Kind, Manifest, Package};
 
 use crate::catalogue::Published;
-use crate::order::{by, order};
+use crate::order::{order, versions as compare};
 
-/// Most numbers that are tried to tell a layer from one of the same version.
-const NUMBER_MAX: u32 = 999;
+/// Before the number of a layer whose version is taken. To dpkg a letter comes after the end of a version and before whatever
+/// Debian or Ubuntu put there for a change of their own (`+b1`, `+deb12u1`, `build1`, `ubuntu1`, `.1`), and this one before theirs.
+const AGAIN: &str = "again";
 
-/// What becomes of a layer that was built of what upstream has now.
+/// A package that would go back.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
-    /// It is the one that machines get already.
-    Same,
-    /// It is published by this version, and machines get it.
-    As(String),
-    /// Machines would still get this layer, whose newest file is newer.
-    Behind {
-        /// Its target.
-        target: String,
-        /// When its newest file was made.
-        created: Timestamp,
-    },
+pub struct GoneBack {
+    /// Its name.
+    pub package: String,
+    /// The published layer that has it newer.
+    pub target: String,
+    /// Its version there.
+    pub was: String,
+    /// Its version in the new layer.
+    pub is: String,
+}
+
+impl std::fmt::Display for GoneBack {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (package, target) = (&self.package, &self.target);
+        write!(f, "{package} {} of {target} is {} now", self.was, self.is)
+    }
 }
 
 /// The published versions of the layer that this would be one of, those that machines take first at the beginning.
@@ -48,45 +55,67 @@ pub fn versions<'a>(layers: &'a [Published], of: (Kind, &str, &str)) -> Vec<&'a 
     found
 }
 
-/// Where `new` goes among the `published` versions of it, in their order. A version that is taken by other content gets a
-/// number: the packages of a layer may have changed, and not the one that it has its version of.
+/// Whether `new` is the one of `published` that machines get: but for its number, and the site's policy.
 #[must_use]
-pub fn place(new: &Manifest, published: &[&Manifest]) -> Place {
-    let Some(newest) = published.first() else {
-        return Place::As(new.version.clone());
-    };
-    let as_newest = Manifest {
-        version: newest.version.clone(),
-        bounds: newest.bounds.clone(),
+pub fn is_same(new: &Manifest, published: &Manifest) -> bool {
+    let as_published = Manifest {
+        version: published.version.clone(),
+        bounds: published.bounds.clone(),
         ..new.clone()
     };
-    if as_newest == **newest {
-        return Place::Same;
-    }
-    let numbered = (2..=NUMBER_MAX).map(|number| format!("{}+r{number}", new.version));
-    let mut versions = std::iter::once(new.version.clone()).chain(numbered);
-    let is_good = |version: &String| {
-        let is_free = !published.iter().any(|it| it.version == *version);
-        is_free && by((new.created, version), (newest.created, &newest.version)).is_gt()
+    as_published == *published
+}
+
+/// The version by which `new` is published. One that was `ever` published is of that layer for good, also when it is no more:
+/// then this one gets the next number. The packages of a layer may have changed, and not the one that it has its version of.
+#[must_use]
+pub fn version_for(new: &Manifest, ever: &BTreeSet<String>) -> String {
+    let version = &new.version;
+    let number_of = |it: &String| {
+        let rest = it.strip_prefix(version.as_str())?;
+        match rest {
+            "" => Some(1),
+            rest => rest.strip_prefix(AGAIN)?.parse::<u32>().ok(),
+        }
     };
-    match versions.find(is_good) {
-        Some(version) => Place::As(version),
-        None => Place::Behind {
-            target: newest.target_name(),
-            created: newest.created,
-        },
+    match ever.iter().filter_map(number_of).max() {
+        None => version.clone(),
+        Some(last) => format!("{version}{AGAIN}{}", last.saturating_add(1)),
     }
 }
 
-/// Targets of the `published` versions that go when another one comes and `keep` of all stay. What sessions and plans need is
-/// one layer of the name, the newest: that is the one that comes.
+/// The packages of `new` that a `published` version of it has newer, as dpkg compares them: an archive that has gone back must
+/// not take machines back, whatever the dates of its files.
 #[must_use]
-pub fn surplus(published: &[&Manifest], keep: Option<u32>) -> Vec<String> {
-    let Some(keep) = keep else {
-        return Vec::new();
-    };
-    let before = usize::try_from(keep.saturating_sub(1)).unwrap_or(usize::MAX);
-    let gone = published.iter().skip(before);
+pub fn gone_back(new: &Manifest, published: &[&Manifest]) -> Vec<GoneBack> {
+    let found = new.packages.iter().filter_map(|package| {
+        let is_newer = |had: &Package| {
+            (&had.name, &had.architecture) == (&package.name, &package.architecture)
+                && compare(&had.version, &package.version) == Ordering::Greater
+        };
+        let (layer, had) = published
+            .iter()
+            .find_map(|it| Some((it, it.packages.iter().find(|had| is_newer(had))?)))?;
+        Some(GoneBack {
+            package: package.name.clone(),
+            target: layer.target_name(),
+            was: had.version.clone(),
+            is: package.version.clone(),
+        })
+    });
+    found.collect()
+}
+
+/// Targets of the `published` versions that go when `new` comes: those that machines would take before it, and what is more
+/// than the `keep` newest with it. What sessions and plans need is one layer of the name, the newest: that is the one that
+/// comes.
+#[must_use]
+pub fn gone(new: &Manifest, published: &[&Manifest], keep: Option<u32>) -> Vec<String> {
+    let most = keep.map_or(usize::MAX, |keep| keep.saturating_sub(1) as usize);
+    let is_ahead = |it: &&Manifest| order(it, new) == Ordering::Greater;
+    let (ahead, before): (Vec<&Manifest>, Vec<&Manifest>) =
+        published.iter().copied().partition(is_ahead);
+    let gone = ahead.into_iter().chain(before.into_iter().skip(most));
     gone.map(|it| it.target_name()).collect()
 }
 

@@ -58,8 +58,8 @@ pub struct Waiting {
     pub layer: String,
     /// SHA-256 of its recipe.
     pub recipe: Digest,
-    /// Targets that go when it comes.
-    pub gone: Vec<String>,
+    /// How many versions stay published with it, as its recipe said.
+    pub keep: Option<u32>,
     /// Why it was built: what had changed since the layer that was published then.
     pub changes: Vec<String>,
 }

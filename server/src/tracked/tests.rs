@@ -14,56 +14,90 @@ fn agent(version: &str, created: &str, content: &str) -> Manifest {
 const DAY_1: &str = "2026-11-01T00:00:00Z";
 const DAY_2: &str = "2026-11-02T00:00:00Z";
 
-#[test]
-fn a_layer_as_it_is_published_needs_no_place() {
-    let published = agent("1", DAY_1, "a");
-    assert_eq!(place(&published, &[&published]), Place::Same);
-    let numbered = agent("1+r2", DAY_1, "a");
-    assert_eq!(place(&published, &[&numbered]), Place::Same);
+fn with(layer: Manifest, packages: &[(&str, &str)]) -> Manifest {
+    let package = |(name, version): &(&str, &str)| Package {
+        name: (*name).into(),
+        version: (*version).into(),
+        architecture: "amd64".into(),
+    };
+    let packages = packages.iter().map(package).collect();
+    Manifest { packages, ..layer }
+}
+
+fn ever(versions: &[&str]) -> BTreeSet<String> {
+    versions.iter().map(|it| (*it).to_owned()).collect()
 }
 
 #[test]
-fn a_newer_version_keeps_its_name() {
-    let new = agent("2", DAY_2, "b");
-    assert_eq!(place(&new, &[]), Place::As("2".into()));
-    let published = agent("1", DAY_1, "a");
-    assert_eq!(place(&new, &[&published]), Place::As("2".into()));
+fn a_layer_is_the_same_whatever_its_number() {
+    let new = agent("1", DAY_1, "a");
+    assert!(is_same(&new, &agent("1again2", DAY_1, "a")));
+    assert!(!is_same(&new, &agent("1", DAY_1, "b")));
 }
 
 #[test]
-fn other_content_of_one_version_gets_a_number_by_which_machines_take_it() {
-    let first = agent("1", DAY_1, "a");
-    assert_eq!(
-        place(&agent("1", DAY_2, "b"), &[&first]),
-        Place::As("1+r2".into())
+fn a_version_that_was_ever_published_is_never_given_to_another_layer() {
+    let new = agent("1", DAY_1, "a");
+    assert_eq!(version_for(&new, &ever(&[])), "1");
+    assert_eq!(version_for(&new, &ever(&["0", "2", "1.1"])), "1");
+    assert_eq!(version_for(&new, &ever(&["1"])), "1again2");
+    // Also when those between were taken out, or the first.
+    assert_eq!(version_for(&new, &ever(&["1", "1again9"])), "1again10");
+    assert_eq!(version_for(&new, &ever(&["1again2"])), "1again3");
+}
+
+#[test]
+fn a_number_comes_after_its_version_and_before_what_distributions_add_to_it() {
+    let version = "0.14.0-1";
+    let taken = version_for(&agent(version, DAY_1, "a"), &ever(&[version]));
+    assert_eq!(compare(version, &taken), Ordering::Less);
+    let next = version_for(&agent(version, DAY_1, "a"), &ever(&[version, &taken]));
+    assert_eq!(compare(&taken, &next), Ordering::Less);
+    for more in ["+b1", "+deb12u1", "build1", "ubuntu1", ".1", "~bpo+1"] {
+        let wanted = compare(version, &format!("{version}{more}"));
+        let found = compare(&taken, &format!("{version}{more}"));
+        assert_eq!(found, wanted, "{more}");
+    }
+    assert_eq!(compare(&taken, "0.14.0-2"), Ordering::Less);
+}
+
+#[test]
+fn a_package_that_any_published_layer_has_newer_has_gone_back_whatever_the_dates() {
+    let newest = with(agent("3", DAY_1, "b"), &[("tool", "3")]);
+    let before = with(
+        agent("2", DAY_1, "a"),
+        &[("tool", "2"), ("library", "1.10")],
     );
-    // As old, for the newest of its files is the same: the version decides.
-    let ninth = agent("1+r9", DAY_1, "b");
-    let found = place(&agent("1", DAY_1, "c"), &[&ninth, &first]);
-    assert_eq!(found, Place::As("1+r10".into()));
+    let published = [&newest, &before];
+    let new = with(agent("3", DAY_2, "c"), &[("tool", "4"), ("library", "1.9")]);
+    let found = gone_back(&new, &published);
+    assert_eq!(found.len(), 1, "{found:?}");
+    let wanted = "library 1.10 of agent/restic/2/amd64 is 1.9 now";
+    assert_eq!(found[0].to_string(), wanted);
+    let good = with(
+        agent("3", DAY_1, "c"),
+        &[("tool", "3"), ("library", "1.10+b1")],
+    );
+    assert_eq!(gone_back(&good, &published), []);
 }
 
 #[test]
-fn a_layer_that_machines_would_not_take_has_no_place() {
-    let newest = agent("2", DAY_2, "b");
-    let found = place(&agent("3", DAY_1, "c"), &[&newest]);
-    let target = "agent/restic/2/amd64".into();
-    let created = newest.created;
-    assert_eq!(found, Place::Behind { target, created });
-}
-
-#[test]
-fn of_the_versions_before_only_so_many_stay_that_the_new_one_makes_the_number_full() {
+fn what_machines_would_take_before_the_new_one_goes_and_what_is_more_than_stays() {
     let all = [
         agent("3", DAY_2, "c"),
         agent("2", DAY_1, "b"),
         agent("1", DAY_1, "a"),
     ];
     let all: Vec<_> = all.iter().collect();
-    assert_eq!(surplus(&all, None), Vec::<String>::new());
-    assert_eq!(surplus(&all, Some(4)), Vec::<String>::new());
-    assert_eq!(surplus(&all, Some(3)), ["agent/restic/1/amd64"]);
-    assert_eq!(surplus(&all, Some(1)).len(), 3);
+    let new = agent("4", DAY_2, "d");
+    assert_eq!(gone(&new, &all, None), Vec::<String>::new());
+    assert_eq!(gone(&new, &all, Some(4)), Vec::<String>::new());
+    assert_eq!(gone(&new, &all, Some(3)), ["agent/restic/1/amd64"]);
+    assert_eq!(gone(&new, &all, Some(1)).len(), 3);
+    // The package that had the newest file is not needed any more.
+    let older = agent("4", DAY_1, "d");
+    assert_eq!(gone(&older, &all, None), ["agent/restic/3/amd64"]);
+    assert_eq!(gone(&older, &all, Some(3)), ["agent/restic/3/amd64"]);
 }
 
 #[test]

@@ -5,7 +5,8 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, anyhow};
-use towline_contract::manifest::Manifest;
+use towline_contract::lanes::LayerPolicy;
+use towline_contract::manifest::{Kind, Manifest};
 use towline_contract::{Digest, Timestamp};
 use towline_initramfs::apt::{Apt, AptError};
 use towline_initramfs::build::{self, Options};
@@ -17,10 +18,10 @@ use towline_server::catalogue::{self, NewLayer, Published};
 use towline_server::intake;
 use towline_server::private::Locked;
 use towline_server::tracked::record::{self, Record, State, Waiting};
-use towline_server::tracked::{Place, place, surplus, versions};
+use towline_server::tracked::{is_same, version_for, versions};
 
 use super::Report;
-use super::built::{Unsigned, finish, stopped};
+use super::built::finish;
 use crate::commands::layer;
 use crate::commands::publish::intake_failure;
 use crate::commands::site::catalogue_failure;
@@ -49,60 +50,50 @@ pub(super) fn one(
     report: &mut Report,
     now: Timestamp,
 ) -> Result<(), Stopped> {
-    let failed = |failure: Failure| (State::Failed, failure);
     let path = report.recipe.clone();
     let (recipe, track, digest) = read(&path).map_err(failed)?;
-    let unsigned = finish(work, name, record, report, now)?;
-    if unsigned.as_ref().is_some_and(Unsigned::is_begun) {
-        return stopped(unsigned);
-    }
+    finish(work, name, &recipe, record, report, now)?;
     work.update().map_err(failed)?;
     let upstream = Upstream::of(&recipe, &work.apt).map_err(|it| failed(apt_failure(it)))?;
     if upstream.is_empty() {
         return Err(failed(tracks_nothing(&path)));
     }
     let layers = published(work.site).map_err(failed)?;
-    let versions = versions(&layers, (recipe.kind, &recipe.name, &recipe.architecture));
+    let versions = versions(&layers, of_recipe(&recipe));
     let newest = versions.first().copied();
-    let before = match &unsigned {
-        Some(it) => Some((&it.manifest, Some(it.recipe))),
-        None => newest.map(|newest| (newest, built_by(record, newest))),
-    };
-    let is_same = |(before, by): &(&Manifest, Option<Digest>)| {
-        upstream.changes(&before.packages).is_empty() && by.is_none_or(|it| it == digest)
-    };
-    if let Some((before, _)) = before.filter(is_same) {
-        if unsigned.is_none() {
-            record.is_current(before.target_name(), digest, now);
-        }
-        return stopped(unsigned);
+    let is_same_recipe = |it: &Manifest| built_by(record, it).is_none_or(|by| by == digest);
+    let is_current =
+        |it: &&Manifest| upstream.changes(&it.packages).is_empty() && is_same_recipe(it);
+    if let Some(newest) = newest.filter(is_current) {
+        record.is_current(newest.target_name(), digest, now);
+        return Ok(());
     }
+    let changes = newest.map_or_else(Vec::new, |it| changes(&upstream, it, !is_same_recipe(it)));
     let built = work.build(name, &recipe).map_err(failed)?;
-    match settled(&built, &versions).map_err(failed)? {
-        true => {
-            record.built = Some(Waiting {
-                layer: file_name(&built),
-                recipe: digest,
-                gone: surplus(&versions, track.keep),
-                changes: newest.map_or_else(Vec::new, |it| {
-                    changes(
-                        &upstream,
-                        it,
-                        built_by(record, it).is_some_and(|by| by != digest),
-                    )
-                }),
-            });
-            record::write(work.folder, name, record)
-                .map_err(|error| failed(anyhow::Error::from(error).into()))?;
-            let unsigned = finish(work, name, record, report, now)?;
-            stopped(unsigned)
-        }
-        false => {
-            let target = newest.map(Manifest::target_name).unwrap_or_default();
-            record.is_current(target, digest, now);
-            Ok(())
-        }
+    if let Some(newest) = newest.filter(|it| is_same(&built.manifest, it)) {
+        record.is_current(newest.target_name(), digest, now);
+        return Ok(());
     }
+    work.give_version(&built).map_err(failed)?;
+    record.built = Some(Waiting {
+        layer: file_name(&built),
+        recipe: digest,
+        keep: track.keep,
+        changes,
+    });
+    record::write(work.folder, name, record)
+        .map_err(|error| failed(anyhow::Error::from(error).into()))?;
+    finish(work, name, &recipe, record, report, now)
+}
+
+/// It did not get so far.
+pub(super) fn failed(failure: Failure) -> Stopped {
+    (State::Failed, failure)
+}
+
+/// Which layers are of the recipe.
+pub(super) fn of_recipe(recipe: &Recipe) -> (Kind, &str, &str) {
+    (recipe.kind, &recipe.name, &recipe.architecture)
 }
 
 /// The recipe, how it tracks, and its SHA-256.
@@ -130,8 +121,7 @@ pub(super) fn is_published(site: &Site, path: &Path) -> Result<bool, Failure> {
     let name = record::name_of(path).unwrap_or_default();
     let known = record::read(site, &name).map_err(anyhow::Error::from)?;
     let waits = known.is_some_and(|it| it.built.is_some());
-    let of = (recipe.kind, &*recipe.name, &*recipe.architecture);
-    Ok(waits || !versions(&layers, of).is_empty())
+    Ok(waits || !versions(&layers, of_recipe(&recipe)).is_empty())
 }
 
 pub(super) fn published(site: &Site) -> Result<Vec<Published>, Failure> {
@@ -153,40 +143,6 @@ fn changes(upstream: &Upstream, layer: &Manifest, by_another_recipe: bool) -> Ve
         words.push("the recipe is another one now".into());
     }
     words
-}
-
-/// Gives the layer that was built its place among those that are published; false when it is there already.
-fn settled(layer: &NewLayer, versions: &[&Manifest]) -> Result<bool, Failure> {
-    let version = match place(&layer.manifest, versions) {
-        Place::Same => return Ok(false),
-        Place::As(version) => version,
-        Place::Behind { target, created } => {
-            let what = anyhow!(
-                "the newest file of what upstream has now is of {}, and machines would still get {target}, which is of {created}",
-                layer.manifest.created
-            );
-            let (name, version) = (
-                &layer.manifest.name,
-                target.split('/').nth(2).unwrap_or_default(),
-            );
-            let kind = layer.manifest.kind;
-            return Err(Failure::new(Exit::No, what).next(format!(
-                "upstream has gone back; if that is right: towline catalogue retire {kind}/{name} {version}, and run this again"
-            )));
-        }
-    };
-    if version != layer.manifest.version {
-        let manifest =
-            Manifest::parse(&layer.manifest_bytes).context("the manifest was good before")?;
-        let manifest = Manifest {
-            version,
-            ..manifest
-        };
-        let path = stored::manifest_path(&layer.path);
-        replace(&path, &manifest.to_bytes())
-            .with_context(|| format!("cannot write {}", path.display()))?;
-    }
-    Ok(true)
 }
 
 /// The file whole, or as it was.
@@ -233,15 +189,33 @@ impl Work<'_> {
             cache: self.cache.to_owned(),
         };
         let built = build::build(recipe, &options, &mut |what| self.say(what));
-        self.taken(&built.map_err(layer::build_failure)?.layer)
+        let path = built.map_err(layer::build_failure)?.layer;
+        intake::take(&path, &self.policy()?).map_err(intake_failure)
     }
 
-    /// The layer, verified as `publish` does.
-    pub(super) fn taken(&self, path: &Path) -> Result<NewLayer, Failure> {
-        let policy = catalogue::view(&self.site.store)
-            .and_then(|view| Ok(view.layer_policy()?))
-            .map_err(catalogue_failure)?;
-        intake::take(path, &policy).map_err(intake_failure)
+    /// Gives the layer that was built a version that no other one ever had.
+    fn give_version(&self, layer: &NewLayer) -> Result<(), Failure> {
+        let manifest =
+            Manifest::parse(&layer.manifest_bytes).context("the manifest was good before")?;
+        let of = (manifest.kind, &*manifest.name, &*manifest.architecture);
+        let store = &self.site.store;
+        let ever =
+            catalogue::view(store).and_then(|view| catalogue::ever_published(store, &view, of));
+        let version = version_for(&manifest, &ever.map_err(catalogue_failure)?);
+        let path = stored::manifest_path(&layer.path);
+        let manifest = Manifest {
+            version,
+            ..manifest
+        };
+        replace(&path, &manifest.to_bytes())
+            .with_context(|| format!("cannot write {}", path.display()))?;
+        Ok(())
+    }
+
+    /// What the site keeps layers to.
+    pub(super) fn policy(&self) -> Result<LayerPolicy, Failure> {
+        let policy = catalogue::view(&self.site.store).and_then(|view| Ok(view.layer_policy()?));
+        policy.map_err(catalogue_failure)
     }
 
     /// Folder of the layer that was built by this recipe.

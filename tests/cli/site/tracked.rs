@@ -272,16 +272,19 @@ fn another_library_or_recipe_makes_another_layer_of_the_same_version() {
     let said = followed.succeeds(&[]);
     assert_eq!(
         said,
-        "published agent/tool/1+r2/amd64 (library 1 is 2 now)\n"
+        "published agent/tool/1again2/amd64 (library 1 is 2 now)\n"
     );
     followed.write(
         "recipes/tool.toml",
         &RECIPE.replace("[track]", "exclude = [\"usr/share/library\"]\n[track]"),
     );
     let said = followed.succeeds(&[]);
-    let wanted = "published agent/tool/1+r3/amd64 (the recipe is another one now)\nretired agent/tool/1/amd64\n";
+    let wanted = "published agent/tool/1again3/amd64 (the recipe is another one now)\nretired agent/tool/1/amd64\n";
     assert_eq!(said, wanted);
-    assert_eq!(followed.succeeds(&[]), "unchanged agent/tool/1+r3/amd64\n");
+    assert_eq!(
+        followed.succeeds(&[]),
+        "unchanged agent/tool/1again3/amd64\n"
+    );
 }
 
 #[test]
@@ -329,17 +332,61 @@ fn an_archive_that_is_away_or_not_signed_changes_nothing() {
 fn an_archive_that_has_gone_back_does_not_take_machines_back() {
     let followed = Followed::published();
     followed.package("tool", "2", DAY_1 + DAY);
+    followed.package("library", "1.10", DAY_1);
     followed.succeeds(&[]);
     followed.package("tool", "1", DAY_1);
     let says = [
-        "machines would still get agent/tool/2/amd64",
+        "tool 2 of agent/tool/2/amd64 is 1 now",
         "catalogue retire agent/tool 2",
     ];
     followed.changes_nothing(1, &says);
+    // Whatever the dates: the package that has gone back is one of several, and the newest file is newer.
+    followed.package("tool", "3", DAY_1 + 2 * DAY);
+    followed.package("library", "1.9", DAY_1 + 2 * DAY);
+    followed.changes_nothing(1, &["library 1.10 of agent/tool/2/amd64 is 1.9 now"]);
+    // Somebody decides that this is right. The name that was taken out is of its layer for good.
+    followed.package("tool", "2", DAY_1 + 2 * DAY);
     followed
         .world
         .succeeds(&["catalogue", "retire", "agent/tool", "2"]);
-    assert_eq!(followed.succeeds(&[]), "unchanged agent/tool/1/amd64\n");
+    let said = followed.succeeds(&[]);
+    let wanted = "published agent/tool/2again2/amd64 (library 1 is 1.9 now, tool 1 is 2 now)\n";
+    assert_eq!(said, wanted);
+}
+
+#[test]
+fn a_security_update_of_one_day_with_a_numbered_layer_is_published() {
+    let followed = Followed::published();
+    followed.package("library", "2", DAY_1);
+    followed.succeeds(&[]);
+    assert!(
+        followed
+            .agents()
+            .contains(&"agent/tool/1again2/amd64".into())
+    );
+    followed.package("tool", "1+deb12u1", DAY_1);
+    let said = followed.succeeds(&[]);
+    assert!(
+        said.starts_with("published agent/tool/1+deb12u1/amd64 (tool 1 is 1+deb12u1 now)\n"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_layer_without_the_package_that_had_the_newest_file_takes_the_place_of_the_one_with_it() {
+    let followed = Followed::new();
+    followed.package("library", "1", DAY_1 + DAY);
+    followed.succeeds(&["recipes/tool.toml"]);
+    let without = RECIPE.replace(
+        "packages = [\"tool\"]",
+        "packages = [\"tool\"]\nwithout = [\"library\"]",
+    );
+    followed.write("recipes/tool.toml", &without);
+    let said = followed.succeeds(&[]);
+    let wanted = "published agent/tool/1again2/amd64 (library 1 is not needed any more, the recipe is another one now)\n\
+                  retired agent/tool/1/amd64\n";
+    assert_eq!(said, wanted);
+    assert_eq!(followed.agents(), ["agent/tool/1again2/amd64"]);
 }
 
 #[test]
@@ -355,37 +402,58 @@ fn a_layer_whose_key_is_elsewhere_waits_for_it_and_is_published_by_the_next_look
         "towline key sign FILE --key KEY",
     ];
     followed.changes_nothing(1, &says);
-    // Upstream has moved again before anybody signed: the newer one waits in its place.
-    followed.package("tool", "3", DAY_1 + 2 * DAY);
-    followed.changes_nothing(1, &["agent/tool/3/amd64 is built"]);
-    let document = site.join("to-sign/2.agent-tool.json");
-    let text = fs::read_to_string(&document).expect("it waits");
-    assert!(text.contains("agent/tool/3/amd64") && !text.contains("agent/tool/2/amd64"));
     assert_eq!(followed.record()["state"], "waits");
+    // The officer takes the document away. Meanwhile upstream moves again, and looks go on.
+    let document = site.join("to-sign/2.agent-tool.json");
+    let taken = followed.world.folder.path().join("2.agent-tool.json");
+    fs::rename(&document, &taken).expect("it goes");
+    followed.package("tool", "3", DAY_1 + 2 * DAY);
+    followed.changes_nothing(1, &["agent/tool/2/amd64 is built, and waits"]);
 
-    let officer = officer.to_str().expect("UTF-8");
-    let signed = [
-        "key",
-        "sign",
-        "to-sign/2.agent-tool.json",
-        "--key",
-        officer,
-        "--yes",
-    ];
-    assert!(towline(&site, &signed).status.success());
-    // What was signed is published first, though there is something newer by now.
-    followed.package("tool", "4", DAY_1 + 3 * DAY);
+    let (officer, taken) = (officer.to_str(), taken.to_str());
+    let (officer, taken) = (officer.expect("UTF-8"), taken.expect("UTF-8"));
+    let signed = ["key", "sign", taken, "--key", officer, "--yes"];
+    let signed = towline(&site, &signed);
+    assert!(signed.status.success(), "{signed:?}");
+    fs::rename(taken, &document).expect("it comes back");
+    // What was signed is published first, and what is newer by now waits next.
     let output = followed.refresh(&[]);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     assert_eq!(
         String::from_utf8_lossy(&output.stdout),
-        "published agent/tool/3/amd64 (tool 1 is 3 now)\n"
+        "published agent/tool/2/amd64 (tool 1 is 2 now)\n"
     );
     assert_eq!(
         followed.agents(),
-        ["agent/tool/1/amd64", "agent/tool/3/amd64"]
+        ["agent/tool/1/amd64", "agent/tool/2/amd64"]
     );
-    assert!(site.join("to-sign/3.agent-tool.json").exists());
+    let document = site.join("to-sign/3.agent-tool.json");
+    let text = fs::read_to_string(&document).expect("it waits");
+    assert!(text.contains("agent/tool/3/amd64"), "{text}");
+}
+
+#[test]
+fn a_layer_that_waits_is_not_forgotten_by_a_look_that_cannot_read_it() {
+    let followed = Followed::published();
+    let key = followed.world.site().join("keys/agent-tool.key");
+    let officer = followed.world.folder.path().join("agent-tool.key");
+    fs::rename(&key, &officer).expect("it goes");
+    followed.package("tool", "2", DAY_1 + DAY);
+    followed.changes_nothing(1, &["agent/tool/2/amd64 is built, and waits"]);
+    let name = "agent-tool-2-amd64.manifest.json";
+    let manifest = followed
+        .world
+        .site()
+        .join("state/tracked/layers/tool")
+        .join(name);
+    let away = followed.world.folder.path().join(name);
+    fs::rename(&manifest, &away).expect("it goes");
+    followed.changes_nothing(2, &["cannot read the manifest"]);
+    fs::rename(&away, &manifest).expect("it comes back");
+    fs::rename(&officer, &key).expect("it comes back");
+    followed.without_packages();
+    let said = followed.succeeds(&[]);
+    assert_eq!(said, "published agent/tool/2/amd64 (tool 1 is 2 now)\n");
 }
 
 #[test]
