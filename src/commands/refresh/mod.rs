@@ -8,11 +8,12 @@ mod one;
 mod timer;
 
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, anyhow};
 use clap::Args;
-use rustix::process::{getpriority_process, setpriority_process};
+use rustix::process::{geteuid, getpriority_process, setpriority_process};
 use serde::Serialize;
 use towline_contract::Timestamp;
 use towline_initramfs::apt::Apt;
@@ -66,11 +67,30 @@ struct Published {
 /// The least that the scheduler gives: whatever else runs goes first.
 const LEAST_PRIORITY: i32 = 19;
 
+/// What root would put into somebody else's folder, by whatever links are there, would be root's: apt's lists and packages, and
+/// layers. Nothing here needs root.
+fn refuse_to_be_root(site: &Site) -> Outcome {
+    if !geteuid().is_root() {
+        return Ok(());
+    }
+    for path in [site.state(), site.tracked()] {
+        let owner = fs::symlink_metadata(&path).map_or(0, |it| it.uid());
+        if owner != 0 {
+            let what = anyhow!("{} is not root's but of user {owner}", path.display());
+            return Err(Failure::new(Exit::Usage, what).next(format!(
+                "run this as that user: sudo -u '#{owner}' towline catalogue refresh"
+            )));
+        }
+    }
+    Ok(())
+}
+
 /// Looks at each recipe. One that fails does not keep the others from being looked at.
 pub(super) fn run(site: &Site, args: &RefreshArgs, quiet: bool) -> Outcome {
     if args.in_background && getpriority_process(None).is_ok_and(|it| it < LEAST_PRIORITY) {
         setpriority_process(None, LEAST_PRIORITY).context("cannot lower the priority")?;
     }
+    refuse_to_be_root(site)?;
     let folder = private::lock(&site.tracked()).map_err(anyhow::Error::from)?;
     let cache = args.cache.clone();
     let cache = cache.unwrap_or_else(|| site.tracked().join("packages"));

@@ -2,6 +2,7 @@
 //! from; `dpkg-deb` makes its packages.
 
 use std::fs::{self, File};
+use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, SystemTime};
@@ -470,6 +471,23 @@ fn a_refresh_that_was_cut_off_before_it_published_goes_on_with_what_it_had_built
     let said = followed.succeeds(&[]);
     assert_eq!(said, "published agent/tool/2/amd64 (tool 1 is 2 now)\n");
     assert_eq!(followed.succeeds(&[]), "unchanged agent/tool/2/amd64\n");
+}
+
+#[test]
+#[ignore = "needs root: make test"]
+fn root_builds_nothing_in_the_state_of_another_user() {
+    let followed = Followed::new();
+    let state = followed.world.site().join("state");
+    fs::create_dir_all(&state).expect("a folder");
+    chown(&state, Some(4242), Some(4242)).expect("this needs root");
+    let output = followed.refresh(&["recipes/tool.toml"]);
+    let talk = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{talk}");
+    assert!(
+        talk.contains("not root's but of user 4242") && talk.contains("sudo -u '#4242'"),
+        "{talk}"
+    );
+    assert!(!state.join("tracked").exists(), "nothing was made");
 }
 
 #[test]
