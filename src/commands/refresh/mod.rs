@@ -18,7 +18,7 @@ use serde::Serialize;
 use towline_contract::Timestamp;
 use towline_initramfs::apt::Apt;
 use towline_server::Site;
-use towline_server::private;
+use towline_server::private::{Folder, Locked};
 use towline_server::tracked::record::{self, Record, State};
 
 use crate::exit::{Exit, Failure, Outcome};
@@ -85,13 +85,23 @@ fn refuse_to_be_root(site: &Site) -> Outcome {
     Ok(())
 }
 
+/// The folder of what is known, while nobody else looks.
+fn locked(site: &Site) -> Result<Locked, Failure> {
+    let folder = Folder::make(&site.tracked()).and_then(Folder::try_lock);
+    folder.map_err(|error| match error.is_locked() {
+        true => Failure::new(Exit::No, anyhow!(error).context("another look is at work"))
+            .next("run this again when that has ended"),
+        false => anyhow::Error::from(error).into(),
+    })
+}
+
 /// Looks at each recipe. One that fails does not keep the others from being looked at.
 pub(super) fn run(site: &Site, args: &RefreshArgs, quiet: bool) -> Outcome {
     if args.in_background && getpriority_process(None).is_ok_and(|it| it < LEAST_PRIORITY) {
         setpriority_process(None, LEAST_PRIORITY).context("cannot lower the priority")?;
     }
     refuse_to_be_root(site)?;
-    let folder = private::lock(&site.tracked()).map_err(anyhow::Error::from)?;
+    let folder = locked(site)?;
     let cache = args.cache.clone();
     let cache = cache.unwrap_or_else(|| site.tracked().join("packages"));
     let mut work = Work {

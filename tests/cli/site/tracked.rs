@@ -474,6 +474,15 @@ fn a_refresh_that_was_cut_off_before_it_published_goes_on_with_what_it_had_built
 }
 
 #[test]
+fn a_second_look_does_not_wait_for_the_first() {
+    let followed = Followed::published();
+    let lock = followed.world.site().join("state/tracked/.lock");
+    let held = File::open(lock).expect("the lock");
+    held.lock().expect("it is free");
+    followed.changes_nothing(1, &["another look is at work", "next: run this again"]);
+}
+
+#[test]
 #[ignore = "needs root: make test"]
 fn root_builds_nothing_in_the_state_of_another_user() {
     let followed = Followed::new();
