@@ -8,6 +8,7 @@
 //! The lists are the machine's own, which root keeps; or those that [`Apt::update`] has put into the folder for downloads.
 
 mod listed;
+mod run;
 mod status;
 
 use std::collections::BTreeSet;
@@ -15,11 +16,10 @@ use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 use tempfile::NamedTempFile;
-use towline_contract::Digest;
 use towline_contract::digest::Hasher;
+use towline_contract::Digest;
 
 pub use listed::Listed;
 
@@ -31,6 +31,9 @@ const LISTS: &str = "/var/lib/apt/lists";
 
 /// Folder below the cache for lists of our own.
 const OWN_LISTS: &str = "lists";
+
+/// The same until all of them are there for the first time.
+const FIRST_LISTS: &str = "lists.first";
 
 /// Why packages cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -145,15 +148,21 @@ impl Apt {
     /// An archive cannot be reached, or its lists are not taken; those of before stay.
     pub fn update(&self) -> Result<(), AptError> {
         let _lock = self.lock()?;
-        let partial = self.cache.join(OWN_LISTS).join("partial");
-        fs::create_dir_all(&partial).map_err(|cause| AptError::File {
-            path: partial,
+        let own = self.own_lists();
+        let lists = own.clone().unwrap_or_else(|| self.cache.join(FIRST_LISTS));
+        let failed = |cause| AptError::File {
+            path: lists.clone(),
             cause,
-        })?;
+        };
+        fs::create_dir_all(lists.join("partial")).map_err(failed)?;
         let nothing = self.pretend_installed(&[])?;
         let arguments = ["-qq", "-o", "APT::Update::Error-Mode=any", "update"];
-        let done = self.run("apt-get", &nothing, &arguments, &[])?;
-        done.map(|_| ()).map_err(AptError::Update)
+        let done = self.run_by(Some(&lists), "apt-get", &nothing, &arguments, &[])?;
+        done.map_err(AptError::Update)?;
+        if own.is_none() {
+            fs::rename(&lists, self.cache.join(OWN_LISTS)).map_err(failed)?;
+        }
+        Ok(())
     }
 
     /// What [`Apt::closure`] would give, by name and version; nothing is downloaded.
@@ -307,73 +316,6 @@ impl Apt {
         }
         Ok(downloads.iter().map(path).collect())
     }
-
-    /// Runs one of apt's programs with our settings; gives what it printed, or its errors.
-    fn run(
-        &self,
-        program: &'static str,
-        status: &NamedTempFile,
-        arguments: &[&str],
-        packages: &[String],
-    ) -> Result<Result<String, String>, AptError> {
-        let listing = arguments.contains(&"--print-uris");
-        let archives = if listing {
-            self.cache.join(NOTHING)
-        } else {
-            self.cache.clone()
-        };
-        let mut command = Command::new(program);
-        if let Some(lists) = self.own_lists() {
-            // apt's index of the machine's lists, which root may write, is not for these.
-            let index = self.cache.join("index");
-            command
-                .arg("-o")
-                .arg(option("Dir::State::lists=", &lists))
-                .arg("-o")
-                .arg(option("Dir::Cache::pkgcache=", &index))
-                .args(["-o", "Dir::Cache::srcpkgcache="]);
-        }
-        let output = command
-            .arg("-o")
-            .arg(option("Dir::State::status=", status.path()))
-            .arg("-o")
-            .arg(option("Dir::Cache::archives=", &archives))
-            .args(["-o", "Debug::NoLocking=true"])
-            .args(["-o", "APT::Install-Recommends=false"])
-            .args(["-o", "APT::Install-Suggests=false"])
-            .args(["-o", "APT::Get::AllowUnauthenticated=false"])
-            .args(["-o", "APT::Sandbox::User="])
-            .args(["-o", "Acquire::ForceHash=SHA256"])
-            .args(arguments)
-            .args(packages)
-            .env("LC_ALL", "C")
-            .env("DEBIAN_FRONTEND", "noninteractive")
-            .stdin(Stdio::null())
-            .output()
-            .map_err(|cause| AptError::NoApt { program, cause })?;
-        if output.status.success() {
-            return Ok(Ok(String::from_utf8_lossy(&output.stdout).into_owned()));
-        }
-        if self.own_lists().is_none() && !has_lists() {
-            return Err(AptError::NoLists);
-        }
-        let talk = String::from_utf8_lossy(&output.stderr);
-        let errors: Vec<_> = talk
-            .lines()
-            .filter_map(|line| line.strip_prefix("E: "))
-            .collect();
-        Ok(Err(if errors.is_empty() {
-            talk.trim().to_owned()
-        } else {
-            errors.join("; ")
-        }))
-    }
-}
-
-fn option(name: &str, path: &Path) -> OsString {
-    let mut option = OsString::from(name);
-    option.push(path);
-    option
 }
 
 fn unresolved(packages: &[String], talk: String) -> AptError {

@@ -56,11 +56,16 @@ impl Followed {
     }
 
     fn trust(&self, how: &str) {
+        self.trust_and(how, "");
+    }
+
+    /// The same, with more of the machine's own configuration.
+    fn trust_and(&self, how: &str, more: &str) {
         let sources = self.world.folder.path().join("sources.list");
         let archive = self.archive.display();
         fs::write(&sources, format!("deb {how} copy:{archive} ./\n")).expect("a file");
         let config = format!(
-            "Dir::Etc::sourcelist \"{}\"; Dir::Etc::sourceparts \"/dev/null\";\n",
+            "Dir::Etc::sourcelist \"{}\"; Dir::Etc::sourceparts \"/dev/null\";\n{more}\n",
             sources.display()
         );
         fs::write(&self.config, config).expect("a file");
@@ -327,6 +332,26 @@ fn an_archive_that_is_away_or_not_signed_changes_nothing() {
     let said = followed.succeeds(&[]);
     assert_eq!(said, "published agent/tool/2/amd64 (tool 1 is 2 now)\n");
     assert_eq!(followed.record()["failures"], 0);
+}
+
+#[test]
+fn what_this_machine_lets_apt_do_is_not_done_for_layers() {
+    let followed = Followed::published();
+    let ran = followed.world.folder.path().join("ran");
+    let hook = |when: &str| format!("{when} {{ \"touch {}\"; }};", ran.display());
+    let more = [
+        "Acquire::AllowInsecureRepositories \"true\";".into(),
+        "Acquire::AllowDowngradeToInsecureRepositories \"true\";".into(),
+        hook("APT::Update::Pre-Invoke"),
+        hook("APT::Update::Post-Invoke"),
+        hook("APT::Update::Post-Invoke-Success"),
+    ];
+    followed.package("tool", "2", DAY_1 + DAY);
+    followed.trust_and("", &more.join("\n"));
+    followed.changes_nothing(3, &["is not signed"]);
+    followed.trust_and("[trusted=yes]", &more.join("\n"));
+    followed.succeeds(&[]);
+    assert!(!ran.exists(), "the machine's own programs were run");
 }
 
 #[test]
