@@ -8,7 +8,7 @@ use towline_contract::Timestamp;
 use towline_contract::manifest::Kind;
 use towline_initramfs::recipe::Recipe;
 use towline_initramfs::stored::StoredError;
-use towline_server::catalogue::{self, CatalogueError, Missing, NewLayer};
+use towline_server::catalogue::{self, CatalogueError, NewLayer};
 use towline_server::intake::{self, IntakeError};
 use towline_server::tracked::record::{Record, State, Waiting};
 use towline_server::tracked::{GoneBack, gone, gone_back, versions};
@@ -104,7 +104,7 @@ fn published_now(
         return Err((Whose::Layer, failed(is_behind(&layer, &gone))));
     }
     let new = std::slice::from_ref(&layer);
-    match catalogue::publish_instead(work.site, new, &gone, Missing::Refuse, now) {
+    match catalogue::publish_instead(work.site, new, &gone, now) {
         Ok(_) => Ok(Some((manifest.target_name(), gone))),
         Err(CatalogueError::ToSign(rows)) => {
             let target = manifest.target_name();
