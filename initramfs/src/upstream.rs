@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use towline_contract::manifest::Package;
 
 use crate::apt::{Apt, AptError, Listed};
-use crate::recipe::{Recipe, Source};
+use crate::recipe::{FileContent, Recipe, Source};
 
 /// The packages that a recipe would take from the archives now.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -14,6 +14,8 @@ pub struct Upstream {
     packages: BTreeMap<String, String>,
     /// Whether the recipe takes packages from nowhere else.
     is_all: bool,
+    /// Whether recipe and packages are all that the layer is made of.
+    is_all_told: bool,
 }
 
 /// A package that is another one now.
@@ -46,6 +48,7 @@ impl Upstream {
         let mut found = Self {
             packages: BTreeMap::new(),
             is_all: true,
+            is_all_told: true,
         };
         for source in recipe.sources.iter().map(|it| &it.source) {
             match source {
@@ -62,17 +65,21 @@ impl Upstream {
                         let listed = apt.listed(std::slice::from_ref(name), &[])?;
                         found.take(listed, Listed::is_kernel);
                     }
-                    None => found.is_all = false,
+                    None => (found.is_all, found.is_all_told) = (false, false),
                 },
+                Source::Links(_) | Source::Directories(_) => {}
+                Source::File(source) => {
+                    found.is_all_told &= !matches!(source.content, FileContent::From(_));
+                }
                 Source::Tar(_)
+                | Source::Run(_)
                 | Source::Initrd(_)
                 | Source::Directory(_)
-                | Source::Program(_)
-                | Source::File(_)
-                | Source::Links(_)
-                | Source::Directories(_) => {}
+                | Source::Program(_) => {
+                    found.is_all_told = false;
+                }
                 // Packages that no archive may have.
-                _ => found.is_all = false,
+                _ => (found.is_all, found.is_all_told) = (false, false),
             }
         }
         Ok(found)
@@ -82,6 +89,13 @@ impl Upstream {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.packages.is_empty()
+    }
+
+    /// Whether packages and recipe tell all that a layer is made of. Else files of this machine are in it too, and whether they are
+    /// others now only a build can say.
+    #[must_use]
+    pub fn is_all_told(&self) -> bool {
+        self.is_all_told
     }
 
     /// Which of a layer's packages are others now. Packages of which it has no file are not in its manifest, and do not count.
@@ -117,6 +131,7 @@ mod tests {
         Upstream {
             packages: packages.map(|(n, v)| ((*n).into(), (*v).into())).collect(),
             is_all,
+            is_all_told: is_all,
         }
     }
 

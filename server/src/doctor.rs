@@ -95,7 +95,10 @@ pub fn host(facts: &HostFacts<'_>, ages: DoctorConfig, now: Timestamp) -> Vec<Fi
         None => findings.extend(session.time.and_then(|time| age(time, ages, now))),
     }
     findings.extend(facts.chain.findings.iter().cloned());
-    let looked = |time: Timestamp| days(now.duration_since(time)) <= i64::from(ages.track_days);
+    // What is still to come is of a clock that was wrong.
+    let looked = |time: Timestamp| {
+        (0..=i64::from(ages.track_days)).contains(&days(now.duration_since(time)))
+    };
     if !facts.seen_current.is_some_and(looked) {
         findings.extend(old_agent(facts.chain, ages));
     }

@@ -7,6 +7,7 @@
 //!
 //! The lists are the machine's own, which root keeps; or those that [`Apt::update`] has put into the folder for downloads.
 
+mod dated;
 mod listed;
 mod run;
 mod status;
@@ -19,7 +20,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
 use towline_contract::digest::Hasher;
-use towline_contract::Digest;
+use towline_contract::{Digest, Timestamp};
 
 pub use listed::Listed;
 
@@ -77,6 +78,9 @@ pub enum AptError {
     /// The newest lists cannot be had.
     #[error("cannot get the archives' newest package lists: {0}")]
     Update(String),
+    /// Old packages cannot be removed.
+    #[error("cannot remove packages that no archive has any more: {0}")]
+    Clean(String),
     /// A package that the archive lists without a SHA-256.
     #[error("the archive has no SHA-256 for {0}")]
     NoDigest(String),
@@ -163,6 +167,26 @@ impl Apt {
             fs::rename(&lists, self.cache.join(OWN_LISTS)).map_err(failed)?;
         }
         Ok(())
+    }
+
+    /// Of when the lists are that [`Apt::update`] has made, by the newest of them; none when they do not say.
+    ///
+    /// # Errors
+    /// They cannot be read.
+    pub fn lists_dated(&self) -> Result<Option<Timestamp>, AptError> {
+        let path = self.cache.join(OWN_LISTS);
+        dated::newest(&path).map_err(|cause| AptError::File { path, cause })
+    }
+
+    /// Removes downloaded packages that no archive has any more.
+    ///
+    /// # Errors
+    /// See [`AptError`].
+    pub fn forget_old(&self) -> Result<(), AptError> {
+        let _lock = self.lock()?;
+        let nothing = self.pretend_installed(&[])?;
+        let done = self.run("apt-get", &nothing, &["-qq", "autoclean"], &[])?;
+        done.map(|_| ()).map_err(AptError::Clean)
     }
 
     /// What [`Apt::closure`] would give, by name and version; nothing is downloaded.

@@ -107,6 +107,8 @@ fn an_old_agent_that_was_seen_to_be_what_upstream_has_is_no_warning() {
     };
     assert_eq!(seen("2026-11-20T00:00:00Z"), []);
     only(&seen("2026-11-01T00:00:00Z"), Level::Warning, "days ago");
+    // Of a clock that was wrong.
+    only(&seen("2027-11-01T00:00:00Z"), Level::Warning, "days ago");
 }
 
 #[test]

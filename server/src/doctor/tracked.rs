@@ -57,7 +57,7 @@ mod tests {
     fn current() -> Record {
         let time = "2026-11-01T00:00:00Z".parse().unwrap();
         let mut record = Record::new(time);
-        record.is_current("agent/restic/1/amd64".into(), Digest::of(b""), time);
+        record.is_current("agent/restic/1/amd64".into(), Digest::of(b""), time, time);
         record
     }
 

@@ -112,9 +112,12 @@ pub fn gone_back(new: &Manifest, published: &[&Manifest]) -> Vec<GoneBack> {
 #[must_use]
 pub fn gone(new: &Manifest, published: &[&Manifest], keep: Option<u32>) -> Vec<String> {
     let most = keep.map_or(usize::MAX, |keep| keep.saturating_sub(1) as usize);
+    let others = published
+        .iter()
+        .copied()
+        .filter(|it| it.version != new.version);
     let is_ahead = |it: &&Manifest| order(it, new) == Ordering::Greater;
-    let (ahead, before): (Vec<&Manifest>, Vec<&Manifest>) =
-        published.iter().copied().partition(is_ahead);
+    let (ahead, before): (Vec<&Manifest>, Vec<&Manifest>) = others.partition(is_ahead);
     let gone = ahead.into_iter().chain(before.into_iter().skip(most));
     gone.map(|it| it.target_name()).collect()
 }

@@ -39,7 +39,7 @@ pub struct Record {
     pub looked: Timestamp,
     /// Why it is not current.
     pub why: Option<String>,
-    /// When what is published was last seen to be what upstream has.
+    /// When what is published was last seen to be what upstream has: never later than the archives said that their lists are.
     pub current: Option<Timestamp>,
     /// The target that was.
     pub target: Option<String>,
@@ -62,6 +62,8 @@ pub struct Waiting {
     pub keep: Option<u32>,
     /// Why it was built: what had changed since the layer that was published then.
     pub changes: Vec<String>,
+    /// When it was what upstream has.
+    pub seen: Timestamp,
 }
 
 impl Record {
@@ -80,11 +82,11 @@ impl Record {
         }
     }
 
-    /// `target`, built by `recipe`, is what upstream has.
-    pub fn is_current(&mut self, target: String, recipe: Digest, now: Timestamp) {
+    /// `target`, built by `recipe`, is what upstream had at `seen`, and that is the newest of it that can be had `now`.
+    pub fn is_current(&mut self, target: String, recipe: Digest, seen: Timestamp, now: Timestamp) {
         *self = Self {
             state: State::Current,
-            current: Some(now),
+            current: Some(seen),
             target: Some(target),
             recipe: Some(recipe),
             ..Self::new(now)
@@ -175,12 +177,18 @@ mod tests {
         let time = |text: &str| text.parse::<Timestamp>().unwrap();
         let (first, second) = (time("2026-11-01T00:00:00Z"), time("2026-11-02T00:00:00Z"));
         let mut record = Record::new(first);
-        record.is_current("agent/restic/1/amd64".into(), Digest::of(b""), first);
+        record.is_current("agent/restic/1/amd64".into(), Digest::of(b""), first, first);
         record.is_not(State::Failed, "away", second);
         record.is_not(State::Failed, "away", second);
         assert_eq!((record.failures, record.current), (2, Some(first)));
         assert_eq!(record.target.as_deref(), Some("agent/restic/1/amd64"));
-        record.is_current("agent/restic/2/amd64".into(), Digest::of(b""), second);
+        record.is_current(
+            "agent/restic/2/amd64".into(),
+            Digest::of(b""),
+            first,
+            second,
+        );
         assert_eq!((record.failures, record.why), (0, None));
+        assert_eq!((record.looked, record.current), (second, Some(first)));
     }
 }

@@ -1,77 +1,88 @@
-//! A layer that was built and is not published yet: it is signed and published, or waits for signatures. Until one of both is
-//! decided nothing else is built: who has the key may have its document, and bring it back.
+//! Layers that were built and are not published yet: they are signed and published, or wait for signatures. Until one of both is
+//! decided nothing else is built for their role: who has the key may have the document, and bring it back.
+//!
+//! A role signs one document at a time, so all that its recipes have built goes into one.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
 use anyhow::{Context as _, anyhow};
 use towline_contract::Timestamp;
 use towline_contract::manifest::Kind;
-use towline_initramfs::recipe::Recipe;
 use towline_initramfs::stored::StoredError;
 use towline_server::catalogue::{self, CatalogueError, NewLayer};
 use towline_server::intake::{self, IntakeError};
-use towline_server::tracked::record::{Record, State, Waiting};
+use towline_server::tracked::record::{State, Waiting};
 use towline_server::tracked::{GoneBack, gone, gone_back, versions};
 
-use super::one::{Stopped, Work, failed, of_recipe, published};
-use super::{Published, Report};
+use super::Published;
+use super::followed::{Followed, Shared, Stopped, failed};
+use super::one::{Work, published, turn};
 use crate::commands::publish::intake_failure;
 use crate::commands::site::catalogue_failure;
 use crate::exit::{Exit, Failure};
 
-/// Publishes the layer that was built and is not published yet, if there is one. One that machines could not use is forgotten,
-/// and built again by the next look; nothing else makes it forgotten.
-pub(super) fn finish(
-    work: &Work<'_>,
-    name: &str,
-    recipe: &Recipe,
-    record: &mut Record,
-    report: &mut Report,
-    now: Timestamp,
-) -> Result<(), Stopped> {
-    let Some(waiting) = record.built.clone() else {
-        return Ok(());
-    };
-    match published_now(work, name, recipe, &waiting, now) {
-        Ok(None) => record.built = None,
-        Ok(Some((target, gone))) => {
-            record.is_current(target.clone(), waiting.recipe, now);
-            let changes = waiting.changes;
-            report.published.push(Published { target, changes });
-            report.retired.extend(gone);
-            let _ = fs::remove_dir_all(work.built(name)); // the store has it
-        }
-        Err((whose, stopped)) => {
-            if whose == Whose::Layer {
-                record.built = None;
-            }
-            return Err(stopped);
-        }
-    }
-    Ok(())
+/// A layer with what goes when it comes.
+struct Ready<'a> {
+    followed: &'a mut Followed,
+    layer: NewLayer,
+    gone: Vec<String>,
 }
+
+/// A layer, and targets that go when it comes; none if it is not there any more, or is no layer of this recipe.
+type Found = Option<(NewLayer, Vec<String>)>;
 
 /// Whose fault it is that a layer is not published.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Whose {
-    /// Its own: another one may be good.
+    /// Its own: it is forgotten, and built again by the next look.
     Layer,
     /// Any layer would have it.
     Other,
 }
 
-/// What was published, and which targets went; none if the layer is not there any more, or is no layer of this recipe.
-type Done = Option<(String, Vec<String>)>;
+/// Publishes what was built and is not published yet.
+pub(super) fn publish(work: &Work<'_>, followed: &mut [Followed], now: Timestamp) {
+    let mut roles: BTreeMap<String, Vec<Ready<'_>>> = BTreeMap::new();
+    for it in followed.iter_mut().filter(|it| it.goes_on()) {
+        let Some(waiting) = it.record.built.clone() else {
+            continue;
+        };
+        match ready(work, it, &waiting) {
+            Ok(Some((layer, gone))) => {
+                let ready = Ready {
+                    layer,
+                    gone,
+                    followed: it,
+                };
+                roles.entry(ready.followed.role()).or_default().push(ready);
+            }
+            Ok(None) => it.record.built = None,
+            Err((whose, failure)) => it.is_not_published(whose, failed(failure), now),
+        }
+    }
+    for all in roles.into_values() {
+        together(work, all, now);
+    }
+}
 
-fn published_now(
+/// A layer of each role that waits.
+pub(super) fn waiting(followed: &[Followed]) -> BTreeMap<String, String> {
+    let waiting = followed.iter().filter_map(|it| {
+        let waiting = it.record.built.as_ref()?;
+        Some((it.role(), waiting.layer.clone()))
+    });
+    waiting.collect()
+}
+
+/// The layer that waits.
+fn ready(
     work: &Work<'_>,
-    name: &str,
-    recipe: &Recipe,
+    followed: &Followed,
     waiting: &Waiting,
-    now: Timestamp,
-) -> Result<Done, (Whose, Stopped)> {
-    let other = |failure: Failure| (Whose::Other, failed(failure));
-    let path = work.built(name).join(&waiting.layer);
+) -> Result<Found, (Whose, Failure)> {
+    let other = |failure: Failure| (Whose::Other, failure);
+    let path = work.built(&followed.name).join(&waiting.layer);
     let is_there = path.try_exists();
     let is_there = is_there.with_context(|| format!("cannot look for {}", path.display()));
     if waiting.layer.contains('/') || !is_there.map_err(|it| other(it.into()))? {
@@ -86,35 +97,124 @@ fn published_now(
             }
             _ => Whose::Layer,
         };
-        (whose, failed(intake_failure(error)))
+        (whose, intake_failure(error))
     })?;
-    let of = of_recipe(recipe);
     let manifest = &layer.manifest;
-    if (manifest.kind, &*manifest.name, &*manifest.architecture) != of {
+    if (manifest.kind, &*manifest.name, &*manifest.architecture) != followed.of() {
         return Ok(None);
     }
     let layers = published(work.site).map_err(other)?;
-    let versions = versions(&layers, of);
+    let versions = versions(&layers, followed.of());
     let back = gone_back(manifest, &versions);
     if !back.is_empty() {
-        return Err((Whose::Layer, failed(has_gone_back(&layer, &back))));
+        return Err((Whose::Layer, has_gone_back(&layer, &back)));
     }
     let gone = gone(manifest, &versions, waiting.keep);
     if manifest.kind == Kind::Kernel && !gone.is_empty() {
-        return Err((Whose::Layer, failed(is_behind(&layer, &gone))));
+        return Err((Whose::Layer, is_behind(&layer, &gone)));
     }
-    let new = std::slice::from_ref(&layer);
-    match catalogue::publish_instead(work.site, new, &gone, now) {
-        Ok(_) => Ok(Some((manifest.target_name(), gone))),
-        Err(CatalogueError::ToSign(rows)) => {
-            let target = manifest.target_name();
-            let failure = catalogue_failure(CatalogueError::ToSign(rows));
-            let error = failure.error.context(format!(
-                "{target} is built, and waits for the key of who answers for it"
-            ));
-            Err((Whose::Other, (State::Waits, Failure { error, ..failure })))
+    Ok(Some((layer, gone)))
+}
+
+/// Publishes layers of one role by one document.
+fn together(work: &Work<'_>, all: Vec<Ready<'_>>, now: Timestamp) {
+    match in_one(work, &all, now) {
+        Err(error) if all.len() > 1 && whose(&error) == Whose::Layer => alone(work, all, now),
+        done => settled(work, all, done, now),
+    }
+}
+
+/// The same by a document for each, until one waits: one of them alone is why they cannot go together.
+fn alone(work: &Work<'_>, all: Vec<Ready<'_>>, now: Timestamp) {
+    let mut first: Option<String> = None;
+    for ready in all {
+        if let Some(first) = &first {
+            ready.followed.stop((State::Waits, turn(first)), now);
+            continue;
         }
-        Err(error) => Err((whose(&error), failed(catalogue_failure(error)))),
+        let target = ready.layer.manifest.target_name();
+        let all = vec![ready];
+        let done = in_one(work, &all, now);
+        first = done
+            .as_ref()
+            .err()
+            .and_then(|it| waits(it).then_some(target));
+        settled(work, all, done, now);
+    }
+}
+
+/// Targets that were new.
+fn in_one(
+    work: &Work<'_>,
+    all: &[Ready<'_>],
+    now: Timestamp,
+) -> Result<BTreeSet<String>, CatalogueError> {
+    let new: Vec<_> = all.iter().map(|it| it.layer.clone()).collect();
+    let gone: Vec<_> = all.iter().flat_map(|it| it.gone.iter().cloned()).collect();
+    let outcome = catalogue::publish_instead(work.site, &new, &gone, now)?;
+    Ok(outcome.added.into_iter().collect())
+}
+
+/// What came of publishing, for each of them.
+fn settled(
+    work: &Work<'_>,
+    all: Vec<Ready<'_>>,
+    done: Result<BTreeSet<String>, CatalogueError>,
+    now: Timestamp,
+) {
+    match done {
+        Ok(added) => all
+            .into_iter()
+            .for_each(|it| it.published(work, &added, now)),
+        Err(error) => {
+            let (whose, waits) = (whose(&error), waits(&error));
+            let shared = Shared::of(&catalogue_failure(error));
+            for Ready {
+                followed, layer, ..
+            } in all
+            {
+                let stopped = match waits {
+                    true => (State::Waits, waiting_for_key(followed, &layer, &shared)),
+                    false => failed(shared.failure()),
+                };
+                followed.is_not_published(whose, stopped, now);
+            }
+        }
+    }
+}
+
+impl Ready<'_> {
+    /// Of a layer that was published before nothing has gone now.
+    fn published(self, work: &Work<'_>, added: &BTreeSet<String>, now: Timestamp) {
+        let Self {
+            followed,
+            layer,
+            gone,
+        } = self;
+        let Some(waiting) = followed.record.built.take() else {
+            return;
+        };
+        let target = layer.manifest.target_name();
+        followed
+            .record
+            .is_current(target.clone(), waiting.recipe, waiting.seen, now);
+        if added.contains(&target) {
+            followed.report.retired.extend(gone);
+        }
+        followed.report.published.push(Published {
+            target,
+            changes: waiting.changes,
+        });
+        let _ = fs::remove_dir_all(work.built(&followed.name)); // the store has it
+    }
+}
+
+impl Followed {
+    fn is_not_published(&mut self, whose: Whose, stopped: Stopped, now: Timestamp) {
+        if whose == Whose::Layer {
+            self.record.built = None;
+        }
+        self.stop(stopped, now);
     }
 }
 
@@ -125,6 +225,28 @@ fn whose(error: &CatalogueError) -> Whose {
         | CatalogueError::Unmet(_)
         | CatalogueError::Collisions(_) => Whose::Layer,
         _ => Whose::Other,
+    }
+}
+
+fn waits(error: &CatalogueError) -> bool {
+    matches!(error, CatalogueError::ToSign(_) | CatalogueError::Waits(_))
+}
+
+fn waiting_for_key(followed: &Followed, layer: &NewLayer, why: &Shared) -> Failure {
+    let failure = why.failure();
+    let target = layer.manifest.target_name();
+    let waiting = followed.record.built.as_ref();
+    let by = match waiting.is_some_and(|it| it.recipe != followed.digest) {
+        true => ", by the recipe as it was then,",
+        false => "",
+    };
+    let error = failure.error.context(format!(
+        "{target} is built{by} and waits for the key of who answers for it"
+    ));
+    Failure {
+        exit: Exit::No,
+        error,
+        ..failure
     }
 }
 

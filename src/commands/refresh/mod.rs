@@ -4,12 +4,13 @@
 //! machines, and one that was built and not signed yet is taken up by the next run.
 
 mod built;
+mod followed;
 mod one;
 mod timer;
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context as _, anyhow};
 use clap::Args;
@@ -19,10 +20,11 @@ use towline_contract::Timestamp;
 use towline_initramfs::apt::Apt;
 use towline_server::Site;
 use towline_server::private::{Folder, Locked};
-use towline_server::tracked::record::{self, Record, State};
+use towline_server::tracked::record::State;
 
 use crate::exit::{Exit, Failure, Outcome};
 use crate::one_line;
+use followed::{Ended, Followed};
 use one::Work;
 pub(super) use timer::keep;
 
@@ -112,87 +114,58 @@ pub(super) fn run(site: &Site, args: &RefreshArgs, quiet: bool) -> Outcome {
         updated: None,
         quiet,
     };
-    let recipes = match args.recipes.as_slice() {
-        [] => followed(site)?,
-        named => named.to_vec(),
-    };
-    if recipes.is_empty() && !quiet {
+    let ended = looked_at(&mut work, args.recipes.clone())?;
+    if args.cache.is_none() {
+        work.forget_old_packages();
+    }
+    if ended.is_empty() && !quiet {
         eprintln!("towline: no recipe in recipes/ has [track] and a layer that is published");
     }
-    let (mut reports, mut failures) = (Vec::new(), Vec::new());
-    for recipe in recipes {
-        let (report, failure) = looked_at(&mut work, recipe)?;
-        if !args.json {
-            print(&report);
+    let (reports, failures): (Vec<_>, Vec<_>) = ended.into_iter().unzip();
+    match args.json {
+        true => {
+            let text = serde_json::to_string_pretty(&reports).map_err(anyhow::Error::from)?;
+            println!("{text}");
         }
-        reports.push(report);
-        failures.extend(failure);
+        false => reports.iter().for_each(print),
     }
-    if args.json {
-        let text = serde_json::to_string_pretty(&reports).map_err(anyhow::Error::from)?;
-        println!("{text}");
-    }
-    told(failures)
+    told(failures.into_iter().flatten().collect())
 }
 
-/// Looks at one recipe, and writes down how that went.
-fn looked_at(work: &mut Work<'_>, recipe: PathBuf) -> Result<(Report, Option<Failure>), Failure> {
-    let Some(name) = record::name_of(&recipe) else {
-        let what = anyhow!(
-            "{} is no name for a recipe that is tracked",
-            recipe.display()
-        );
-        return Err(Failure::new(Exit::Usage, what)
-            .next("name it with letters, digits and -._+ alone: NAME.toml"));
+/// Looks at these recipes, or at those of the site: what was built before is published first, then each is looked at and
+/// built, and then that is published.
+fn looked_at(work: &mut Work<'_>, named: Vec<PathBuf>) -> Result<Vec<Ended>, Failure> {
+    let site = work.site;
+    let paths = match named.is_empty() {
+        true => followed::in_site(site, &one::published(site)?)?,
+        false => named,
     };
-    let now = Timestamp::now();
-    let known = record::read(work.site, &name).map_err(anyhow::Error::from)?;
-    let mut record = known.unwrap_or_else(|| Record::new(now));
-    let mut report = Report {
-        recipe,
-        ..Report::default()
-    };
-    let done = one::one(work, &name, &mut record, &mut report, now);
-    let failure = done.err().map(|(state, failure)| {
-        record.is_not(state, &format!("{:#}", failure.error), now);
-        let error = failure
-            .error
-            .context(format!("recipe {name} is not current"));
-        Failure { error, ..failure }
-    });
-    record::write(work.folder, &name, &record).map_err(anyhow::Error::from)?;
-    report.state = Some(record.state);
-    report.target.clone_from(&record.target);
-    report.why.clone_from(&record.why);
-    Ok((report, failure))
-}
-
-/// Recipes of the site that are tracked, and of which there is a layer.
-fn followed(site: &Site) -> Result<Vec<PathBuf>, Failure> {
-    let folder = site.recipes();
-    let mut found = Vec::new();
-    let entries =
-        fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()));
-    for entry in entries.map_err(|error| Failure::new(Exit::Usage, error))? {
-        let path = entry.context("cannot read recipes/")?.path();
-        let is_recipe = path.extension().is_some_and(|it| it == "toml");
-        if is_recipe && is_tracked(&path)? && one::is_published(site, &path)? {
-            found.push(path);
+    let (mut followed, mut ended) = (Vec::new(), Vec::new());
+    for path in paths {
+        match Followed::open(site, work.folder, &path, Timestamp::now()) {
+            Ok(it)
+                if followed
+                    .iter()
+                    .any(|other: &Followed| other.name == it.name) =>
+            {
+                ended.push(it.has_name_of_another());
+            }
+            Ok(it) => followed.push(it),
+            Err(it) => ended.push(*it),
         }
     }
-    found.sort();
-    Ok(found)
-}
-
-/// Whether the recipe has `[track]`; also one that is no TOML at the moment, so that it is told.
-fn is_tracked(path: &Path) -> Result<bool, Failure> {
-    let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()));
-    let text = text.map_err(|error| Failure::new(Exit::Usage, error))?;
-    let names_it = |line: &str| line.trim_start().starts_with("[track]");
-    Ok(match text.parse::<toml::Table>() {
-        Ok(table) => table.contains_key("track"),
-        Err(_) => text.lines().any(names_it),
-    })
+    built::publish(work, &mut followed, Timestamp::now());
+    let layers = one::published(site)?;
+    let waits = built::waiting(&followed);
+    for it in followed.iter_mut().filter(|it| it.goes_on()) {
+        let now = Timestamp::now();
+        if let Err(stopped) = work.look(it, &layers, &waits, now) {
+            it.stop(stopped, now);
+        }
+    }
+    built::publish(work, &mut followed, Timestamp::now());
+    ended.extend(followed.into_iter().map(|it| it.close(work.folder)));
+    Ok(ended)
 }
 
 fn print(report: &Report) {

@@ -1,16 +1,17 @@
-//! One recipe that follows its packages: looked at, built, published.
+//! One recipe that follows its packages: looked at, and built.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, anyhow};
 use towline_contract::lanes::LayerPolicy;
-use towline_contract::manifest::{Kind, Manifest};
+use towline_contract::manifest::Manifest;
 use towline_contract::{Digest, Timestamp};
 use towline_initramfs::apt::{Apt, AptError};
 use towline_initramfs::build::{self, Options};
-use towline_initramfs::recipe::{Recipe, Track};
+use towline_initramfs::recipe::Recipe;
 use towline_initramfs::stored;
 use towline_initramfs::upstream::Upstream;
 use towline_server::Site;
@@ -20,8 +21,7 @@ use towline_server::private::Locked;
 use towline_server::tracked::record::{self, Record, State, Waiting};
 use towline_server::tracked::{is_same, version_for, versions};
 
-use super::Report;
-use super::built::finish;
+use super::followed::{Followed, Shared, Stopped, failed};
 use crate::commands::layer;
 use crate::commands::publish::intake_failure;
 use crate::commands::site::catalogue_failure;
@@ -34,94 +34,9 @@ pub(super) struct Work<'a> {
     pub(super) folder: &'a Locked,
     pub(super) apt: Apt,
     pub(super) cache: &'a Path,
-    /// Whether the archives' lists are new, once somebody wanted them.
-    pub(super) updated: Option<Result<(), (Exit, String, String)>>,
+    /// Of when the archives' lists are, once somebody wanted them.
+    pub(super) updated: Option<Result<Timestamp, Shared>>,
     pub(super) quiet: bool,
-}
-
-/// What went wrong, and what that makes of the recipe.
-pub(super) type Stopped = (State, Failure);
-
-/// Brings one recipe up to date. `record` and `report` say how far that went, also when it fails.
-pub(super) fn one(
-    work: &mut Work<'_>,
-    name: &str,
-    record: &mut Record,
-    report: &mut Report,
-    now: Timestamp,
-) -> Result<(), Stopped> {
-    let path = report.recipe.clone();
-    let (recipe, track, digest) = read(&path).map_err(failed)?;
-    finish(work, name, &recipe, record, report, now)?;
-    work.update().map_err(failed)?;
-    let upstream = Upstream::of(&recipe, &work.apt).map_err(|it| failed(apt_failure(it)))?;
-    if upstream.is_empty() {
-        return Err(failed(tracks_nothing(&path)));
-    }
-    let layers = published(work.site).map_err(failed)?;
-    let versions = versions(&layers, of_recipe(&recipe));
-    let newest = versions.first().copied();
-    let is_same_recipe = |it: &Manifest| built_by(record, it).is_none_or(|by| by == digest);
-    let is_current =
-        |it: &&Manifest| upstream.changes(&it.packages).is_empty() && is_same_recipe(it);
-    if let Some(newest) = newest.filter(is_current) {
-        record.is_current(newest.target_name(), digest, now);
-        return Ok(());
-    }
-    let changes = newest.map_or_else(Vec::new, |it| changes(&upstream, it, !is_same_recipe(it)));
-    let built = work.build(name, &recipe).map_err(failed)?;
-    if let Some(newest) = newest.filter(|it| is_same(&built.manifest, it)) {
-        record.is_current(newest.target_name(), digest, now);
-        return Ok(());
-    }
-    work.give_version(&built).map_err(failed)?;
-    record.built = Some(Waiting {
-        layer: file_name(&built),
-        recipe: digest,
-        keep: track.keep,
-        changes,
-    });
-    record::write(work.folder, name, record)
-        .map_err(|error| failed(anyhow::Error::from(error).into()))?;
-    finish(work, name, &recipe, record, report, now)
-}
-
-/// It did not get so far.
-pub(super) fn failed(failure: Failure) -> Stopped {
-    (State::Failed, failure)
-}
-
-/// Which layers are of the recipe.
-pub(super) fn of_recipe(recipe: &Recipe) -> (Kind, &str, &str) {
-    (recipe.kind, &recipe.name, &recipe.architecture)
-}
-
-/// The recipe, how it tracks, and its SHA-256.
-fn read(path: &Path) -> Result<(Recipe, Track, Digest), Failure> {
-    let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()));
-    let bytes = bytes.map_err(|error| Failure::new(Exit::Usage, error))?;
-    let settings = layer::settings(path, &[])?;
-    let recipe = Recipe::read(path, &settings).map_err(layer::recipe_failure)?;
-    let Some(track) = recipe.track.clone() else {
-        let what = anyhow!("recipe {} has no [track]", path.display());
-        return Err(Failure::new(Exit::Usage, what).next(
-            "add [track] to it, or build and publish by hand: towline layer build, towline publish",
-        ));
-    };
-    Ok((recipe, track, Digest::of(&bytes)))
-}
-
-/// Whether there is a layer of the recipe, or one that waits.
-pub(super) fn is_published(site: &Site, path: &Path) -> Result<bool, Failure> {
-    // One that cannot be read is told when it is looked at.
-    let Ok((recipe, ..)) = read(path) else {
-        return Ok(true);
-    };
-    let layers = published(site)?;
-    let name = record::name_of(path).unwrap_or_default();
-    let known = record::read(site, &name).map_err(anyhow::Error::from)?;
-    let waits = known.is_some_and(|it| it.built.is_some());
-    Ok(waits || !versions(&layers, of_recipe(&recipe)).is_empty())
 }
 
 pub(super) fn published(site: &Site) -> Result<Vec<Published>, Failure> {
@@ -129,48 +44,81 @@ pub(super) fn published(site: &Site) -> Result<Vec<Published>, Failure> {
     catalogue::layers(&site.store, &view).map_err(catalogue_failure)
 }
 
-/// The recipe that the layer was built by, if it is known: others are published by hand.
-fn built_by(record: &Record, layer: &Manifest) -> Option<Digest> {
-    let is_it = record.target.as_deref() == Some(&layer.target_name());
-    record.recipe.filter(|_| is_it)
-}
-
-/// What has changed since `layer`, in words.
-fn changes(upstream: &Upstream, layer: &Manifest, by_another_recipe: bool) -> Vec<String> {
-    let packages = upstream.changes(&layer.packages);
-    let mut words: Vec<_> = packages.iter().map(ToString::to_string).collect();
-    if by_another_recipe {
-        words.push("the recipe is another one now".into());
-    }
-    words
-}
-
-/// The file whole, or as it was.
-fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
-    file.write_all(bytes)?;
-    file.as_file().sync_all()?;
-    file.persist(path).map_err(|error| error.error)?;
-    File::open(folder)?.sync_all()
-}
-
 impl Work<'_> {
-    /// Gets the archives' newest lists, once.
-    fn update(&mut self) -> Result<(), Failure> {
-        if self.updated.is_none() {
-            self.say("asking the archives for their newest lists");
-            let done = self.apt.update().map_err(|error| {
-                let (exit, next) = layer::apt_failure(&error);
-                (exit, error.to_string(), next)
-            });
-            self.updated = Some(done);
+    /// Compares one recipe with what is published, and builds it if that is another. `waits` names a layer of each role that
+    /// waits for signatures: of such a role nothing else is built, for that would be another document.
+    pub(super) fn look(
+        &mut self,
+        followed: &mut Followed,
+        layers: &[Published],
+        waits: &BTreeMap<String, String>,
+        now: Timestamp,
+    ) -> Result<(), Stopped> {
+        let seen = self.update(now).map_err(failed)?;
+        let upstream = Upstream::of(&followed.recipe, &self.apt);
+        let upstream = upstream.map_err(|it| failed(apt_failure(it)))?;
+        if upstream.is_empty() {
+            return Err(failed(tracks_nothing(&followed.report.recipe)));
         }
-        match &self.updated {
-            Some(Err((exit, what, next))) => {
-                Err(Failure::new(*exit, anyhow!(what.clone())).next(next.clone()))
+        let newest = versions(layers, followed.of()).first().copied();
+        let built_by = newest.and_then(|it| built_by(&followed.record, it));
+        let is_current = |it: &&Manifest| {
+            upstream.is_all_told()
+                && upstream.changes(&it.packages).is_empty()
+                && built_by == Some(followed.digest)
+        };
+        if let Some(newest) = newest.filter(is_current) {
+            followed.is_current(newest, seen, now);
+            return Ok(());
+        }
+        if let Some(first) = waits.get(&followed.role()) {
+            return Err((State::Waits, turn(first)));
+        }
+        let built = self
+            .build(&followed.name, &followed.recipe)
+            .map_err(failed)?;
+        if let Some(newest) = newest.filter(|it| is_same(&built.manifest, it)) {
+            followed.is_current(newest, seen, now);
+            return Ok(());
+        }
+        self.give_version(&built).map_err(failed)?;
+        followed.record.built = Some(Waiting {
+            layer: file_name(&built),
+            recipe: followed.digest,
+            keep: followed.track.keep,
+            changes: newest.map_or_else(Vec::new, |it| {
+                changes(&upstream, it, built_by.map(|it| it == followed.digest))
+            }),
+            seen,
+        });
+        record::write(self.folder, &followed.name, &followed.record)
+            .map_err(|error| failed(anyhow::Error::from(error).into()))
+    }
+
+    /// Gets the archives' newest lists, once; says of when they are.
+    fn update(&mut self, now: Timestamp) -> Result<Timestamp, Failure> {
+        let known = match self.updated.take() {
+            Some(known) => known,
+            None => {
+                self.say("asking the archives for their newest lists");
+                let dated = self.apt.update().and_then(|()| self.apt.lists_dated());
+                let dated = dated.map_err(|error| Shared::of(&apt_failure(error)));
+                dated.map(|dated| dated.map_or(now, |dated| dated.min(now)))
             }
-            _ => Ok(()),
+        };
+        self.updated
+            .insert(known)
+            .clone()
+            .map_err(|it| it.failure())
+    }
+
+    /// Packages that no archive has any more are of no use to anybody; that they are still there is no failure.
+    pub(super) fn forget_old_packages(&self) {
+        if !matches!(self.updated, Some(Ok(_))) {
+            return;
+        }
+        if let Err(error) = self.apt.forget_old() {
+            self.say(&error.to_string());
         }
     }
 
@@ -230,9 +178,56 @@ impl Work<'_> {
     }
 }
 
+impl Followed {
+    /// This layer is what upstream had at `seen`.
+    fn is_current(&mut self, layer: &Manifest, seen: Timestamp, now: Timestamp) {
+        let target = layer.target_name();
+        self.record.is_current(target, self.digest, seen, now);
+    }
+}
+
+/// The recipe that the layer was built by; of one that is not known to be of this recipe, as one that was published by hand,
+/// nobody knows.
+fn built_by(record: &Record, layer: &Manifest) -> Option<Digest> {
+    let is_it = record.target.as_deref() == Some(&layer.target_name());
+    record.recipe.filter(|_| is_it)
+}
+
+/// What has changed since `layer`, in words; `is_same_recipe` if that is known.
+fn changes(upstream: &Upstream, layer: &Manifest, is_same_recipe: Option<bool>) -> Vec<String> {
+    let packages = upstream.changes(&layer.packages);
+    let mut words: Vec<_> = packages.iter().map(ToString::to_string).collect();
+    let more = match is_same_recipe {
+        Some(false) => Some("the recipe is another one now"),
+        Some(true) if words.is_empty() => Some("files of this machine are others now"),
+        None if words.is_empty() => Some("the recipe, or a file that it names, is another one now"),
+        _ => None,
+    };
+    words.extend(more.map(str::to_owned));
+    words
+}
+
+/// The file whole, or as it was.
+fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    file.write_all(bytes)?;
+    file.as_file().sync_all()?;
+    file.persist(path).map_err(|error| error.error)?;
+    File::open(folder)?.sync_all()
+}
+
 fn file_name(layer: &NewLayer) -> String {
     let name = layer.path.file_name().unwrap_or_default();
     name.to_string_lossy().into_owned()
+}
+
+/// Another layer of the same role goes first.
+pub(super) fn turn(first: &str) -> Failure {
+    let what = anyhow!("{first} waits for signatures, and its document is signed by the same role");
+    Failure::new(Exit::No, what).next(
+        "sign that one first (towline doctor names its file); the next look goes on from there",
+    )
 }
 
 pub(super) fn apt_failure(error: AptError) -> Failure {

@@ -3,19 +3,30 @@
 
 use std::fs::{self, File};
 use std::os::unix::fs::chown;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, SystemTime};
 
+use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::Value;
 use towline_contract::Digest;
 
 use super::serving::request;
-use super::{Server, World, chain, towline};
+use super::{Server, World, chain};
 
 const RECIPE: &str = "kind = \"agent\"\nname = \"tool\"\nversion = \"${package.tool}\"\n\
                       [track]\nkeep = 2\n\
                       [[source]]\ntype = \"apt\"\npackages = [\"tool\"]\n";
+
+/// A recipe of a base with this package alone.
+fn base(name: &str, package: &str) -> String {
+    format!(
+        "kind = \"base\"\nname = \"{name}\"\nversion = \"${{package.{package}}}\"\n[track]\n\
+         [[source]]\ntype = \"apt\"\npackages = [\"{package}\"]\nwithout = [{}]\n",
+        if package == "tool" { "\"library\"" } else { "" }
+    )
+}
 
 /// The day on which the files of version 1 were made, in seconds since 1970.
 const DAY_1: u64 = 1_760_000_000;
@@ -132,14 +143,18 @@ impl Followed {
         fs::write(self.archive.join("Release"), release).expect("a list");
     }
 
-    fn refresh(&self, more: &[&str]) -> Output {
-        Command::new(env!("CARGO_BIN_EXE_towline"))
+    fn command(&self, more: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_towline"));
+        command
             .args(["-q", "catalogue", "refresh"])
             .args(more)
             .env("APT_CONFIG", &self.config)
-            .current_dir(self.world.site())
-            .output()
-            .expect("towline runs")
+            .current_dir(self.world.site());
+        command
+    }
+
+    fn refresh(&self, more: &[&str]) -> Output {
+        self.command(more).output().expect("towline runs")
     }
 
     #[track_caller]
@@ -175,14 +190,44 @@ impl Followed {
         }
     }
 
+    /// Takes a key away; gives where it is.
+    fn without_key(&self, role: &str) -> PathBuf {
+        let key = format!("{role}.key");
+        let away = self.world.folder.path().join(&key);
+        fs::rename(self.world.site().join("keys").join(&key), &away).expect("it goes");
+        away
+    }
+
+    /// The only document that waits for signatures.
+    fn document(&self) -> PathBuf {
+        let folder = fs::read_dir(self.world.site().join("to-sign")).expect("a folder");
+        let paths = folder.map(|it| it.expect("a file").path());
+        let mut paths: Vec<_> = paths
+            .filter(|it| it.extension().is_some_and(|it| it == "json"))
+            .collect();
+        assert_eq!(paths.len(), 1, "{paths:?}");
+        paths.remove(0)
+    }
+
+    /// Whoever has the key signs the document.
+    fn sign(&self, document: &Path, key: &Path) {
+        let [document, key] = [document, key].map(|it| it.to_str().expect("UTF-8"));
+        self.world
+            .succeeds(&["key", "sign", document, "--key", key, "--yes"]);
+    }
+
     /// Targets of the agent's layers.
     fn agents(&self) -> Vec<String> {
+        self.layers("agent/")
+    }
+
+    fn layers(&self, of: &str) -> Vec<String> {
         let list = self.world.succeeds(&["catalogue", "list", "--json"]);
         let list: Value = serde_json::from_str(&list).expect("JSON");
         let targets = list.as_array().expect("a list").iter();
         let targets = targets.filter_map(|it| it["target"].as_str());
-        let agents = targets.filter(|it| it.starts_with("agent/"));
-        agents.map(str::to_owned).collect()
+        let found = targets.filter(|it| it.starts_with(of));
+        found.map(str::to_owned).collect()
     }
 
     /// What is known of the recipe.
@@ -240,6 +285,10 @@ fn machines_get_the_new_agent_when_the_archive_has_one_and_old_ones_go() {
         ["agent/tool/2/amd64", "agent/tool/3/amd64"]
     );
     assert!(planned().contains("agent/tool/3/amd64"));
+    let packages = followed.world.site().join("state/tracked/packages");
+    let has = |name: &str| packages.join(name).exists();
+    assert!(has("tool_3_amd64.deb") && has("library_1_amd64.deb"));
+    assert!(!has("tool_1_amd64.deb") && !has("tool_2_amd64.deb"));
 
     let metrics = String::from_utf8(server.curl("/metrics", &[]).body).expect("UTF-8");
     let age = "towline_agent_age_seconds{agent=\"tool\",version=\"3\",architecture=\"amd64\"} ";
@@ -261,6 +310,8 @@ fn when_nothing_has_changed_nothing_is_built_or_signed() {
     followed.without_packages();
     assert_eq!(followed.succeeds(&[]), "unchanged agent/tool/1/amd64\n");
     assert!(followed.world.timestamp() == before);
+    // As new as the archive says that it is, and not as the look is.
+    assert_eq!(followed.record()["current"], "2025-11-01T00:00:00Z");
     assert!(
         !followed
             .world
@@ -419,11 +470,10 @@ fn a_layer_without_the_package_that_had_the_newest_file_takes_the_place_of_the_o
 fn a_layer_whose_key_is_elsewhere_waits_for_it_and_is_published_by_the_next_look() {
     let followed = Followed::published();
     let site = followed.world.site();
-    let officer = followed.world.folder.path().join("agent-tool.key");
-    fs::rename(site.join("keys/agent-tool.key"), &officer).expect("it goes");
+    let officer = followed.without_key("agent-tool");
     followed.package("tool", "2", DAY_1 + DAY);
     let says = [
-        "agent/tool/2/amd64 is built, and waits",
+        "agent/tool/2/amd64 is built and waits",
         "to-sign/2.agent-tool.json",
         "towline key sign FILE --key KEY",
     ];
@@ -434,14 +484,10 @@ fn a_layer_whose_key_is_elsewhere_waits_for_it_and_is_published_by_the_next_look
     let taken = followed.world.folder.path().join("2.agent-tool.json");
     fs::rename(&document, &taken).expect("it goes");
     followed.package("tool", "3", DAY_1 + 2 * DAY);
-    followed.changes_nothing(1, &["agent/tool/2/amd64 is built, and waits"]);
+    followed.changes_nothing(1, &["agent/tool/2/amd64 is built and waits"]);
 
-    let (officer, taken) = (officer.to_str(), taken.to_str());
-    let (officer, taken) = (officer.expect("UTF-8"), taken.expect("UTF-8"));
-    let signed = ["key", "sign", taken, "--key", officer, "--yes"];
-    let signed = towline(&site, &signed);
-    assert!(signed.status.success(), "{signed:?}");
-    fs::rename(taken, &document).expect("it comes back");
+    followed.sign(&taken, &officer);
+    fs::rename(&taken, &document).expect("it comes back");
     // What was signed is published first, and what is newer by now waits next.
     let output = followed.refresh(&[]);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
@@ -462,10 +508,9 @@ fn a_layer_whose_key_is_elsewhere_waits_for_it_and_is_published_by_the_next_look
 fn a_layer_that_waits_is_not_forgotten_by_a_look_that_cannot_read_it() {
     let followed = Followed::published();
     let key = followed.world.site().join("keys/agent-tool.key");
-    let officer = followed.world.folder.path().join("agent-tool.key");
-    fs::rename(&key, &officer).expect("it goes");
+    let officer = followed.without_key("agent-tool");
     followed.package("tool", "2", DAY_1 + DAY);
-    followed.changes_nothing(1, &["agent/tool/2/amd64 is built, and waits"]);
+    followed.changes_nothing(1, &["agent/tool/2/amd64 is built and waits"]);
     let name = "agent-tool-2-amd64.manifest.json";
     let manifest = followed
         .world
@@ -483,6 +528,100 @@ fn a_layer_that_waits_is_not_forgotten_by_a_look_that_cannot_read_it() {
 }
 
 #[test]
+fn a_layer_that_waits_is_not_forgotten_by_a_look_that_has_no_room_for_temporary_files() {
+    let followed = Followed::new();
+    followed.write("recipes/tool.toml", &base("system", "tool"));
+    followed.succeeds(&["recipes/tool.toml"]);
+    let key = followed.world.site().join("keys/base.key");
+    let officer = followed.without_key("base");
+    followed.package("tool", "2", DAY_1 + DAY);
+    followed.changes_nothing(1, &["base/system/2/amd64 is built and waits"]);
+    let output = followed.command(&[]).env("TMPDIR", "/dev/null").output();
+    let output = output.expect("towline runs");
+    let talk = String::from_utf8_lossy(&output.stderr);
+    assert!(talk.contains("cannot write a temporary file"), "{talk}");
+    fs::rename(&officer, &key).expect("it comes back");
+    followed.without_packages();
+    let said = followed.succeeds(&[]);
+    assert_eq!(said, "published base/system/2/amd64 (tool 1 is 2 now)\n");
+}
+
+#[test]
+fn layers_of_one_role_wait_in_one_document_and_are_published_together() {
+    let followed = Followed::new();
+    followed.write("recipes/tool.toml", &base("system", "tool"));
+    followed.write("recipes/other.toml", &base("other", "library"));
+    followed.succeeds(&["recipes/tool.toml", "recipes/other.toml"]);
+    let officer = followed.without_key("base");
+    followed.package("tool", "2", DAY_1 + DAY);
+    followed.package("library", "2", DAY_1 + DAY);
+    followed.changes_nothing(1, &["base/system/2/amd64 is", "base/other/2/amd64 is"]);
+    let document = followed.document();
+    let before = fs::read(&document).expect("a document");
+    let text = String::from_utf8_lossy(&before);
+    assert!(
+        text.contains("base/system/2/amd64") && text.contains("base/other/2/amd64"),
+        "{text}"
+    );
+    // Whichever recipe is looked at next, and whatever has come since.
+    followed.package("library", "3", DAY_1 + 2 * DAY);
+    followed.changes_nothing(1, &["base/other/2/amd64 is"]);
+    assert!(fs::read(followed.document()).expect("a document") == before);
+    followed.sign(&document, &officer);
+    let output = followed.refresh(&[]);
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        said.contains("published base/system/2/amd64")
+            && said.contains("published base/other/2/amd64"),
+        "{output:?}"
+    );
+}
+
+#[test]
+fn of_layers_of_one_role_one_that_machines_could_not_use_does_not_hold_the_other() {
+    let followed = Followed::new();
+    followed.write("recipes/tool.toml", &base("system", "tool"));
+    followed.write("recipes/other.toml", &base("other", "library"));
+    followed.succeeds(&["recipes/tool.toml", "recipes/other.toml"]);
+    followed.without_key("base");
+    followed.package("tool", "2", DAY_1 + DAY);
+    followed.package("library", "0", DAY_1 + DAY);
+    followed.changes_nothing(
+        1,
+        &[
+            "base/system/2/amd64 is built and waits",
+            "library 1 of base/other/1/amd64 is 0 now",
+        ],
+    );
+}
+
+#[test]
+fn a_document_that_somebody_else_has_made_goes_first() {
+    let followed = Followed::new();
+    followed.write("recipes/tool.toml", &base("system", "tool"));
+    followed.succeeds(&["recipes/tool.toml"]);
+    let officer = followed.without_key("base");
+    let key = followed.world.site().join("keys/base.key");
+    let layer = followed.world.written("base", &chain()[1]);
+    followed
+        .world
+        .refuses(&["publish", &layer], 1, &["signatures are missing"]);
+    let document = followed.document();
+    let before = fs::read(&document).expect("a document");
+    followed.package("tool", "2", DAY_1 + DAY);
+    let says = ["another change waits for signatures in", "base.json"];
+    followed.changes_nothing(1, &says);
+    assert!(fs::read(&document).expect("a document") == before);
+    // Also when the key is here: what was made for that number would be in vain.
+    fs::copy(&officer, &key).expect("it comes back");
+    followed.changes_nothing(1, &says);
+    followed.world.succeeds(&["publish", &layer]);
+    followed.without_packages();
+    let said = followed.succeeds(&[]);
+    assert_eq!(said, "published base/system/2/amd64 (tool 1 is 2 now)\n");
+}
+
+#[test]
 fn a_refresh_that_was_cut_off_before_it_published_goes_on_with_what_it_had_built() {
     let followed = Followed::published();
     followed.package("tool", "2", DAY_1 + DAY);
@@ -496,6 +635,28 @@ fn a_refresh_that_was_cut_off_before_it_published_goes_on_with_what_it_had_built
     let said = followed.succeeds(&[]);
     assert_eq!(said, "published agent/tool/2/amd64 (tool 1 is 2 now)\n");
     assert_eq!(followed.succeeds(&[]), "unchanged agent/tool/2/amd64\n");
+}
+
+#[test]
+fn a_refresh_that_is_killed_anywhere_is_run_again_and_publishes_once() {
+    let followed = Followed::published();
+    followed.package("tool", "2", DAY_1 + DAY);
+    for wait in 0..20 {
+        let mut command = followed.command(&[]);
+        let child = command.process_group(0).stdout(Stdio::null()).spawn();
+        let mut child = child.expect("towline runs");
+        std::thread::sleep(Duration::from_millis(wait * 50));
+        let group = i32::try_from(child.id()).expect("a number");
+        // It may have ended by itself.
+        let _ = kill_process_group(Pid::from_raw(group).expect("a group"), Signal::KILL);
+        child.wait().expect("it has ended");
+    }
+    followed.succeeds(&[]);
+    assert_eq!(followed.succeeds(&[]), "unchanged agent/tool/2/amd64\n");
+    assert_eq!(
+        followed.agents(),
+        ["agent/tool/1/amd64", "agent/tool/2/amd64"]
+    );
 }
 
 #[test]
@@ -538,6 +699,85 @@ fn recipes_that_are_not_tracked_or_whose_layers_nobody_published_are_left_alone(
     assert_eq!(output.status.code(), Some(2), "{talk}");
     assert!(talk.contains("has no [track]"), "{talk}");
     assert_eq!(followed.agents(), Vec::<String>::new());
+}
+
+#[test]
+fn one_bad_recipe_or_record_keeps_no_other_from_being_looked_at() {
+    let followed = Followed::published();
+    followed.write("recipes/a-bad.toml", "[track]\nkeep =");
+    followed.write("recipes/b-bad name.toml", RECIPE);
+    followed.write("recipes/c-bad.toml", RECIPE);
+    followed.write("state/tracked/c-bad.json", "{}");
+    followed.write(
+        "recipes/d-bad.toml",
+        &RECIPE.replace("\"tool\"]", "\"none\"]"),
+    );
+    followed.package("tool", "2", DAY_1 + DAY);
+    let output = followed.refresh(&[]);
+    let (said, talk) = (
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
+    assert_eq!(said, "published agent/tool/2/amd64 (tool 1 is 2 now)\n");
+    assert!(!output.status.success());
+    for part in [
+        "recipe a-bad is not current",
+        "b-bad name.toml is no name",
+        "recipe c-bad is not current",
+        "state/tracked/c-bad.json",
+        "recipe d-bad is not current",
+    ] {
+        assert!(talk.contains(part), "{part:?} is not in: {talk}");
+    }
+}
+
+#[test]
+fn a_layer_that_is_not_known_to_be_of_this_recipe_is_built_and_compared() {
+    let followed = Followed::published();
+    let record = followed.world.site().join("state/tracked/tool.json");
+    fs::remove_file(&record).expect("it goes");
+    assert_eq!(followed.succeeds(&[]), "unchanged agent/tool/1/amd64\n");
+    assert_eq!(followed.record()["target"], "agent/tool/1/amd64");
+    fs::remove_file(&record).expect("it goes");
+    followed.write(
+        "recipes/tool.toml",
+        &RECIPE.replace("[track]", "exclude = [\"usr/share/library\"]\n[track]"),
+    );
+    assert_eq!(
+        followed.succeeds(&[]),
+        "published agent/tool/1again2/amd64 (the recipe, or a file that it names, is another one now)\n"
+    );
+}
+
+#[test]
+fn another_file_of_this_machine_makes_another_layer() {
+    let followed = Followed::new();
+    followed.write("recipes/motto", "one\n");
+    let file = "[[source]]\ntype = \"file\"\npath = \"usr/share/motto\"\nfrom = \"motto\"\n";
+    followed.write("recipes/tool.toml", &format!("{RECIPE}{file}"));
+    followed.succeeds(&["recipes/tool.toml"]);
+    assert_eq!(followed.succeeds(&[]), "unchanged agent/tool/1/amd64\n");
+    followed.write("recipes/motto", "two\n");
+    assert_eq!(
+        followed.succeeds(&[]),
+        "published agent/tool/1again2/amd64 (files of this machine are others now)\n"
+    );
+}
+
+#[test]
+fn the_server_does_not_look_before_it_is_time() {
+    let followed = Followed::published();
+    followed.package("tool", "2", DAY_1 + DAY);
+    let config = followed.world.site().join("towline.toml");
+    let text = fs::read_to_string(&config).expect("a configuration");
+    fs::write(&config, text + "\n[track]\nhours = 24\n").expect("a configuration");
+    let before = followed.record();
+    let apt = followed.config.to_str().expect("UTF-8");
+    let server = Server::start_with(&followed.world, &[("APT_CONFIG", apt)]);
+    // Longer than a server waits that has to look.
+    std::thread::sleep(Duration::from_secs(10));
+    drop(server);
+    assert_eq!(followed.record(), before);
 }
 
 #[test]
