@@ -1,6 +1,6 @@
 //! Reads what the doctor's decisions are about: catalogue, store, keys, certificates, credentials and drills.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::error::Error;
 use std::fs;
 use std::io;
@@ -15,7 +15,7 @@ use towline_initramfs::places::places;
 
 use super::chain::{self, AgentRow, Chain, Holdings, Holds, Known, Question};
 use super::site::{KeyFacts, KeyUse, SiteFacts};
-use super::{Finding, HostFacts, LastDrill, Level, problem};
+use super::{Finding, HostFacts, LastDrill, Level, problem, warning};
 use crate::catalogue::{self, CatalogueError, Published};
 use crate::credentials::{self, client_ca, dates};
 use crate::drills::Drills;
@@ -25,7 +25,7 @@ use crate::private::PrivateError;
 use crate::sessions::Choice;
 use crate::site::{Site, offset};
 use crate::store::Store;
-use crate::tracked::record::{self, Record};
+use crate::tracked::record::Records;
 use crate::{keys, tls};
 
 /// All that was found.
@@ -76,11 +76,10 @@ pub fn all(site: &Site, wanted: &[String], now: Timestamp) -> Result<Report, Hos
         .map(|view| catalogue::layers(&site.store, view));
     let facts = facts(site, view.as_ref().ok(), now);
     report.site = super::site::site(&facts, site.config.valid_days, now);
-    let records = record::all(site).unwrap_or_else(|error| {
-        report.site.push(unreadable(&error));
-        BTreeMap::new()
-    });
-    let tracked = super::tracked::tracked(&records, site.config.doctor, now);
+    let records = Records::of(site);
+    let damaged = records.unreadable.iter().map(unreadable_record);
+    report.site.extend(damaged);
+    let tracked = super::tracked::tracked(&records.all, site.config.doctor, now);
     report.site.extend(tracked);
     let (view, layers) = match (view, layers) {
         (Ok(view), Some(Ok(layers))) => (view, layers),
@@ -159,7 +158,7 @@ pub struct HostAgent {
 pub fn agents(site: &Site, wanted: &[String], now: Timestamp) -> Result<Vec<HostAgent>, HostError> {
     let view = catalogue::view(&site.store)?;
     let layers = catalogue::layers(&site.store, &view)?;
-    let records = record::all(site)?;
+    let records = Records::of(site);
     let known = names(site, &view, &layers)?;
     if let Some(unknown) = wanted.iter().find(|it| !known.contains(*it)) {
         return Err(HostError::Unknown(unknown.clone()));
@@ -170,7 +169,7 @@ pub fn agents(site: &Site, wanted: &[String], now: Timestamp) -> Result<Vec<Host
     let mut all = layers.clone();
     let of = |host: &String| {
         let chain = looking.chain(&mut all, host, &Choice::Newest, now)?;
-        let seen = |it: &AgentRow| record::seen_current(&records, &it.target);
+        let seen = |it: &AgentRow| records.seen_current(&it.target);
         Ok(HostAgent {
             host: host.clone(),
             seen_current: chain.agent.as_ref().and_then(seen),
@@ -228,7 +227,7 @@ impl<'l> Looking<'l> {
     fn one(
         &self,
         all: &mut Vec<Published>,
-        records: &BTreeMap<String, Record>,
+        records: &Records,
         host: &str,
         now: Timestamp,
     ) -> HostReport {
@@ -243,7 +242,7 @@ impl<'l> Looking<'l> {
             Err(error) => found.findings.push(unreadable(&error)),
             Ok(chain) => {
                 let agent = chain.agent.as_ref();
-                let seen = agent.and_then(|it| record::seen_current(records, &it.target));
+                let seen = agent.and_then(|it| records.seen_current(&it.target));
                 self.host(&mut found, chain, seen, all, now);
             }
         }
@@ -423,6 +422,14 @@ fn unreadable(error: &dyn Error) -> Finding {
     problem(
         joined(error),
         "run it as the server's user; restore what is damaged from a copy",
+    )
+}
+
+/// What is known of one recipe alone keeps no host from being recovered.
+fn unreadable_record(error: &PrivateError) -> Finding {
+    warning(
+        joined(error),
+        "remove that file: the next towline catalogue refresh compares again what is published",
     )
 }
 

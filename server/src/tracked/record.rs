@@ -110,9 +110,12 @@ impl Record {
 #[must_use]
 pub fn name_of(recipe: &Path) -> Option<String> {
     let name = recipe.file_stem()?.to_str()?;
+    is_name(name).then(|| name.to_owned())
+}
+
+fn is_name(name: &str) -> bool {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "-._+".contains(c);
-    let good = name.len() <= 128 && !name.starts_with('.') && name.chars().all(is_plain);
-    good.then(|| name.to_owned())
+    name.len() <= 128 && !name.starts_with('.') && name.chars().all(is_plain)
 }
 
 /// The record of this name.
@@ -124,21 +127,45 @@ pub fn read(site: &Site, name: &str) -> Result<Option<Record>, PrivateError> {
     private::read(&path, RECORD_BYTES_MAX)
 }
 
-/// All the records, by their names.
-///
-/// # Errors
-/// One cannot be read.
-pub fn all(site: &Site) -> Result<BTreeMap<String, Record>, PrivateError> {
-    let mut names = private::names(&site.tracked())?;
-    names.sort();
-    names.truncate(RECORDS_MAX);
-    let mut found = BTreeMap::new();
-    for name in names {
-        if let Some(record) = read(site, &name)? {
-            found.insert(name, record);
+/// All the records.
+#[derive(Debug, Default)]
+pub struct Records {
+    /// By the names of their recipes.
+    pub all: BTreeMap<String, Record>,
+    /// Why others are not among them: one that is damaged hides no other.
+    pub unreadable: Vec<PrivateError>,
+}
+
+impl Records {
+    /// Reads them; files with other names are none of them.
+    #[must_use]
+    pub fn of(site: &Site) -> Self {
+        let mut found = Self::default();
+        let names = private::names(&site.tracked());
+        let mut names = names.unwrap_or_else(|error| {
+            found.unreadable.push(error);
+            Vec::new()
+        });
+        names.retain(|it| is_name(it));
+        names.sort();
+        names.truncate(RECORDS_MAX);
+        for name in names {
+            match read(site, &name) {
+                Ok(Some(record)) => drop(found.all.insert(name, record)),
+                Ok(None) => {}
+                Err(error) => found.unreadable.push(error),
+            }
         }
+        found
     }
-    Ok(found)
+
+    /// When `target` was last seen to be what upstream has; none if nobody looks.
+    #[must_use]
+    pub fn seen_current(&self, target: &str) -> Option<Timestamp> {
+        let of_it = self.all.values();
+        let of_it = of_it.filter(|it| it.target.as_deref() == Some(target));
+        of_it.filter_map(|it| it.current).max()
+    }
 }
 
 /// Writes the record of this name.
@@ -147,14 +174,6 @@ pub fn all(site: &Site) -> Result<BTreeMap<String, Record>, PrivateError> {
 /// It cannot be written.
 pub fn write(folder: &Locked, name: &str, record: &Record) -> Result<(), PrivateError> {
     folder.write(&format!("{name}.json"), record, RECORD_BYTES_MAX)
-}
-
-/// When `target` was last seen to be what upstream has; none if nobody looks.
-#[must_use]
-pub fn seen_current(records: &BTreeMap<String, Record>, target: &str) -> Option<Timestamp> {
-    let of_it = records.values();
-    let of_it = of_it.filter(|it| it.target.as_deref() == Some(target));
-    of_it.filter_map(|it| it.current).max()
 }
 
 #[cfg(test)]

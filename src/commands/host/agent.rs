@@ -20,6 +20,9 @@ pub(crate) struct AgentArgs {
     /// Print JSON
     #[arg(long)]
     json: bool,
+    /// Print metrics, in the text format of Prometheus
+    #[arg(long, conflicts_with = "json")]
+    metrics: bool,
 }
 
 /// Shows a line for each host.
@@ -29,6 +32,10 @@ pub(crate) fn run(args: &AgentArgs) -> Outcome {
     if args.json {
         let text = serde_json::to_string_pretty(&rows).map_err(anyhow::Error::from)?;
         println!("{text}");
+        return Ok(());
+    }
+    if args.metrics {
+        print!("{}", metrics(&rows));
         return Ok(());
     }
     if rows.is_empty() {
@@ -43,6 +50,34 @@ pub(crate) fn run(args: &AgentArgs) -> Outcome {
         println!("{}", line(row));
     }
     Ok(())
+}
+
+/// For a collector of text files, and not at `GET /metrics`: whoever reaches the server need not know its hosts.
+fn metrics(rows: &[HostAgent]) -> String {
+    const AGE: &str = "towline_host_agent_age_days";
+    const CURRENT: &str = "towline_host_agent_current_timestamp_seconds";
+    const INFO: &str = "towline_host_agent_info";
+    let head = |name: &str, help: &str| format!("# HELP {name} {help}\n# TYPE {name} gauge\n");
+    let help = "Age of the newest file in the agent layer that the host would get, in whole days.";
+    let mut ages = head(AGE, help);
+    let help = "When that layer was last seen to be what upstream has, in seconds since 1970.";
+    let mut currents = head(CURRENT, help);
+    let help = "The agent layer that the host would get: 1, and 0 for a host that would get none.";
+    let mut infos = head(INFO, help);
+    for row in rows {
+        // Names of hosts and targets have no character that would need escaping.
+        let host = format!("host=\"{}\"", row.host);
+        let target = row.agent.as_ref().map_or("", |it| it.target.as_str());
+        let count = u8::from(row.agent.is_some());
+        infos += &format!("{INFO}{{{host},target=\"{target}\"}} {count}\n");
+        if let Some(agent) = &row.agent {
+            ages += &format!("{AGE}{{{host}}} {}\n", agent.age_days);
+        }
+        if let Some(seen) = row.seen_current {
+            currents += &format!("{CURRENT}{{{host}}} {}\n", seen.as_second());
+        }
+    }
+    ages + &currents + &infos
 }
 
 fn line(row: &HostAgent) -> String {

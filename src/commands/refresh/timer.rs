@@ -14,7 +14,7 @@ use tokio::process::Command;
 use tokio::time::timeout;
 use towline_contract::Timestamp;
 use towline_server::Site;
-use towline_server::tracked::record;
+use towline_server::tracked::record::Records;
 
 /// How long a server that has just started answers machines before anything else.
 const AFTER_START: Duration = Duration::from_secs(5);
@@ -46,11 +46,11 @@ pub(in crate::commands) async fn keep(site: Site, config: &Path, hours: u16) {
 
 /// When a recipe was looked at, by whomever.
 fn last_look(site: &Site) -> Option<Timestamp> {
-    let records = record::all(site).unwrap_or_else(|error| {
-        eprintln!("serve: {error}: recipes are looked at as if for the first time");
-        Default::default()
-    });
-    records.values().map(|it| it.looked).max()
+    let records = Records::of(site);
+    for error in &records.unreadable {
+        eprintln!("serve: {error}: that recipe is looked at as if for the first time");
+    }
+    records.all.values().map(|it| it.looked).max()
 }
 
 /// This very program, whatever has taken its place on the disk; what it prints goes into the server's log.

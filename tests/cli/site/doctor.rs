@@ -414,8 +414,19 @@ fn the_agent_that_each_host_would_get_is_told_with_its_age_and_when_it_was_seen_
     let days = Timestamp::now().duration_since(created).as_hours() / 24;
     assert_eq!(rows[0]["agent"]["age_days"], days);
     assert_eq!(rows[0]["seen_current"], "2026-11-24T02:10:00Z");
+    let age = format!("towline_host_agent_age_days{{host=\"web1\"}} {days}\n");
+    let seen = "towline_host_agent_current_timestamp_seconds{host=\"web1\"} 1795486200\n";
+    let info = "towline_host_agent_info{host=\"web1\",target=\"agent/restic/1/amd64\"} 1\n";
+    says(
+        &world,
+        &["host", "agent", "--metrics"],
+        0,
+        &[&age, seen, info],
+    );
 
     world.succeeds(&["catalogue", "retire", "agent/restic", "1"]);
+    let info = "towline_host_agent_info{host=\"web1\",target=\"\"} 0\n";
+    says(&world, &["host", "agent", "--metrics"], 0, &[info]);
     let none = ["web1 ", " none: ", "agent \"restic\""];
     says(&world, &["host", "agent", HOST], 0, &none);
 }

@@ -190,6 +190,17 @@ impl Followed {
         }
     }
 
+    /// The server looks, and the last look was long ago.
+    fn is_due(&self) {
+        let path = self.world.site().join("state/tracked/tool.json");
+        let mut record = self.record();
+        record["looked"] = "2025-01-01T00:00:00Z".into();
+        fs::write(&path, record.to_string()).expect("a record");
+        let config = self.world.site().join("towline.toml");
+        let text = fs::read_to_string(&config).expect("a configuration");
+        fs::write(&config, text + "\n[track]\nhours = 24\n").expect("a configuration");
+    }
+
     /// Takes a key away; gives where it is.
     fn without_key(&self, role: &str) -> PathBuf {
         let key = format!("{role}.key");
@@ -291,7 +302,9 @@ fn machines_get_the_new_agent_when_the_archive_has_one_and_old_ones_go() {
     assert!(!has("tool_1_amd64.deb") && !has("tool_2_amd64.deb"));
 
     let metrics = String::from_utf8(server.curl("/metrics", &[]).body).expect("UTF-8");
-    let age = "towline_agent_age_seconds{agent=\"tool\",version=\"3\",architecture=\"amd64\"} ";
+    let info = "towline_agent_info{agent=\"tool\",architecture=\"amd64\",version=\"3\"} 1\n";
+    assert!(metrics.contains(info), "{metrics}");
+    let age = "towline_agent_age_seconds{agent=\"tool\",architecture=\"amd64\"} ";
     let age = metrics.lines().find_map(|it| it.strip_prefix(age));
     let age: u64 = age.expect("an age").parse().expect("seconds");
     let now = SystemTime::now()
@@ -708,11 +721,19 @@ fn one_bad_recipe_or_record_keeps_no_other_from_being_looked_at() {
     followed.write("recipes/b-bad name.toml", RECIPE);
     followed.write("recipes/c-bad.toml", RECIPE);
     followed.write("state/tracked/c-bad.json", "{}");
+    followed.write("state/tracked/\"} 1.json", "{}");
     followed.write(
         "recipes/d-bad.toml",
         &RECIPE.replace("\"tool\"]", "\"none\"]"),
     );
     followed.package("tool", "2", DAY_1 + DAY);
+    let server = Server::start(&followed.world);
+    let metrics = String::from_utf8(server.curl("/metrics", &[]).body).expect("UTF-8");
+    assert!(
+        metrics.contains("towline_recipe_failures{recipe=\"tool\"} 0\n")
+            && metrics.contains("towline_recipe_records_unreadable 1\n"),
+        "{metrics}"
+    );
     let output = followed.refresh(&[]);
     let (said, talk) = (
         String::from_utf8_lossy(&output.stdout),
@@ -784,14 +805,7 @@ fn the_server_does_not_look_before_it_is_time() {
 fn the_server_looks_by_its_timer() {
     let followed = Followed::published();
     followed.package("tool", "2", DAY_1 + DAY);
-    // The last look was long ago.
-    let path = followed.world.site().join("state/tracked/tool.json");
-    let mut record = followed.record();
-    record["looked"] = "2025-01-01T00:00:00Z".into();
-    fs::write(&path, record.to_string()).expect("a record");
-    let config = followed.world.site().join("towline.toml");
-    let text = fs::read_to_string(&config).expect("a configuration");
-    fs::write(&config, text + "\n[track]\nhours = 24\n").expect("a configuration");
+    followed.is_due();
     let apt = followed.config.to_str().expect("UTF-8");
     let server = Server::start_with(&followed.world, &[("APT_CONFIG", apt)]);
     // apt, a build, and signatures, on a machine that may be busy.
