@@ -41,7 +41,8 @@ pub(super) struct RefreshArgs {
     /// Print JSON
     #[arg(long)]
     json: bool,
-    /// Leave the processor to others
+    /// Leave the processor to others, and end with the process that has started
+    /// this
     #[arg(long, hide = true)]
     in_background: bool,
 }
@@ -99,8 +100,11 @@ fn locked(site: &Site) -> Result<Locked, Failure> {
 
 /// Looks at each recipe. One that fails does not keep the others from being looked at.
 pub(super) fn run(site: &Site, args: &RefreshArgs, quiet: bool) -> Outcome {
-    if args.in_background && getpriority_process(None).is_ok_and(|it| it < LEAST_PRIORITY) {
-        setpriority_process(None, LEAST_PRIORITY).context("cannot lower the priority")?;
+    if args.in_background {
+        timer::end_with_server();
+        if getpriority_process(None).is_ok_and(|it| it < LEAST_PRIORITY) {
+            setpriority_process(None, LEAST_PRIORITY).context("cannot lower the priority")?;
+        }
     }
     refuse_to_be_root(site)?;
     let folder = locked(site)?;

@@ -9,7 +9,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, getppid, kill_current_process_group, kill_process_group};
 use tokio::process::Command;
 use tokio::time::timeout;
 use towline_contract::Timestamp;
@@ -100,6 +100,18 @@ impl Drop for Group {
     fn drop(&mut self) {
         self.signal(Signal::TERM);
     }
+}
+
+/// Ends this process, and all that it has started, when the server that has started it is there no more: a server that was
+/// killed has told nobody to end.
+pub(super) fn end_with_server() {
+    let server = getppid();
+    std::thread::spawn(move || {
+        while getppid() == server {
+            std::thread::sleep(Duration::from_secs(1));
+        }
+        let _ = kill_current_process_group(Signal::TERM);
+    });
 }
 
 /// How long the next look is away. A time that has not come yet is of a clock that was wrong.

@@ -2,6 +2,8 @@
 //! from; `dpkg-deb` makes its packages.
 
 use std::fs::{self, File};
+use std::io::Read as _;
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::chown;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -799,6 +801,42 @@ fn the_server_does_not_look_before_it_is_time() {
     std::thread::sleep(Duration::from_secs(10));
     drop(server);
     assert_eq!(followed.record(), before);
+}
+
+/// The first connection, when somebody makes one.
+fn accepted(listener: &TcpListener) -> TcpStream {
+    listener.set_nonblocking(true).expect("a socket");
+    for _ in 0..1200 {
+        if let Ok((stream, _)) = listener.accept() {
+            stream.set_nonblocking(false).expect("a socket");
+            return stream;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    panic!("nobody has asked");
+}
+
+#[test]
+fn a_server_that_is_killed_ends_its_look_with_all_that_it_has_started() {
+    let followed = Followed::published();
+    followed.is_due();
+    // An archive that takes what is asked, and answers nothing.
+    let archive = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = archive.local_addr().expect("an address");
+    let sources = followed.world.folder.path().join("sources.list");
+    fs::write(sources, format!("deb [trusted=yes] http://{address}/ ./\n")).expect("a file");
+    let config = fs::read_to_string(&followed.config).expect("a configuration");
+    let direct = "Acquire::http::Proxy::127.0.0.1 \"DIRECT\";\nAcquire::http::Timeout \"600\";\n";
+    fs::write(&followed.config, config + direct).expect("a configuration");
+    let apt = followed.config.to_str().expect("UTF-8");
+    let server = Server::start_with(&followed.world, &[("APT_CONFIG", apt)]);
+    let mut asked = accepted(&archive);
+    drop(server); // by a signal that it cannot handle
+    asked
+        .set_read_timeout(Some(Duration::from_secs(60)))
+        .expect("a socket");
+    let end = asked.read_to_end(&mut Vec::new());
+    end.expect("apt has ended, and with it its connection");
 }
 
 #[test]
