@@ -128,7 +128,7 @@ fn run(command: Command, quiet: bool) -> Outcome {
 }
 
 /// Prints what happened, each cause on its own line, and the next step. Foreign text is escaped.
-fn print_failure(failure: &Failure) {
+pub(crate) fn print_failure(failure: &Failure) {
     let mut causes = failure.error.chain();
     if let Some(first) = causes.next() {
         eprintln!("towline: {}", printable(&first.to_string()));

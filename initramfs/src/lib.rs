@@ -34,6 +34,7 @@ pub mod scratch;
 pub mod stored;
 pub mod tarball;
 pub mod tree;
+pub mod upstream;
 pub mod write;
 
 pub use ready::ready_recipes;

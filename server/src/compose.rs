@@ -8,6 +8,7 @@ use towline_contract::plan::{BootPlan, HandOver, PLAN_FORMAT, PLAN_TYPE, PlanLay
 
 use crate::catalogue::Published;
 use crate::config::{Config, HandOverChoice, Trial};
+use crate::order::order;
 use crate::recoveries::Chosen;
 use crate::sessions;
 
@@ -224,7 +225,7 @@ fn hand_over(
 
 /// The layer whose sources are newest; of two alike, the one with the greater version.
 fn newest<'a>(layers: impl Iterator<Item = &'a Published>) -> Option<&'a Published> {
-    layers.max_by_key(|layer| (layer.manifest.created, layer.target.version.clone()))
+    layers.max_by(|a, b| order(&a.manifest, &b.manifest))
 }
 
 fn plan_layer(layer: &Published) -> PlanLayer {

@@ -55,6 +55,9 @@ pub struct Config {
     /// How recoveries are tried.
     #[serde(default, skip_serializing_if = "DrillConfig::says_nothing")]
     pub drill: DrillConfig,
+    /// When recipes that follow their packages are looked at.
+    #[serde(default, skip_serializing_if = "TrackConfig::says_nothing")]
+    pub track: TrackConfig,
     /// Set in a server that a drill runs for one machine; never in a file.
     #[serde(skip)]
     pub trial: Option<Trial>,
@@ -241,8 +244,10 @@ pub struct DoctorConfig {
     pub session_hours: u32,
     /// A host's last drill, in days; an older one is a warning.
     pub drill_days: u32,
-    /// The newest file of an agent layer, in days; an older one is a warning.
+    /// The newest file of an agent layer, in days; an older one is a warning, unless it was seen to be what upstream has.
     pub agent_days: u32,
+    /// The last look at the packages of a recipe that follows them, in days; an older one is a warning.
+    pub track_days: u32,
 }
 
 impl Default for DoctorConfig {
@@ -251,6 +256,7 @@ impl Default for DoctorConfig {
             session_hours: 48,
             drill_days: 90,
             agent_days: 180,
+            track_days: 7,
         }
     }
 }
@@ -265,6 +271,21 @@ pub struct DrillConfig {
 }
 
 impl DrillConfig {
+    fn says_nothing(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// When recipes that follow their packages are looked at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TrackConfig {
+    /// The server looks every so many hours; never when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hours: Option<u16>,
+}
+
+impl TrackConfig {
     fn says_nothing(&self) -> bool {
         *self == Self::default()
     }
@@ -354,6 +375,9 @@ impl Config {
         let days = self.valid_days;
         if [days.root, days.targets, days.snapshot, days.timestamp].contains(&0) {
             return Some("valid_days must be 1 or more".into());
+        }
+        if self.track.hours == Some(0) {
+            return Some("track.hours must be 1 or more".into());
         }
         let kept = self.retention.most();
         if kept > SESSIONS_MAX.into() {

@@ -5,6 +5,7 @@
 pub mod chain;
 pub mod look;
 pub mod site;
+mod tracked;
 
 use jiff::SignedDuration;
 use serde::Serialize;
@@ -53,6 +54,8 @@ pub struct HostFacts<'a> {
     pub credentials: Option<String>,
     /// Its last drill of each kind.
     pub drills: Vec<LastDrill>,
+    /// When its agent's layer was last seen to be what upstream has, if anybody looks.
+    pub seen_current: Option<Timestamp>,
 }
 
 /// How the last drill of a kind went.
@@ -92,7 +95,13 @@ pub fn host(facts: &HostFacts<'_>, ages: DoctorConfig, now: Timestamp) -> Vec<Fi
         None => findings.extend(session.time.and_then(|time| age(time, ages, now))),
     }
     findings.extend(facts.chain.findings.iter().cloned());
-    findings.extend(old_agent(facts.chain, ages));
+    // What is still to come is of a clock that was wrong.
+    let looked = |time: Timestamp| {
+        (0..=i64::from(ages.track_days)).contains(&days(now.duration_since(time)))
+    };
+    if !facts.seen_current.is_some_and(looked) {
+        findings.extend(old_agent(facts.chain, ages));
+    }
     if let Some(mistake) = &facts.credentials {
         let next = format!("put it right in credentials/{name} or credentials/_all");
         findings.push(problem(format!("no recovery is opened: {mistake}"), next));
@@ -141,7 +150,7 @@ fn old_agent(chain: &Chain, ages: DoctorConfig) -> Option<Finding> {
         let target = &agent.target;
         warning(
             format!("{target}{packages} is of {days} days ago, and {max} are allowed"),
-            "build it again and publish it: towline layer build, towline publish",
+            "build it again and publish it: towline layer build, towline publish; of recipes with [track]: towline catalogue refresh",
         )
     })
 }

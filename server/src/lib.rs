@@ -19,6 +19,7 @@ pub mod http;
 pub mod intake;
 pub mod keys;
 mod log;
+mod order;
 mod owner;
 pub mod private;
 pub mod recoveries;
@@ -27,6 +28,7 @@ pub mod sessions;
 pub mod site;
 pub mod store;
 pub mod tls;
+pub mod tracked;
 
 pub use config::Config;
 pub use site::Site;

@@ -36,6 +36,14 @@ pub struct PrivateError {
     cause: io::Error,
 }
 
+impl PrivateError {
+    /// Whether somebody else has the lock.
+    #[must_use]
+    pub fn is_locked(&self) -> bool {
+        self.cause.kind() == io::ErrorKind::WouldBlock
+    }
+}
+
 /// A folder of the state.
 #[derive(Debug)]
 pub struct Folder {

@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use towline_contract::manifest::{Kind, Manifest};
 use towline_initramfs::chain;
 
+use crate::order::order;
+
 /// A need that no layer meets.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Unmet {
@@ -63,7 +65,7 @@ fn newest<'a>(layers: impl Iterator<Item = &'a Manifest>) -> Newest<'a> {
     for layer in layers {
         let key = (layer.kind, &*layer.name, &*layer.architecture);
         let other = newest.entry(key).or_insert(layer);
-        if (layer.created, &layer.version) > (other.created, &other.version) {
+        if order(layer, other).is_gt() {
             *other = layer;
         }
     }

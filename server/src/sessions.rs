@@ -250,7 +250,7 @@ fn agent(layer: &Published, session: &Session, layers: &[Published]) -> Result<(
     let newest = named
         .clone()
         .filter(fits)
-        .max_by_key(|it| (it.manifest.created, &it.target.version));
+        .max_by(|a, b| crate::order::order(&a.manifest, &b.manifest));
     let Some(newest) = newest else {
         let others: Vec<_> = named.map(|it| it.target.to_string()).collect();
         let but = match others.is_empty() {

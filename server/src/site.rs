@@ -18,6 +18,7 @@
 //! state/revoked/            hosts whose key was revoked
 //! state/recoveries/         each recovery, and its journal
 //! state/drills/HOST/        the last drills, and the consoles of their machines
+//! state/tracked/            recipes that follow their packages: how the last look went, and what waits to be published
 //! ```
 
 mod building;
@@ -336,6 +337,18 @@ impl Site {
     #[must_use]
     pub fn recoveries(&self) -> Recoveries {
         Recoveries::new(self.state().join("recoveries"))
+    }
+
+    /// Folder of recipes that follow what they are made of.
+    #[must_use]
+    pub fn tracked(&self) -> PathBuf {
+        self.state().join("tracked")
+    }
+
+    /// Folder of the recipes.
+    #[must_use]
+    pub fn recipes(&self) -> PathBuf {
+        self.dir.join("recipes")
     }
 
     /// File that events are appended to.

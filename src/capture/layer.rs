@@ -58,6 +58,7 @@ pub(super) fn build(
         }],
         permissions: Vec::new(),
         checks: Vec::new(),
+        track: None,
     };
     let options = Options {
         out: home.spool_path(),

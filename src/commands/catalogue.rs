@@ -1,4 +1,4 @@
-//! `towline catalogue list | retire | policy`: what is published, and what may be.
+//! `towline catalogue list | retire | refresh | policy`: what is published, and what may be.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -39,6 +39,9 @@ enum What {
         /// Its version
         version: String,
     },
+    /// Build layers again whose packages have changed, publish them in place of
+    /// old ones: recipes with [track]. Exit status 0 when all are current
+    Refresh(super::refresh::RefreshArgs),
     /// Show what the site keeps layers to beside the rules of their kinds, or sign another such policy
     Policy {
         /// The policy to sign: TOML, with a table for each kind
@@ -89,6 +92,7 @@ pub(crate) fn run(args: &CatalogueArgs, quiet: bool) -> Outcome {
                 eprintln!("towline: nothing is published yet");
             }
         }
+        What::Refresh(args) => super::refresh::run(&site, args, quiet)?,
         What::Policy { file, clear, json } => policy(&site, file.as_deref(), *clear, *json)?,
         What::Retire { name, version } => {
             let (kind, name) = kind_and_name(name)?;

@@ -9,7 +9,8 @@ use clap::Args;
 use towline_contract::Timestamp;
 use towline_server::catalogue::CatalogueError;
 use towline_server::config::{
-    Config, CredentialsConfig, DoctorConfig, DrillConfig, PlanConfig, SessionsConfig, ValidDays,
+    Config, CredentialsConfig, DoctorConfig, DrillConfig, PlanConfig, SessionsConfig, TrackConfig,
+    ValidDays,
 };
 use towline_server::hosts::retention::Retention;
 use towline_server::keys::Passphrase;
@@ -112,6 +113,7 @@ pub(crate) fn run(args: &InitArgs, quiet: bool) -> Outcome {
             credentials: CredentialsConfig::default(),
             doctor: DoctorConfig::default(),
             drill: DrillConfig::default(),
+            track: TrackConfig::default(),
             trial: None,
         },
         base_key: args.base_key.as_deref().map(public).transpose()?,

@@ -110,7 +110,7 @@ fn run_build(args: &BuildArgs, quiet: bool) -> Outcome {
 
 /// Builds the layer of `recipe` into `out`.
 fn build(recipe: &Path, with: &BuildWith, out: &Path, quiet: bool) -> Result<Built, Failure> {
-    let settings = settings(recipe, with)?;
+    let settings = settings(recipe, &with.settings)?;
     let recipe = Recipe::read(recipe, &settings).map_err(recipe_failure)?;
     let options = Options {
         out: out.to_owned(),
@@ -126,8 +126,11 @@ fn build(recipe: &Path, with: &BuildWith, out: &Path, quiet: bool) -> Result<Bui
 }
 
 /// The values of the recipe's variables. Every value given must be of use; stage 1 is found when none is given.
-fn settings(recipe: &Path, with: &BuildWith) -> Result<BTreeMap<String, String>, Failure> {
-    let mut settings: BTreeMap<_, _> = with.settings.iter().cloned().map(absolute).collect();
+pub(super) fn settings(
+    recipe: &Path,
+    given: &[(String, String)],
+) -> Result<BTreeMap<String, String>, Failure> {
+    let mut settings: BTreeMap<_, _> = given.iter().cloned().map(absolute).collect();
     let used = Recipe::variables(recipe).map_err(recipe_failure)?;
     if let Some(unused) = settings.keys().find(|name| !used.contains(*name)) {
         let recipe = recipe.display();
@@ -172,11 +175,11 @@ pub(super) fn packages_cache() -> Result<PathBuf, Failure> {
     })
 }
 
-fn recipe_failure(error: RecipeError) -> Failure {
+pub(super) fn recipe_failure(error: RecipeError) -> Failure {
     Failure::new(Exit::Usage, error).next("docs/how-to/recipes.md explains every field")
 }
 
-fn build_failure(error: BuildError) -> Failure {
+pub(super) fn build_failure(error: BuildError) -> Failure {
     let (exit, next) = match &error {
         BuildError::Source { cause, .. } => source_failure(cause),
         BuildError::Missing(_) => (
@@ -255,6 +258,14 @@ pub(super) fn apt_failure(error: &AptError) -> (Exit, String) {
         AptError::Download { .. } => (
             Exit::NotReachable,
             "check the network; when the archive has newer versions, run `apt-get update` as root",
+        ),
+        AptError::Update(talk) if talk.contains("signed") || talk.contains("signature") => (
+            Exit::NotTrusted,
+            "see the archive's key and Signed-By in this machine's apt sources; nothing was changed",
+        ),
+        AptError::Update(_) => (
+            Exit::NotReachable,
+            "check the network and this machine's apt sources, then run this again; nothing was changed",
         ),
         AptError::Digest { .. } => (Exit::NotTrusted, "try again, or use another mirror"),
         AptError::File { .. } => (Exit::Internal, "choose another folder with --cache"),

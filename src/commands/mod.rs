@@ -16,6 +16,7 @@ pub(crate) mod layer;
 pub(crate) mod media;
 pub(crate) mod publish;
 pub(crate) mod recovery;
+mod refresh;
 pub(crate) mod serve;
 pub(crate) mod session;
 mod site;

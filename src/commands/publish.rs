@@ -100,7 +100,7 @@ fn row(row: &towline_server::review::Unmet) -> String {
     format!("{} lacks {} over {}", row.layer, row.need, row.base)
 }
 
-fn intake_failure(error: IntakeError) -> Failure {
+pub(super) fn intake_failure(error: IntakeError) -> Failure {
     match error {
         IntakeError::Layer(StoredError::Read { .. }) => {
             Failure::new(Exit::Usage, error).next("name the .layer files that towline layer build wrote")

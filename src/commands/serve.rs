@@ -9,6 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use towline_contract::Timestamp;
 use towline_server::http::{self, ServeError};
 
+use super::refresh;
 use super::site::{SiteArgs, failure};
 use crate::exit::{Exit, Failure, Outcome};
 
@@ -37,7 +38,19 @@ pub(crate) fn run(args: &ServeArgs, quiet: bool) -> Outcome {
             ready(&bound);
         }
     };
-    let served = runtime.block_on(http::serve(site, Arc::new(Timestamp::now), ready, stop()));
+    let (tracked, hours) = (site.clone(), site.config.track.hours);
+    let served = runtime.block_on(async {
+        let looks = async {
+            match hours {
+                Some(hours) => refresh::keep(tracked, args.site.config(), hours).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            served = http::serve(site, Arc::new(Timestamp::now), ready, stop()) => served,
+            () = looks => Ok(()),
+        }
+    });
     // Reads of files that nobody waits for any more must not hold up the end.
     runtime.shutdown_background();
     served.map_err(|error| match error {

@@ -1,6 +1,6 @@
 //! What the commands that work on a site share: finding and opening it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
 use towline_initramfs::stored::StoredError;
@@ -25,6 +25,11 @@ pub(crate) struct SiteArgs {
 }
 
 impl SiteArgs {
+    /// The file that says which.
+    pub(crate) fn config(&self) -> &Path {
+        &self.config
+    }
+
     /// Opens the site.
     pub(crate) fn open(&self) -> Result<Site, Failure> {
         let site = Site::with_config(&self.config).map_err(failure)?;

@@ -4,7 +4,12 @@
 //! and our own folder for downloads. Packages to be left out are shown to it as installed, so that what only they need
 //! stays out too. Every file, downloaded now or found in the folder, is checked against the SHA-256 in the signed lists:
 //! apt itself takes a file of the right name and size as it is.
+//!
+//! The lists are the machine's own, which root keeps; or those that [`Apt::update`] has put into the folder for downloads.
 
+mod dated;
+mod listed;
+mod run;
 mod status;
 
 use std::collections::BTreeSet;
@@ -12,17 +17,24 @@ use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 use tempfile::NamedTempFile;
-use towline_contract::Digest;
 use towline_contract::digest::Hasher;
+use towline_contract::{Digest, Timestamp};
+
+pub use listed::Listed;
 
 /// Folder below the cache that stays empty: apt does not list the addresses of files that its folder has already.
 const NOTHING: &str = "nothing";
 
 /// Where apt keeps the archive's package lists.
 const LISTS: &str = "/var/lib/apt/lists";
+
+/// Folder below the cache for lists of our own.
+const OWN_LISTS: &str = "lists";
+
+/// The same until all of them are there for the first time.
+const FIRST_LISTS: &str = "lists.first";
 
 /// Why packages cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +75,12 @@ pub enum AptError {
         /// apt's errors, one line.
         talk: String,
     },
+    /// The newest lists cannot be had.
+    #[error("cannot get the archives' newest package lists: {0}")]
+    Update(String),
+    /// Old packages cannot be removed.
+    #[error("cannot remove packages that no archive has any more: {0}")]
+    Clean(String),
     /// A package that the archive lists without a SHA-256.
     #[error("the archive has no SHA-256 for {0}")]
     NoDigest(String),
@@ -104,6 +122,10 @@ impl Download {
     fn package(&self) -> &str {
         self.file.split('_').next().unwrap_or_default()
     }
+
+    fn listed(&self) -> Option<Listed> {
+        Listed::of_file(&self.file)
+    }
 }
 
 impl Apt {
@@ -121,6 +143,61 @@ impl Apt {
             cause,
         })?;
         Ok(Self { cache })
+    }
+
+    /// Asks the archives for their newest lists, into the folder: this needs no root. From then on those count for all that
+    /// use the folder, and not the machine's own. Lists that are not signed by a key of this machine are refused by apt.
+    ///
+    /// # Errors
+    /// An archive cannot be reached, or its lists are not taken; those of before stay.
+    pub fn update(&self) -> Result<(), AptError> {
+        let _lock = self.lock()?;
+        let own = self.own_lists();
+        let lists = own.clone().unwrap_or_else(|| self.cache.join(FIRST_LISTS));
+        let failed = |cause| AptError::File {
+            path: lists.clone(),
+            cause,
+        };
+        fs::create_dir_all(lists.join("partial")).map_err(failed)?;
+        let nothing = self.pretend_installed(&[])?;
+        let arguments = ["-qq", "-o", "APT::Update::Error-Mode=any", "update"];
+        let done = self.run_by(Some(&lists), "apt-get", &nothing, &arguments, &[])?;
+        done.map_err(AptError::Update)?;
+        if own.is_none() {
+            fs::rename(&lists, self.cache.join(OWN_LISTS)).map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    /// Of when the lists are that [`Apt::update`] has made, by the newest of them; none when they do not say.
+    ///
+    /// # Errors
+    /// They cannot be read.
+    pub fn lists_dated(&self) -> Result<Option<Timestamp>, AptError> {
+        let path = self.cache.join(OWN_LISTS);
+        dated::newest(&path).map_err(|cause| AptError::File { path, cause })
+    }
+
+    /// Removes downloaded packages that no archive has any more.
+    ///
+    /// # Errors
+    /// See [`AptError`].
+    pub fn forget_old(&self) -> Result<(), AptError> {
+        let _lock = self.lock()?;
+        let nothing = self.pretend_installed(&[])?;
+        let done = self.run("apt-get", &nothing, &["-qq", "autoclean"], &[])?;
+        done.map(|_| ()).map_err(AptError::Clean)
+    }
+
+    /// What [`Apt::closure`] would give, by name and version; nothing is downloaded.
+    ///
+    /// # Errors
+    /// See [`AptError`].
+    pub fn listed(&self, packages: &[String], without: &[String]) -> Result<Vec<Listed>, AptError> {
+        let _lock = self.lock()?;
+        let status = self.pretend_installed(without)?;
+        let downloads = self.resolve(packages, &status)?;
+        Ok(downloads.iter().filter_map(|it| it.listed()).collect())
     }
 
     /// The package files of `packages` and all they depend on (recommendations are not followed), less `without` and
@@ -163,14 +240,10 @@ impl Apt {
     pub fn kernel(&self, package: &str) -> Result<PathBuf, AptError> {
         let nothing = self.pretend_installed(&[])?;
         let closure = self.resolve(&[package.to_owned()], &nothing)?;
-        let is_kernel = |name: &&str| {
-            let version = name.strip_prefix("linux-image-");
-            version.is_some_and(|version| version.starts_with(|c: char| c.is_ascii_digit()))
-        };
         let kernels: Vec<_> = closure
             .iter()
             .map(Download::package)
-            .filter(is_kernel)
+            .filter(|name| listed::is_kernel(name))
             .collect();
         let no_kernel = || AptError::NoKernel {
             package: package.to_owned(),
@@ -181,6 +254,12 @@ impl Apt {
         };
         let files = self.only(&[(*kernel).to_owned()])?;
         files.into_iter().next().ok_or_else(no_kernel)
+    }
+
+    /// The folder of lists that [`Apt::update`] has made.
+    fn own_lists(&self) -> Option<PathBuf> {
+        let lists = self.cache.join(OWN_LISTS);
+        lists.exists().then_some(lists)
     }
 
     /// Keeps other builds out of the folder: apt's own locks are for root.
@@ -261,62 +340,6 @@ impl Apt {
         }
         Ok(downloads.iter().map(path).collect())
     }
-
-    /// Runs one of apt's programs with our settings; gives what it printed, or its errors.
-    fn run(
-        &self,
-        program: &'static str,
-        status: &NamedTempFile,
-        arguments: &[&str],
-        packages: &[String],
-    ) -> Result<Result<String, String>, AptError> {
-        let listing = arguments.contains(&"--print-uris");
-        let archives = if listing {
-            self.cache.join(NOTHING)
-        } else {
-            self.cache.clone()
-        };
-        let output = Command::new(program)
-            .arg("-o")
-            .arg(option("Dir::State::status=", status.path()))
-            .arg("-o")
-            .arg(option("Dir::Cache::archives=", &archives))
-            .args(["-o", "Debug::NoLocking=true"])
-            .args(["-o", "APT::Install-Recommends=false"])
-            .args(["-o", "APT::Install-Suggests=false"])
-            .args(["-o", "APT::Get::AllowUnauthenticated=false"])
-            .args(["-o", "APT::Sandbox::User="])
-            .args(["-o", "Acquire::ForceHash=SHA256"])
-            .args(arguments)
-            .args(packages)
-            .env("LC_ALL", "C")
-            .env("DEBIAN_FRONTEND", "noninteractive")
-            .stdin(Stdio::null())
-            .output()
-            .map_err(|cause| AptError::NoApt { program, cause })?;
-        if output.status.success() {
-            return Ok(Ok(String::from_utf8_lossy(&output.stdout).into_owned()));
-        }
-        if !has_lists() {
-            return Err(AptError::NoLists);
-        }
-        let talk = String::from_utf8_lossy(&output.stderr);
-        let errors: Vec<_> = talk
-            .lines()
-            .filter_map(|line| line.strip_prefix("E: "))
-            .collect();
-        Ok(Err(if errors.is_empty() {
-            talk.trim().to_owned()
-        } else {
-            errors.join("; ")
-        }))
-    }
-}
-
-fn option(name: &str, path: &Path) -> OsString {
-    let mut option = OsString::from(name);
-    option.push(path);
-    option
 }
 
 fn unresolved(packages: &[String], talk: String) -> AptError {

@@ -5,6 +5,7 @@
 mod input;
 mod overrides;
 mod sources;
+mod track;
 mod variables;
 
 use std::cell::RefCell;
@@ -24,6 +25,7 @@ use towline_contract::session::Session;
 pub use input::{Download, Input, Proof};
 pub use overrides::{Permissions, Strip};
 pub use sources::*;
+pub use track::Track;
 use variables::Variables;
 pub(crate) use variables::unfilled;
 
@@ -127,6 +129,8 @@ pub struct Recipe {
     pub permissions: Vec<Permissions>,
     /// Commands that show the layer works.
     pub checks: Vec<Check>,
+    /// How it follows what it is made of; none if it does not.
+    pub track: Option<Track>,
 }
 
 /// A source and where the recipe has it.
@@ -170,6 +174,7 @@ struct Raw {
     permissions: Vec<Spanned<Permissions>>,
     #[serde(default)]
     check: Vec<Check>,
+    track: Option<Spanned<Track>>,
 }
 
 impl Raw {
@@ -243,6 +248,8 @@ impl Recipe {
         let source = document.get_mut().remove("source");
         let raw = Raw::deserialize(toml::Deserializer::from(document)).map_err(syntax)?;
         raw.check_parts(&at)?;
+        let track = track::checked(raw.track.as_ref(), raw.kind)
+            .map_err(|(offset, what)| at.error(offset, &what))?;
         let placement = raw.placement(&at)?;
         let form = raw.form.unwrap_or(match raw.kind {
             Kind::Kernel | Kind::Base => Form::Image,
@@ -285,6 +292,7 @@ impl Recipe {
             sources: sources(source, variables, &at)?,
             permissions: permissions(raw.permissions, &at)?,
             checks: raw.check,
+            track,
         })
     }
 

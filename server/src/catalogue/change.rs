@@ -67,6 +67,8 @@ pub(super) struct Signing<'a> {
     pub(super) rotating: &'a [&'a str],
     /// Keys of the targets that were made just now, and cannot be read.
     pub(super) made: &'a [SigningKey],
+    /// Whether documents of other changes that wait are left, also those that nobody has signed yet.
+    pub(super) leaves_others: bool,
 }
 
 impl<'a> Signing<'a> {
@@ -83,6 +85,15 @@ impl<'a> Signing<'a> {
             root,
             rotating: &[],
             made: &[],
+            leaves_others: false,
+        }
+    }
+
+    /// The same for a change that nobody asked for just now: what others wait for goes first.
+    pub(super) fn leaving_others(self) -> Self {
+        Self {
+            leaves_others: true,
+            ..self
         }
     }
 
@@ -104,15 +115,26 @@ impl<'a> Signing<'a> {
         edit: impl Fn(&str, &mut Targets),
         more: Option<(String, Option<FileRef>)>,
     ) -> Result<()> {
-        let site = self.site;
         let signed = self.signed(current, now, roles, edit)?;
+        self.put(current, now, &signed, more)
+    }
+
+    /// Writes what [`Signing::signed`] gave.
+    pub(super) fn put(
+        &self,
+        current: &SignedView,
+        now: Timestamp,
+        signed: &[(&str, Targets, Signed)],
+        more: Option<(String, Option<FileRef>)>,
+    ) -> Result<()> {
+        let site = self.site;
         let mut files = current.files().clone();
         match more {
             Some((name, Some(file))) => files.extend([(name, file)]),
             Some((name, None)) => files.retain(|it, _| *it != name),
             None => {}
         }
-        for (role, document, by) in &signed {
+        for (role, document, by) in signed {
             let reference = match by {
                 Signed::Here(keys) => {
                     let keys: Vec<_> = keys.iter().chain(self.made(role)).collect();
@@ -123,7 +145,7 @@ impl<'a> Signing<'a> {
             files.insert(file_of(role), reference);
         }
         self.put_online(current, files, now)?;
-        for (role, document, _) in &signed {
+        for (role, document, _) in signed {
             to_sign::forget(site, &numbered(role, document.header.version))?;
         }
         Ok(())
@@ -143,6 +165,12 @@ impl<'a> Signing<'a> {
             (*role, document)
         });
         let documents: Vec<_> = documents.collect();
+        if self.leaves_others {
+            for (role, document) in &documents {
+                let name = numbered(role, document.header.version);
+                to_sign::refuse_other(self.site, &name, &Envelope::unsigned(document)?, now)?;
+            }
+        }
         let targets = documents.iter().find(|(role, _)| *role == TARGETS);
         let targets = targets.map_or(current.targets(), |(_, it)| it).clone();
         let (mut signed, mut lacking) = (Vec::new(), Vec::new());

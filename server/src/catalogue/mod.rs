@@ -5,6 +5,7 @@
 //! very number elsewhere; what a timestamp named is never written over.
 
 mod change;
+mod ever;
 mod first;
 mod host_view;
 mod hosts;
@@ -34,13 +35,14 @@ use crate::review::Unmet;
 use crate::store::{Store, StoreError};
 
 pub use change::refresh;
+pub use ever::ever_published;
 pub use first::{FirstKeys, RoleKeys, create};
 pub use host_view::{HostView, host_view, view_of};
 pub use hosts::{
     HostFile, Succession, add_session, approve, freeze, host_file, host_layers, remove,
 };
 pub use policy::set_policy;
-pub use publish::{Missing, NewLayer, Outcome, publish, retire};
+pub use publish::{Missing, NewLayer, Outcome, publish, publish_instead, retire};
 pub use rotate::{Change, Rotated, Rotation, Size, rotate};
 pub use to_sign::ToSign;
 pub use waiting::{Lacking, WaitingDocument, waiting};

@@ -12,7 +12,7 @@ use towline_contract::trust::metadata::{TargetFile, Targets};
 use towline_contract::trust::{BASE_ROLE, PublicKey, SignedView, TargetName, layer_role};
 use towline_contract::{Digest, Timestamp};
 
-use super::change::{TARGETS, change, delegate};
+use super::change::{Signing, TARGETS, change, delegate};
 use super::placing::refuse_collisions;
 use super::{CatalogueError, Result, layers, view};
 use crate::keys;
@@ -60,8 +60,38 @@ pub struct Outcome {
 /// See [`CatalogueError`]. A name and version that is taken by another layer is refused, and so is an entry that machines
 /// could not place; nothing is changed.
 pub fn publish(site: &Site, new: &[NewLayer], missing: Missing, now: Timestamp) -> Result<Outcome> {
+    let _lock = site.store.lock()?;
+    published(&Signing::now(site)?, new, &[], missing, now)
+}
+
+/// The same for layers that nobody asked for just now, if machines would lack nothing, and takes `gone` out in the very
+/// documents that bring the new ones: there is one change to sign. Those are targets of the same names as new ones, so that
+/// the same roles sign.
+///
+/// # Errors
+/// As [`publish`]. When nothing is new, nothing is taken out. When a document of another change waits for signatures, that goes
+/// first, whether somebody has signed it or not.
+pub fn publish_instead(
+    site: &Site,
+    new: &[NewLayer],
+    gone: &[String],
+    now: Timestamp,
+) -> Result<Outcome> {
+    let _lock = site.store.lock()?;
+    let signing = Signing::now(site)?.leaving_others();
+    published(&signing, new, gone, Missing::Refuse, now)
+}
+
+/// What both of them do, under the store's lock.
+fn published(
+    signing: &Signing<'_>,
+    new: &[NewLayer],
+    gone: &[String],
+    missing: Missing,
+    now: Timestamp,
+) -> Result<Outcome> {
+    let site = signing.site;
     let store = &site.store;
-    let _lock = store.lock()?;
     let current = view(store)?;
     let (mut unchanged, mut stored_again) = (BTreeSet::new(), BTreeSet::new());
     let mut added = BTreeMap::new();
@@ -98,12 +128,9 @@ pub fn publish(site: &Site, new: &[NewLayer], missing: Missing, now: Timestamp) 
     }
     let layers: Vec<_> = added.values().map(|(_, layer)| *layer).collect();
     refuse_collisions(store, &published, &layers, &site.config.plan)?;
-    for (_, layer) in added.values() {
-        put_layer(store, layer)?;
-    }
     let names = added.keys().cloned().collect();
     if !added.is_empty() {
-        sign_in(site, &current, &added, now)?;
+        sign_in(signing, &current, &added, gone, now)?;
     }
     Ok(Outcome {
         added: names,
@@ -116,9 +143,15 @@ pub fn publish(site: &Site, new: &[NewLayer], missing: Missing, now: Timestamp) 
 /// Layers to sign, by target.
 type Added<'a> = BTreeMap<String, (TargetFile, &'a NewLayer)>;
 
-/// Has the role of each layer sign it. The first layer of an agent makes a role of its own for that agent, which the targets
+/// Has the role of each layer sign it, and stores all of them. The first layer of an agent makes a role of its own for that agent, which the targets
 /// key signs; a site of before roles by kind goes on with the targets role for all.
-fn sign_in(site: &Site, current: &SignedView, added: &Added<'_>, now: Timestamp) -> Result<()> {
+fn sign_in(
+    signing: &Signing<'_>,
+    current: &SignedView,
+    added: &Added<'_>,
+    gone: &[String],
+    now: Timestamp,
+) -> Result<()> {
     let by_kind = current.delegates_to(BASE_ROLE);
     let role_of = |manifest: &Manifest| {
         let role = layer_role(manifest.kind, &manifest.name);
@@ -133,13 +166,13 @@ fn sign_in(site: &Site, current: &SignedView, added: &Added<'_>, now: Timestamp)
     let is_new = |role: &&str| *role != TARGETS && !current.delegates_to(role);
     let mut new = Vec::new();
     for role in roles.iter().copied().filter(is_new) {
-        new.push((role, first_key(site, role)?));
+        new.push((role, first_key(signing.site, role)?));
     }
     if !new.is_empty() {
         roles.insert(TARGETS);
     }
     let roles: Vec<_> = roles.into_iter().collect();
-    change(site, current, now, &roles, |role, document| {
+    let edit = |role: &str, document: &mut Targets| {
         if role == TARGETS {
             for (role, key) in &new {
                 delegate(document, role, from_ref(key), 1);
@@ -147,8 +180,15 @@ fn sign_in(site: &Site, current: &SignedView, added: &Added<'_>, now: Timestamp)
         }
         let own = signed.iter().filter(|(it, _, _)| it == role);
         let own = own.map(|(_, target, file)| ((*target).clone(), (*file).clone()));
+        document.targets.retain(|target, _| !gone.contains(target));
         document.targets.extend(own);
-    })
+    };
+    let signed = signing.signed(current, now, &roles, edit)?;
+    // Not before: of a layer that waits for signatures nobody knows whether it ever gets them.
+    for (_, layer) in added.values() {
+        put_layer(&signing.site.store, layer)?;
+    }
+    signing.put(current, now, &signed, None)
 }
 
 /// The key of an agent that is new: the one whose public half was put here, or one that is made.

@@ -197,6 +197,21 @@ pub(super) fn read(site: &Site, name: &str) -> Result<Option<Envelope>> {
     Ok(Some(Envelope::parse(&bytes, &what, METADATA_BYTES_MAX)?))
 }
 
+/// Refuses when another document than `wanted` waits under this name, signed or not.
+pub(super) fn refuse_other(
+    site: &Site,
+    name: &str,
+    wanted: &Envelope,
+    now: Timestamp,
+) -> Result<()> {
+    match read(site, name)? {
+        Some(other) if !is(&other, wanted, now) && is_in_time(&other, wanted, now) => {
+            Err(CatalogueError::Waits(site.to_sign().join(name)))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// The document of this name waits no more.
 pub(super) fn forget(site: &Site, name: &str) -> Result<()> {
     let path = site.to_sign().join(name);

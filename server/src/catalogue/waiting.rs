@@ -77,7 +77,7 @@ pub fn waiting(site: &Site, view: &SignedView) -> Result<Vec<WaitingDocument>> {
     Ok(found)
 }
 
-fn current_version(view: &SignedView, role: &str) -> u64 {
+pub(super) fn current_version(view: &SignedView, role: &str) -> u64 {
     match role {
         "root" => view.root().header.version,
         TARGETS => view.targets().header.version,
@@ -116,7 +116,7 @@ fn required(
     })
 }
 
-fn read<T: serde::de::DeserializeOwned>(envelope: &Envelope, what: &str) -> Result<T> {
+pub(super) fn read<T: serde::de::DeserializeOwned>(envelope: &Envelope, what: &str) -> Result<T> {
     let document = serde_json::from_value(envelope.signed.clone());
     document.map_err(|source| {
         let what = what.into();

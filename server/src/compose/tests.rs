@@ -383,6 +383,15 @@ mod recoveries {
     }
 
     #[test]
+    fn of_two_agents_with_files_of_one_day_the_greater_version_is_taken() {
+        let mut layers = catalogue();
+        layers.retain(|it| it.target.name != "restic");
+        layers.extend(["0.9", "0.10"].map(|version| agent("restic", version)));
+        let found = planned(&layers).unwrap();
+        assert!(targets(&found).contains(&"agent/restic/0.10/amd64"));
+    }
+
+    #[test]
     fn without_the_agent_that_made_the_backup_there_is_no_recovery() {
         let mut layers = catalogue();
         layers.retain(|it| it.target.name != "restic");

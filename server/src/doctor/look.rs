@@ -13,9 +13,9 @@ use towline_contract::{Digest, Timestamp};
 use towline_initramfs::kernel::drives;
 use towline_initramfs::places::places;
 
-use super::chain::{self, Chain, Holdings, Holds, Known, Question};
+use super::chain::{self, AgentRow, Chain, Holdings, Holds, Known, Question};
 use super::site::{KeyFacts, KeyUse, SiteFacts};
-use super::{Finding, HostFacts, LastDrill, Level, problem};
+use super::{Finding, HostFacts, LastDrill, Level, problem, warning};
 use crate::catalogue::{self, CatalogueError, Published};
 use crate::credentials::{self, client_ca, dates};
 use crate::drills::Drills;
@@ -25,6 +25,7 @@ use crate::private::PrivateError;
 use crate::sessions::Choice;
 use crate::site::{Site, offset};
 use crate::store::Store;
+use crate::tracked::record::Records;
 use crate::{keys, tls};
 
 /// All that was found.
@@ -75,6 +76,11 @@ pub fn all(site: &Site, wanted: &[String], now: Timestamp) -> Result<Report, Hos
         .map(|view| catalogue::layers(&site.store, view));
     let facts = facts(site, view.as_ref().ok(), now);
     report.site = super::site::site(&facts, site.config.valid_days, now);
+    let records = Records::of(site);
+    let damaged = records.unreadable.iter().map(unreadable_record);
+    report.site.extend(damaged);
+    let tracked = super::tracked::tracked(&records.all, site.config.doctor, now);
+    report.site.extend(tracked);
     let (view, layers) = match (view, layers) {
         (Ok(view), Some(Ok(layers))) => (view, layers),
         (Err(error), _) | (_, Some(Err(error))) => {
@@ -98,7 +104,8 @@ pub fn all(site: &Site, wanted: &[String], now: Timestamp) -> Result<Report, Hos
     let looking = Looking::new(site, &view, &layers, &holdings);
     let mut all = layers.clone();
     for name in known.iter().filter(is_wanted) {
-        report.hosts.push(looking.one(&mut all, name, now));
+        let host = looking.one(&mut all, &records, name, now);
+        report.hosts.push(host);
     }
     Ok(report)
 }
@@ -129,6 +136,51 @@ fn holdings<'s>(site: &'s Site, layers: &[Published]) -> Holdings<'s> {
         let drives = drives.transpose().map_err(|it| joined(&it))?;
         Ok(Holds { places, drives })
     })
+}
+
+/// Which agent one host would get now.
+#[derive(Clone, Debug, Serialize)]
+pub struct HostAgent {
+    /// The host.
+    pub host: String,
+    /// The agent that restores its newest session; none if it would not be recovered.
+    pub agent: Option<AgentRow>,
+    /// When that layer was last seen to be what upstream has; none if nobody looks.
+    pub seen_current: Option<Timestamp>,
+    /// What keeps the host from getting one, if anything does.
+    pub why: Option<String>,
+}
+
+/// Which agent each of these hosts would get now; of all hosts when none is named.
+///
+/// # Errors
+/// The catalogue cannot be read, or a host of that name is not known.
+pub fn agents(site: &Site, wanted: &[String], now: Timestamp) -> Result<Vec<HostAgent>, HostError> {
+    let view = catalogue::view(&site.store)?;
+    let layers = catalogue::layers(&site.store, &view)?;
+    let records = Records::of(site);
+    let known = names(site, &view, &layers)?;
+    if let Some(unknown) = wanted.iter().find(|it| !known.contains(*it)) {
+        return Err(HostError::Unknown(unknown.clone()));
+    }
+    let is_wanted = |name: &&String| wanted.is_empty() || wanted.contains(name);
+    let holdings = holdings(site, &layers);
+    let looking = Looking::new(site, &view, &layers, &holdings);
+    let mut all = layers.clone();
+    let of = |host: &String| {
+        let chain = looking.chain(&mut all, host, &Choice::Newest, now)?;
+        let seen = |it: &AgentRow| records.seen_current(&it.target);
+        Ok(HostAgent {
+            host: host.clone(),
+            seen_current: chain.agent.as_ref().and_then(seen),
+            why: match chain.agent {
+                None => chain.findings.first().map(|it| it.what.clone()),
+                Some(_) => None,
+            },
+            agent: chain.agent,
+        })
+    };
+    known.iter().filter(is_wanted).map(of).collect()
 }
 
 /// Names of hosts that are approved, wait, or have sessions that operators signed.
@@ -172,7 +224,13 @@ impl<'l> Looking<'l> {
     }
 
     /// What is to be said of one host. `all` begins with the layers that hosts share; the host's own take the place of others'.
-    fn one(&self, all: &mut Vec<Published>, host: &str, now: Timestamp) -> HostReport {
+    fn one(
+        &self,
+        all: &mut Vec<Published>,
+        records: &Records,
+        host: &str,
+        now: Timestamp,
+    ) -> HostReport {
         let mut found = HostReport {
             host: host.into(),
             recoverable: false,
@@ -182,13 +240,24 @@ impl<'l> Looking<'l> {
         };
         match self.chain(all, host, &Choice::Newest, now) {
             Err(error) => found.findings.push(unreadable(&error)),
-            Ok(chain) => self.host(&mut found, chain, all, now),
+            Ok(chain) => {
+                let agent = chain.agent.as_ref();
+                let seen = agent.and_then(|it| records.seen_current(&it.target));
+                self.host(&mut found, chain, seen, all, now);
+            }
         }
         found.recoverable = !has_problem(&found.findings);
         found
     }
 
-    fn host(&self, found: &mut HostReport, chain: Chain, all: &[Published], now: Timestamp) {
+    fn host(
+        &self,
+        found: &mut HostReport,
+        chain: Chain,
+        seen_current: Option<Timestamp>,
+        all: &[Published],
+        now: Timestamp,
+    ) {
         let (site, host) = (self.site, found.host.clone());
         let drills = Drills::of(site, &host).map_or(Ok(Vec::new()), |it| it.last());
         match drills {
@@ -212,6 +281,7 @@ impl<'l> Looking<'l> {
             chain: &chain,
             credentials: credentials::check(site, &host).err().map(|it| joined(&it)),
             drills: found.drills.clone(),
+            seen_current,
         };
         let findings = super::host(&facts, site.config.doctor, now);
         found.findings.extend(findings);
@@ -352,6 +422,14 @@ fn unreadable(error: &dyn Error) -> Finding {
     problem(
         joined(error),
         "run it as the server's user; restore what is damaged from a copy",
+    )
+}
+
+/// What is known of one recipe alone keeps no host from being recovered.
+fn unreadable_record(error: &PrivateError) -> Finding {
+    warning(
+        joined(error),
+        "remove that file: the next towline catalogue refresh compares again what is published",
     )
 }
 

@@ -19,6 +19,7 @@ fn found_with(
         chain: &chain,
         credentials: None,
         drills: drill.into_iter().collect(),
+        seen_current: None,
     };
     host(&facts, DoctorConfig::default(), now())
 }
@@ -57,6 +58,7 @@ fn a_host_whose_key_was_revoked_is_a_warning_and_its_sessions_may_be_old() {
         chain: &chain,
         credentials: None,
         drills: vec![drilled("2026-11-01T00:00:00Z", true)],
+        seen_current: None,
     };
     let findings = host(&facts, DoctorConfig::default(), now());
     only(
@@ -87,6 +89,29 @@ fn an_agent_of_long_ago_is_a_warning_that_names_what_must_be_current() {
 }
 
 #[test]
+fn an_old_agent_that_was_seen_to_be_what_upstream_has_is_no_warning() {
+    let chain = checked(|layers| {
+        layers[2].manifest.created = time("2026-01-01T00:00:00Z");
+    });
+    let seen = |text: &str| {
+        let facts = HostFacts {
+            host: "web1",
+            waiting: false,
+            revoked: None,
+            chain: &chain,
+            credentials: None,
+            drills: vec![drilled("2026-11-01T00:00:00Z", true)],
+            seen_current: Some(time(text)),
+        };
+        host(&facts, DoctorConfig::default(), now())
+    };
+    assert_eq!(seen("2026-11-20T00:00:00Z"), []);
+    only(&seen("2026-11-01T00:00:00Z"), Level::Warning, "days ago");
+    // Of a clock that was wrong.
+    only(&seen("2027-11-01T00:00:00Z"), Level::Warning, "days ago");
+}
+
+#[test]
 fn what_keeps_a_chain_from_starting_keeps_its_host_from_being_recovered() {
     let findings = found(|layers| drop(layers.remove(0)));
     only(&findings, Level::Problem, "no kernel layer");
@@ -106,6 +131,7 @@ fn a_host_without_approval_or_session_is_a_problem_and_nothing_more_is_said() {
             chain: &chain,
             credentials: Some("others may read it".into()),
             drills: vec![],
+            seen_current: None,
         };
         let findings = host(&facts, DoctorConfig::default(), now());
         only(&findings, Level::Problem, word);
@@ -123,6 +149,7 @@ fn credentials_that_a_recovery_would_refuse_are_a_problem() {
         chain: &chain,
         credentials: Some("others may read its files".into()),
         drills: vec![drilled("2026-11-01T00:00:00Z", true)],
+        seen_current: None,
     };
     let findings = host(&facts, DoctorConfig::default(), now());
     only(&findings, Level::Problem, "others may read its files");

@@ -1,20 +1,29 @@
-//! `GET /metrics`: until when things are good, in the text format of Prometheus (version 0.0.4). Nothing in it is secret, nor
-//! about hosts.
+//! `GET /metrics`: until when things are good, and how old the agents are, in the text format of Prometheus (version 0.0.4).
+//! Nothing in it is secret, nor about hosts: they get the newest layer of their agent's name.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use hyper::{Response, StatusCode};
+use towline_contract::Timestamp;
+use towline_contract::manifest::Kind;
 
 use super::answer::{Body, Fault, full};
 use super::handlers::State;
+use crate::catalogue::Published;
 use crate::doctor::look;
 use crate::doctor::site::SiteFacts;
+use crate::tracked::record::Records;
+use crate::tracked::versions;
 
 /// Answers with what has a date to keep.
 pub(super) fn metrics(state: &State) -> Result<Response<Body>, Fault> {
     let current = state.catalogue().map_err(|error| Fault::ours(&error))?;
-    let text = text(&look::dates(&state.site, Some(&current.view)));
+    let records = Records::of(&state.site);
+    let mut text = text(&look::dates(&state.site, Some(&current.view)));
+    text.push_str(&agents(&current.layers, (state.clock)()));
+    text.push_str(&looks(&records));
     let mut response = Response::new(full(text.into_bytes()));
     *response.status_mut() = StatusCode::OK;
     let headers = response.headers_mut();
@@ -30,13 +39,63 @@ fn text(facts: &SiteFacts) -> String {
     let documents = documents.map(|(role, header)| (role.as_str(), header.expires));
     let certificates = facts.certificates.iter();
     let certificates = certificates.filter_map(|it| Some((it.what, it.until?)));
-    let mut text = format!(
-        "# HELP {NAME} When a signed document or an authority expires, in seconds since 1970.\n# TYPE {NAME} gauge\n"
-    );
+    let help = "When a signed document or an authority expires, in seconds since 1970.";
+    let mut text = gauge(NAME, help);
     for (what, until) in documents.chain(certificates) {
         let seconds = until.as_second();
         // Names of roles are of letters, digits and hyphens.
         let _ = writeln!(text, "{NAME}{{what=\"{what}\"}} {seconds}");
     }
     text
+}
+
+/// The head of a gauge.
+fn gauge(name: &str, help: &str) -> String {
+    format!("# HELP {name} {help}\n# TYPE {name} gauge\n")
+}
+
+/// The age of each agent that machines get now: of the newest of its files. Its version is beside it, so that another one does
+/// not make another series of ages.
+fn agents(layers: &[Published], now: Timestamp) -> String {
+    const AGE: &str = "towline_agent_age_seconds";
+    const INFO: &str = "towline_agent_info";
+    let agents = layers.iter().filter(|it| it.target.kind == Kind::Agent);
+    let names = agents.map(|it| (it.target.name.as_str(), it.target.architecture.as_str()));
+    let names: BTreeSet<_> = names.collect();
+    let help = "Age of the newest file in the agent layer that machines get, in seconds.";
+    let mut ages = gauge(AGE, help);
+    let mut infos = gauge(INFO, "The agent layer that machines get; always 1.");
+    for (agent, architecture) in names {
+        if let Some(layer) = versions(layers, (Kind::Agent, agent, architecture)).first() {
+            let (version, seconds) = (&layer.version, now.duration_since(layer.created).as_secs());
+            // Parts of targets have no character that would need escaping.
+            let of = format!("agent=\"{agent}\",architecture=\"{architecture}\"");
+            let _ = writeln!(ages, "{AGE}{{{of}}} {seconds}");
+            let _ = writeln!(infos, "{INFO}{{{of},version=\"{version}\"}} 1");
+        }
+    }
+    ages + &infos
+}
+
+/// How the last looks at the recipes that follow their packages went. Names of records have no character that would need
+/// escaping.
+fn looks(records: &Records) -> String {
+    const CURRENT: &str = "towline_recipe_current_timestamp_seconds";
+    const FAILURES: &str = "towline_recipe_failures";
+    const UNREADABLE: &str = "towline_recipe_records_unreadable";
+    let help = "When the published layer of a tracked recipe was last seen to be what upstream has, in seconds since 1970.";
+    let mut current = gauge(CURRENT, help);
+    let mut failures = gauge(FAILURES, "Looks at upstream in a row that failed.");
+    for (recipe, record) in &records.all {
+        if let Some(time) = record.current {
+            let seconds = time.as_second();
+            let _ = writeln!(current, "{CURRENT}{{recipe=\"{recipe}\"}} {seconds}");
+        }
+        let count = record.failures;
+        let _ = writeln!(failures, "{FAILURES}{{recipe=\"{recipe}\"}} {count}");
+    }
+    let help = "Records of tracked recipes that cannot be read, and are not among the others.";
+    let unreadable = gauge(UNREADABLE, help);
+    let count = records.unreadable.len();
+    format!("{current}{failures}{unreadable}{UNREADABLE} {count}\n")
 }

@@ -1,5 +1,6 @@
 //! `towline host`: protected hosts and their keys.
 
+mod agent;
 mod approve;
 mod enrol;
 mod show;
@@ -21,6 +22,7 @@ enum HostCommand {
     Approve(approve::ApproveArgs),
     List(show::ListArgs),
     Show(show::ShowArgs),
+    Agent(agent::AgentArgs),
     Forget(approve::ForgetArgs),
     Revoke(approve::RevokeArgs),
 }
@@ -32,6 +34,7 @@ pub(crate) fn run(args: &HostArgs) -> Outcome {
         HostCommand::Approve(args) => approve::run(args),
         HostCommand::List(args) => show::list(args),
         HostCommand::Show(args) => show::show(args),
+        HostCommand::Agent(args) => agent::run(args),
         HostCommand::Forget(args) => approve::forget(args),
         HostCommand::Revoke(args) => approve::revoke(args),
     }

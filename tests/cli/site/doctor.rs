@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 
 use serde_json::Value;
+use towline_contract::Timestamp;
 use towline_contract::manifest::{Compression, Kind, Placement};
 use towline_contract::session::Disk;
 use towline_harness::layer::layer;
@@ -392,4 +393,40 @@ fn a_root_that_waits_wants_the_keys_of_before_and_of_after_by_their_names() {
     ] {
         assert!(text.contains(part), "{part}: {text}");
     }
+}
+
+#[test]
+fn the_agent_that_each_host_would_get_is_told_with_its_age_and_when_it_was_seen_current() {
+    let world = world();
+    let parts = ["web1 ", " agent/restic/1/amd64 ", " nobody looks"];
+    says(&world, &["host", "agent"], 0, &parts);
+    world.refuses(&["host", "agent", "web9"], 1, &["no host called \"web9\""]);
+    let record = r#"{"state": "current", "looked": "2026-11-24T02:10:00Z", "why": null, "current": "2026-11-24T02:10:00Z",
+        "target": "agent/restic/1/amd64", "recipe": null, "failures": 0, "built": null}"#;
+    let folder = world.site().join("state/tracked");
+    fs::create_dir(&folder).expect("a folder");
+    fs::write(folder.join("agent-restic.json"), record).expect("a record");
+    says(&world, &["host", "agent", HOST], 0, &["2026-11-24 02:10Z"]);
+
+    let (_, text) = said(&world, &["host", "agent", "--json"]);
+    let rows: Value = serde_json::from_str(&text).expect("JSON");
+    let created = agent().manifest.created;
+    let days = Timestamp::now().duration_since(created).as_hours() / 24;
+    assert_eq!(rows[0]["agent"]["age_days"], days);
+    assert_eq!(rows[0]["seen_current"], "2026-11-24T02:10:00Z");
+    let age = format!("towline_host_agent_age_days{{host=\"web1\"}} {days}\n");
+    let seen = "towline_host_agent_current_timestamp_seconds{host=\"web1\"} 1795486200\n";
+    let info = "towline_host_agent_info{host=\"web1\",target=\"agent/restic/1/amd64\"} 1\n";
+    says(
+        &world,
+        &["host", "agent", "--metrics"],
+        0,
+        &[&age, seen, info],
+    );
+
+    world.succeeds(&["catalogue", "retire", "agent/restic", "1"]);
+    let info = "towline_host_agent_info{host=\"web1\",target=\"\"} 0\n";
+    says(&world, &["host", "agent", "--metrics"], 0, &[info]);
+    let none = ["web1 ", " none: ", "agent \"restic\""];
+    says(&world, &["host", "agent", HOST], 0, &none);
 }

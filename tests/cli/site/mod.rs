@@ -9,6 +9,7 @@ mod policy;
 mod publishing;
 mod recoveries;
 mod serving;
+mod tracked;
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -129,8 +130,14 @@ struct Server {
 
 impl Server {
     fn start(world: &World) -> Self {
+        Self::start_with(world, &[])
+    }
+
+    /// With these variables in its environment.
+    fn start_with(world: &World, variables: &[(&str, &str)]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_towline"))
             .arg("serve")
+            .envs(variables.iter().copied())
             .current_dir(world.site())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -163,7 +170,12 @@ impl Server {
 
     /// The next line of the log that has `part`.
     fn line(&self, part: &str) -> String {
-        let deadline = Instant::now() + Duration::from_secs(20);
+        self.line_within(Duration::from_secs(20), part)
+    }
+
+    /// The same, of what takes longer.
+    fn line_within(&self, most: Duration, part: &str) -> String {
+        let deadline = Instant::now() + most;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             let line = self.log.lock().expect("no panic").recv_timeout(left);

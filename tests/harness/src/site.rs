@@ -15,7 +15,8 @@ use towline_contract::trust::{SigningKey, TIMESTAMP_FILE, sign};
 use towline_contract::{Digest, Timestamp};
 use towline_server::catalogue::{FirstKeys, RoleKeys};
 use towline_server::config::{
-    Config, CredentialsConfig, DoctorConfig, DrillConfig, PlanConfig, SessionsConfig, ValidDays,
+    Config, CredentialsConfig, DoctorConfig, DrillConfig, PlanConfig, SessionsConfig, TrackConfig,
+    ValidDays,
 };
 use towline_server::hosts::retention::Retention;
 use towline_server::site::{NewKeys, NewSite};
@@ -101,6 +102,7 @@ impl TestSite {
             credentials: CredentialsConfig::default(),
             doctor: DoctorConfig::default(),
             drill: DrillConfig::default(),
+            track: TrackConfig::default(),
             trial: None,
         };
         adjust(&mut config);

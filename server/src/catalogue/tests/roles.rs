@@ -66,6 +66,9 @@ fn a_kinds_key_publishes_without_the_targets_key_but_for_an_agents_first_time() 
     let first = world.publish(&[world.agent("1")]).unwrap_err();
     let wanted = "2.targets.json has 0 of 1 signatures";
     assert!(first.to_string().contains(wanted), "{first}");
+    // What waits may never be signed: the store has no use for it yet.
+    let layer = world.agent("1").manifest.digest;
+    assert!(!world.site.store.layer_path(&layer).exists());
     keys::write_private(&world.site.key_path("targets"), &targets).unwrap();
     world.publish(&[world.agent("1")]).unwrap();
     world.without("targets");

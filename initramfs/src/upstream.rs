@@ -1,0 +1,166 @@
+//! What a recipe would be made of now, beside what a layer was made of: without downloading or building anything.
+
+use std::collections::BTreeMap;
+
+use towline_contract::manifest::Package;
+
+use crate::apt::{Apt, AptError, Listed};
+use crate::recipe::{FileContent, Recipe, Source};
+
+/// The packages that a recipe would take from the archives now.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Upstream {
+    /// Versions by name.
+    packages: BTreeMap<String, String>,
+    /// Whether the recipe takes packages from nowhere else.
+    is_all: bool,
+    /// Whether recipe and packages are all that the layer is made of.
+    is_all_told: bool,
+}
+
+/// A package that is another one now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Its name.
+    pub name: String,
+    /// Its version in the layer.
+    pub was: String,
+    /// Its version in the archives; none when the recipe would not take it any more.
+    pub is: Option<String>,
+}
+
+impl std::fmt::Display for Change {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (name, was) = (&self.name, &self.was);
+        match &self.is {
+            Some(is) => write!(f, "{name} {was} is {is} now"),
+            None => write!(f, "{name} {was} is not needed any more"),
+        }
+    }
+}
+
+impl Upstream {
+    /// Looks what the lists say of the packages that the recipe names and of all they depend on.
+    ///
+    /// # Errors
+    /// See [`AptError`].
+    pub fn of(recipe: &Recipe, apt: &Apt) -> Result<Self, AptError> {
+        let mut found = Self {
+            packages: BTreeMap::new(),
+            is_all: true,
+            is_all_told: true,
+        };
+        for source in recipe.sources.iter().map(|it| &it.source) {
+            match source {
+                Source::Apt(source) => {
+                    found.take(apt.listed(&source.packages, &source.without)?, |_| true);
+                }
+                Source::Certificates(source) => {
+                    let name = &source.package;
+                    let listed = apt.listed(std::slice::from_ref(name), &[])?;
+                    found.take(listed, |it| it.name == *name);
+                }
+                Source::Kernel(source) => match &source.package {
+                    Some(name) => {
+                        let listed = apt.listed(std::slice::from_ref(name), &[])?;
+                        found.take(listed, Listed::is_kernel);
+                    }
+                    None => (found.is_all, found.is_all_told) = (false, false),
+                },
+                Source::Links(_) | Source::Directories(_) => {}
+                Source::File(source) => {
+                    found.is_all_told &= !matches!(source.content, FileContent::From(_));
+                }
+                Source::Tar(_)
+                | Source::Run(_)
+                | Source::Initrd(_)
+                | Source::Directory(_)
+                | Source::Program(_) => {
+                    found.is_all_told = false;
+                }
+                // Packages that no archive may have.
+                _ => (found.is_all, found.is_all_told) = (false, false),
+            }
+        }
+        Ok(found)
+    }
+
+    /// Whether the recipe takes anything from an archive.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.packages.is_empty()
+    }
+
+    /// Whether packages and recipe tell all that a layer is made of. Else files of this machine are in it too, and whether they are
+    /// others now only a build can say.
+    #[must_use]
+    pub fn is_all_told(&self) -> bool {
+        self.is_all_told
+    }
+
+    /// Which of a layer's packages are others now. Packages of which it has no file are not in its manifest, and do not count.
+    #[must_use]
+    pub fn changes(&self, packages: &[Package]) -> Vec<Change> {
+        let changed = packages.iter().filter_map(|package| {
+            let is = self.packages.get(&package.name);
+            match is {
+                Some(version) if *version == package.version => None,
+                None if !self.is_all => None,
+                _ => Some(Change {
+                    name: package.name.clone(),
+                    was: package.version.clone(),
+                    is: is.cloned(),
+                }),
+            }
+        });
+        changed.collect()
+    }
+
+    fn take(&mut self, listed: Vec<Listed>, is_wanted: impl Fn(&Listed) -> bool) {
+        let wanted = listed.into_iter().filter(is_wanted);
+        self.packages.extend(wanted.map(|it| (it.name, it.version)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn upstream(is_all: bool, packages: &[(&str, &str)]) -> Upstream {
+        let packages = packages.iter();
+        Upstream {
+            packages: packages.map(|(n, v)| ((*n).into(), (*v).into())).collect(),
+            is_all,
+            is_all_told: is_all,
+        }
+    }
+
+    fn layer(packages: &[(&str, &str)]) -> Vec<Package> {
+        let package = |(name, version): &(&str, &str)| Package {
+            name: (*name).into(),
+            version: (*version).into(),
+            architecture: "amd64".into(),
+        };
+        packages.iter().map(package).collect()
+    }
+
+    #[test]
+    fn only_packages_that_the_layer_has_files_of_can_change_it() {
+        let layer = layer(&[("restic", "1"), ("libc6", "2")]);
+        let same = upstream(true, &[("restic", "1"), ("libc6", "2"), ("fuse", "9")]);
+        assert_eq!(same.changes(&layer), []);
+        let other = upstream(true, &[("restic", "1"), ("libc6", "3"), ("fuse", "9")]);
+        let changes = other.changes(&layer);
+        assert_eq!(changes.len(), 1);
+        assert_eq!(changes[0].to_string(), "libc6 2 is 3 now");
+    }
+
+    #[test]
+    fn a_package_of_another_source_is_not_missed_in_the_archives() {
+        let layer = layer(&[("own-agent", "1"), ("libc6", "2")]);
+        let packages = [("libc6", "2")];
+        assert_eq!(upstream(false, &packages).changes(&layer), []);
+        let changes = upstream(true, &packages).changes(&layer);
+        assert_eq!(changes[0].to_string(), "own-agent 1 is not needed any more");
+    }
+}

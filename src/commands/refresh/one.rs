@@ -1,0 +1,246 @@
+//! One recipe that follows its packages: looked at, and built.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, anyhow};
+use towline_contract::lanes::LayerPolicy;
+use towline_contract::manifest::Manifest;
+use towline_contract::{Digest, Timestamp};
+use towline_initramfs::apt::{Apt, AptError};
+use towline_initramfs::build::{self, Options};
+use towline_initramfs::recipe::Recipe;
+use towline_initramfs::stored;
+use towline_initramfs::upstream::Upstream;
+use towline_server::Site;
+use towline_server::catalogue::{self, NewLayer, Published};
+use towline_server::intake;
+use towline_server::private::Locked;
+use towline_server::tracked::record::{self, Record, State, Waiting};
+use towline_server::tracked::{is_same, version_for, versions};
+
+use super::followed::{Followed, Shared, Stopped, failed};
+use crate::commands::layer;
+use crate::commands::publish::intake_failure;
+use crate::commands::site::catalogue_failure;
+use crate::exit::{Exit, Failure};
+use crate::printable;
+
+/// What all recipes are looked at with.
+pub(super) struct Work<'a> {
+    pub(super) site: &'a Site,
+    pub(super) folder: &'a Locked,
+    pub(super) apt: Apt,
+    pub(super) cache: &'a Path,
+    /// Of when the archives' lists are, once somebody wanted them.
+    pub(super) updated: Option<Result<Timestamp, Shared>>,
+    pub(super) quiet: bool,
+}
+
+pub(super) fn published(site: &Site) -> Result<Vec<Published>, Failure> {
+    let view = catalogue::view(&site.store).map_err(catalogue_failure)?;
+    catalogue::layers(&site.store, &view).map_err(catalogue_failure)
+}
+
+impl Work<'_> {
+    /// Compares one recipe with what is published, and builds it if that is another. `waits` names a layer of each role that
+    /// waits for signatures: of such a role nothing else is built, for that would be another document.
+    pub(super) fn look(
+        &mut self,
+        followed: &mut Followed,
+        layers: &[Published],
+        waits: &BTreeMap<String, String>,
+        now: Timestamp,
+    ) -> Result<(), Stopped> {
+        let seen = self.update(now).map_err(failed)?;
+        let upstream = Upstream::of(&followed.recipe, &self.apt);
+        let upstream = upstream.map_err(|it| failed(apt_failure(it)))?;
+        if upstream.is_empty() {
+            return Err(failed(tracks_nothing(&followed.report.recipe)));
+        }
+        let newest = versions(layers, followed.of()).first().copied();
+        let built_by = newest.and_then(|it| built_by(&followed.record, it));
+        let is_current = |it: &&Manifest| {
+            upstream.is_all_told()
+                && upstream.changes(&it.packages).is_empty()
+                && built_by == Some(followed.digest)
+        };
+        if let Some(newest) = newest.filter(is_current) {
+            followed.is_current(newest, seen, now);
+            return Ok(());
+        }
+        if let Some(first) = waits.get(&followed.role()) {
+            return Err((State::Waits, turn(first)));
+        }
+        let built = self
+            .build(&followed.name, &followed.recipe)
+            .map_err(failed)?;
+        if let Some(newest) = newest.filter(|it| is_same(&built.manifest, it)) {
+            followed.is_current(newest, seen, now);
+            return Ok(());
+        }
+        self.give_version(&built).map_err(failed)?;
+        followed.record.built = Some(Waiting {
+            layer: file_name(&built),
+            recipe: followed.digest,
+            keep: followed.track.keep,
+            changes: newest.map_or_else(Vec::new, |it| {
+                changes(&upstream, it, built_by.map(|it| it == followed.digest))
+            }),
+            seen,
+        });
+        record::write(self.folder, &followed.name, &followed.record)
+            .map_err(|error| failed(anyhow::Error::from(error).into()))
+    }
+
+    /// Gets the archives' newest lists, once; says of when they are.
+    fn update(&mut self, now: Timestamp) -> Result<Timestamp, Failure> {
+        let known = match self.updated.take() {
+            Some(known) => known,
+            None => {
+                self.say("asking the archives for their newest lists");
+                let dated = self.apt.update().and_then(|()| self.apt.lists_dated());
+                let dated = dated.map_err(|error| Shared::of(&apt_failure(error)));
+                dated.map(|dated| dated.map_or(now, |dated| dated.min(now)))
+            }
+        };
+        self.updated
+            .insert(known)
+            .clone()
+            .map_err(|it| it.failure())
+    }
+
+    /// Packages that no archive has any more are of no use to anybody; that they are still there is no failure.
+    pub(super) fn forget_old_packages(&self) {
+        if !matches!(self.updated, Some(Ok(_))) {
+            return;
+        }
+        if let Err(error) = self.apt.forget_old() {
+            self.say(&error.to_string());
+        }
+    }
+
+    /// Builds the recipe; what an interrupted build has left is gone.
+    fn build(&self, name: &str, recipe: &Recipe) -> Result<NewLayer, Failure> {
+        let out = self.built(name);
+        match fs::remove_dir_all(&out) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                let what = anyhow!(error).context(format!("cannot remove {}", out.display()));
+                return Err(what.into());
+            }
+            _ => {}
+        }
+        let options = Options {
+            out,
+            cache: self.cache.to_owned(),
+        };
+        let built = build::build(recipe, &options, &mut |what| self.say(what));
+        let path = built.map_err(layer::build_failure)?.layer;
+        intake::take(&path, &self.policy()?).map_err(intake_failure)
+    }
+
+    /// Gives the layer that was built a version that no other one ever had.
+    fn give_version(&self, layer: &NewLayer) -> Result<(), Failure> {
+        let manifest =
+            Manifest::parse(&layer.manifest_bytes).context("the manifest was good before")?;
+        let of = (manifest.kind, &*manifest.name, &*manifest.architecture);
+        let store = &self.site.store;
+        let ever =
+            catalogue::view(store).and_then(|view| catalogue::ever_published(store, &view, of));
+        let version = version_for(&manifest, &ever.map_err(catalogue_failure)?);
+        let path = stored::manifest_path(&layer.path);
+        let manifest = Manifest {
+            version,
+            ..manifest
+        };
+        replace(&path, &manifest.to_bytes())
+            .with_context(|| format!("cannot write {}", path.display()))?;
+        Ok(())
+    }
+
+    /// What the site keeps layers to.
+    pub(super) fn policy(&self) -> Result<LayerPolicy, Failure> {
+        let policy = catalogue::view(&self.site.store).and_then(|view| Ok(view.layer_policy()?));
+        policy.map_err(catalogue_failure)
+    }
+
+    /// Folder of the layer that was built by this recipe.
+    pub(super) fn built(&self, name: &str) -> PathBuf {
+        self.site.tracked().join("layers").join(name)
+    }
+
+    fn say(&self, what: &str) {
+        if !self.quiet {
+            eprintln!("towline: {}", printable(what));
+        }
+    }
+}
+
+impl Followed {
+    /// This layer is what upstream had at `seen`.
+    fn is_current(&mut self, layer: &Manifest, seen: Timestamp, now: Timestamp) {
+        let target = layer.target_name();
+        self.record.is_current(target, self.digest, seen, now);
+    }
+}
+
+/// The recipe that the layer was built by; of one that is not known to be of this recipe, as one that was published by hand,
+/// nobody knows.
+fn built_by(record: &Record, layer: &Manifest) -> Option<Digest> {
+    let is_it = record.target.as_deref() == Some(&layer.target_name());
+    record.recipe.filter(|_| is_it)
+}
+
+/// What has changed since `layer`, in words; `is_same_recipe` if that is known.
+fn changes(upstream: &Upstream, layer: &Manifest, is_same_recipe: Option<bool>) -> Vec<String> {
+    let packages = upstream.changes(&layer.packages);
+    let mut words: Vec<_> = packages.iter().map(ToString::to_string).collect();
+    let more = match is_same_recipe {
+        Some(false) => Some("the recipe is another one now"),
+        Some(true) if words.is_empty() => Some("files of this machine are others now"),
+        None if words.is_empty() => Some("the recipe, or a file that it names, is another one now"),
+        _ => None,
+    };
+    words.extend(more.map(str::to_owned));
+    words
+}
+
+/// The file whole, or as it was.
+fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    file.write_all(bytes)?;
+    file.as_file().sync_all()?;
+    file.persist(path).map_err(|error| error.error)?;
+    File::open(folder)?.sync_all()
+}
+
+fn file_name(layer: &NewLayer) -> String {
+    let name = layer.path.file_name().unwrap_or_default();
+    name.to_string_lossy().into_owned()
+}
+
+/// Another layer of the same role goes first.
+pub(super) fn turn(first: &str) -> Failure {
+    let what = anyhow!("{first} waits for signatures, and its document is signed by the same role");
+    Failure::new(Exit::No, what).next(
+        "sign that one first (towline doctor names its file); the next look goes on from there",
+    )
+}
+
+pub(super) fn apt_failure(error: AptError) -> Failure {
+    let (exit, next) = layer::apt_failure(&error);
+    let failure = Failure::new(exit, error);
+    match next.is_empty() {
+        true => failure,
+        false => failure.next(next),
+    }
+}
+
+fn tracks_nothing(path: &Path) -> Failure {
+    let what = anyhow!("recipe {} takes no package from an archive", path.display());
+    Failure::new(Exit::Usage, what)
+        .next("[track] follows sources of the types apt, certificates and kernel with package; leave it out")
+}
