@@ -30,6 +30,7 @@ const RECIPES: &[(&str, &[u8])] = &[
         "agent-archive.toml",
         include_bytes!("../recipes/agent-archive.toml"),
     ),
+    ("extra-ca.toml", include_bytes!("../recipes/extra-ca.toml")),
     (
         "personal-kernel.toml",
         include_bytes!("../recipes/personal-kernel.toml"),

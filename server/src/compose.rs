@@ -51,7 +51,8 @@ pub fn plan(
     };
     let kernel = boot.kernel()?;
     let mut chain = vec![kernel, boot.base()?];
-    chain.extend(agents(&boot.of_kind(Kind::Agent), config)?);
+    chain.extend(boot.all_named(Kind::Agent)?);
+    chain.extend(boot.all_named(Kind::Extra)?);
     if let Some(host) = &request.host {
         let own = boot.of_kind(Kind::Host);
         let own = own.filter(|layer| layer.target.name == *host);
@@ -135,6 +136,26 @@ impl<'a> Boot<'a> {
         })
     }
 
+    /// Every agent or extra layer that is wanted, each in its newest version.
+    fn all_named(&self, kind: Kind) -> Result<Vec<&'a Published>, Refusal> {
+        let layers = self.of_kind(kind);
+        let mut names: Vec<String> = match self.config.plan.names(kind) {
+            Some(names) => names.to_vec(),
+            None => layers.clone().map(|it| it.target.name.clone()).collect(),
+        };
+        names.sort();
+        names.dedup();
+        let find = |name: String| {
+            newest(layers.clone().filter(|it| it.target.name == name)).ok_or_else(|| {
+                refusal(
+                    format!("no {kind} layer called {name:?} is published here"),
+                    &format!("publish it, or change plan.{kind}s in towline.toml"),
+                )
+            })
+        };
+        names.into_iter().map(find).collect()
+    }
+
     /// The plan of this chain, without an order.
     fn plan(
         &self,
@@ -148,7 +169,7 @@ impl<'a> Boot<'a> {
                     "the chain would have {} layers, and {CHAIN_LAYERS_MAX} is the most",
                     chain.len()
                 ),
-                "name the agents that are needed in plan.agents of towline.toml",
+                "name the agents and extras that are needed in towline.toml: plan.agents, plan.extras",
             ));
         }
         let (request, config) = (self.request, self.config);
@@ -169,31 +190,6 @@ impl<'a> Boot<'a> {
             order: None,
         })
     }
-}
-
-/// Every agent that is wanted, each in its newest version.
-fn agents<'a>(
-    agents: &(impl Iterator<Item = &'a Published> + Clone),
-    config: &Config,
-) -> Result<Vec<&'a Published>, Refusal> {
-    let mut names: Vec<String> = match &config.plan.agents {
-        Some(names) => names.clone(),
-        None => agents
-            .clone()
-            .map(|layer| layer.target.name.clone())
-            .collect(),
-    };
-    names.sort();
-    names.dedup();
-    let find = |name: String| {
-        newest(agents.clone().filter(|layer| layer.target.name == name)).ok_or_else(|| {
-            refusal(
-                format!("no agent layer called {name:?} is published here"),
-                "publish it, or change plan.agents in towline.toml",
-            )
-        })
-    };
-    names.into_iter().map(find).collect()
 }
 
 fn hand_over(

@@ -80,6 +80,9 @@ pub struct PlanConfig {
     /// Names of the agent layers; all that are published when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub agents: Option<Vec<String>>,
+    /// Names of the extra layers; all that are published when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub extras: Option<Vec<String>>,
     /// How to start the rescue system.
     pub hand_over: HandOverChoice,
     /// Kernel command line of the rescue system when it is started by kexec.
@@ -113,6 +116,16 @@ impl PlanConfig {
             _ => &self.base,
         };
         own.and_then(|own| own.named(kind)).or(of_all.as_deref())
+    }
+
+    /// The names that are set for the agents or extras that machines boot.
+    #[must_use]
+    pub fn names(&self, kind: Kind) -> Option<&[String]> {
+        match kind {
+            Kind::Agent => self.agents.as_deref(),
+            Kind::Extra => self.extras.as_deref(),
+            _ => None,
+        }
     }
 
     /// Whether the kernel or base called `name` is one for `host`; without a host, for those that have none of their own.
@@ -162,6 +175,7 @@ impl Default for PlanConfig {
             kernel: None,
             base: None,
             agents: None,
+            extras: None,
             hand_over: HandOverChoice::Auto,
             command_line: "console=tty0 console=ttyS0,115200".into(),
             minutes: 5,

@@ -1,6 +1,7 @@
 //! From a recipe's sources to one tree.
 
 mod archives;
+mod certificates;
 mod directory;
 mod entries;
 pub(crate) mod files;
@@ -27,6 +28,7 @@ use crate::recipe::{Input, Permissions, Recipe, Source};
 use crate::rpm::RpmError;
 use crate::tarball::TarError;
 use crate::tree::{Entry, Node, Tree, TreeError};
+pub use certificates::CertificatesFault;
 use packages::Format;
 
 /// Folder below the packages' cache for files that recipes fetch.
@@ -89,6 +91,14 @@ pub enum SourceError {
     /// A file of the layer that is not there.
     #[error("the layer has no file {0} at this point")]
     NoFile(String),
+    /// A file of certificate authorities that cannot be taken.
+    #[error("{}: {fault}", .path.display())]
+    Certificates {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        fault: CertificatesFault,
+    },
     /// A package without what it is there for.
     #[error("package {package} has no {what}")]
     Lacks {

@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 
 use towline_contract::manifest::Package;
 
-use crate::content::{Content, Spool};
+use crate::content::Spool;
 use crate::deb;
 use crate::filter::Filter;
 use crate::kernel::{Kernel, Selection};
-use crate::recipe::{AptSource, CertificatesSource, DebSource, KernelSource};
+use crate::recipe::{AptSource, DebSource, KernelSource};
 use crate::rpm::{self, Names};
-use crate::tree::{Meta, Node, Tree, TreeError, display};
+use crate::tree::{Meta, Node, Tree, TreeError};
 
 use super::programs::Wanted;
 use super::{Assembler, SourceError};
@@ -231,57 +231,6 @@ impl Assembler<'_> {
             (None, package) => self.apt()?.kernel(package.as_deref().unwrap_or_default())?,
         };
         Ok(Kernel::open(&file, &mut self.spool)?)
-    }
-
-    /// Adds one file with all certificates of a package, in the order of their names, as `update-ca-certificates` does.
-    pub(super) fn certificates(&mut self, source: &CertificatesSource) -> Result<(), SourceError> {
-        let files = self.apt()?.only(std::slice::from_ref(&source.package))?;
-        let wanted = Filter::only(&["usr/share/ca-certificates/**/*.crt".to_owned()], &[])?;
-        let (mut tree, mut packages) = (Tree::new(), Vec::new());
-        for file in &files {
-            packages.push(deb::unpack(
-                file,
-                &wanted,
-                &mut self.spool,
-                &mut tree,
-                &mut |_| {},
-            )?);
-        }
-        let mut bundle = Vec::new();
-        for (path, entry) in tree.iter() {
-            let Node::File(content) = &entry.node else {
-                continue;
-            };
-            let read = |cause| SourceError::Read {
-                path: display(path).into(),
-                cause,
-            };
-            bundle.extend(content.read().map_err(read)?);
-            if bundle.last() != Some(&b'\n') {
-                bundle.push(b'\n');
-            }
-        }
-        if bundle.is_empty() {
-            let (package, what) = (source.package.clone(), "certificates".into());
-            return Err(SourceError::Lacks { package, what });
-        }
-        let meta = Meta {
-            mtime: tree.newest(),
-            ..Meta::root(0o644)
-        };
-        self.note_time(tree.newest().unwrap_or(0));
-        let path =
-            self.assembly
-                .tree
-                .file(source.path.as_bytes(), meta, Content::from_bytes(bundle))?;
-        for package in packages {
-            self.assembly
-                .packages
-                .entry(package)
-                .or_default()
-                .insert(path.clone());
-        }
-        Ok(())
     }
 }
 

@@ -96,6 +96,7 @@ impl Source {
     pub fn inputs(&self) -> Vec<&Input> {
         match self {
             Self::Deb(source) | Self::Rpm(source) => source.files.iter().collect(),
+            Self::Certificates(source) => source.files.iter().collect(),
             Self::Kernel(source) => {
                 let inputs = [&source.file, &source.image, &source.initrd];
                 inputs.into_iter().flatten().collect()
@@ -113,6 +114,7 @@ impl Source {
     pub(super) fn inputs_mut(&mut self) -> Vec<&mut Input> {
         match self {
             Self::Deb(source) | Self::Rpm(source) => source.files.iter_mut().collect(),
+            Self::Certificates(source) => source.files.iter_mut().collect(),
             Self::Kernel(source) => {
                 let inputs = [&mut source.file, &mut source.image, &mut source.initrd];
                 inputs.into_iter().flatten().collect()

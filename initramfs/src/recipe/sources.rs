@@ -34,7 +34,7 @@ pub enum Source {
     Directory(DirectorySource),
     /// Programs of this machine, or of another root, with their libraries.
     Program(ProgramSource),
-    /// The certificates of a package in one file.
+    /// Certificates of a package and of files in one file.
     Certificates(CertificatesSource),
     /// One file.
     File(FileSource),
@@ -189,7 +189,11 @@ pub struct ProgramSource {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct CertificatesSource {
     /// Package that has them below `usr/share/ca-certificates`.
-    pub package: String,
+    #[serde(default)]
+    pub package: Option<String>,
+    /// Files of them, in PEM; after those of the package.
+    #[serde(default)]
+    pub files: Vec<Input>,
     /// The file to make.
     pub path: String,
 }
@@ -342,7 +346,10 @@ impl Source {
                 place_of_programs(&source.to, &source.programs)
             }
             Self::Kernel(source) => kernel(source),
-            Self::Certificates(source) => names([&source.package]),
+            Self::Certificates(source) if source.package.is_none() && source.files.is_empty() => {
+                Err("neither `package` nor `files` says which".into())
+            }
+            Self::Certificates(source) => names(&source.package),
             _ => Ok(()),
         }
     }

@@ -110,6 +110,35 @@ fn archive_the_ready_agent_recipe_builds_twice_to_the_same_bytes_and_keeps_to_it
 }
 
 #[test]
+fn archive_authorities_of_a_package_and_of_our_own_are_one_file_and_no_key_comes_along() {
+    let workshop = Workshop::new();
+    let (_, recipe) = towline_initramfs::ready_recipes()
+        .find(|(name, _)| *name == "extra-ca.toml")
+        .unwrap();
+    let recipe = String::from_utf8(recipe.to_vec()).unwrap();
+    let recipe = recipe.replace("# files =", "files =");
+    let ours = "-----BEGIN CERTIFICATE-----\nT3Vycw==\n-----END CERTIFICATE-----";
+    workshop.write("our-authority.pem", ours);
+    let built = workshop.build(&recipe).unwrap();
+    assert!(built.manifest.target_name().starts_with("extra/ca/"));
+    let replaceable = ["etc/ssl/certs/ca-certificates.crt".to_owned()];
+    stored::verify(&built.layer, &built.manifest, &replaceable).unwrap();
+    let unpacked = crate::support::unpacked(&built.layer);
+    let text = String::from_utf8_lossy(&unpacked);
+    assert!(text.matches("BEGIN CERTIFICATE").count() > 100);
+    assert!(text.contains(&format!("{ours}\n")));
+    workshop.write(
+        "our-authority.pem",
+        ours.replace("CERTIFICATE", "RSA PRIVATE KEY"),
+    );
+    let error = messages(&workshop.build(&recipe).unwrap_err());
+    assert!(
+        error.contains("our-authority.pem: it has a private key"),
+        "{error}"
+    );
+}
+
+#[test]
 fn archive_the_ready_bacula_agent_brings_all_it_needs_and_keeps_to_its_lane() {
     let workshop = Workshop::new();
     let (_, recipe) = towline_initramfs::ready_recipes()

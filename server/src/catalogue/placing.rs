@@ -66,10 +66,10 @@ fn judge(layers: &[(&Manifest, Vec<Place>)], plan: &PlanConfig) -> Vec<Collision
         .map(|(manifest, places)| Placed { manifest, places });
     let placed: Vec<_> = placed.collect();
     let of = |kind: Kind| move |layer: &&Placed<'_>| layer.manifest.kind == kind;
-    // Machines boot all the agents, or those that the configuration names.
-    let booted = |layer: &Manifest| match (&plan.agents, layer.kind) {
-        (Some(names), Kind::Agent) => names.contains(&layer.name),
-        _ => true,
+    // Machines boot all the agents and extras, or those that the configuration names.
+    let booted = |layer: &Manifest| {
+        plan.names(layer.kind)
+            .is_none_or(|names| names.contains(&layer.name))
     };
     let mut found = Vec::new();
     for base in placed.iter().filter(of(Kind::Base)) {

@@ -1,4 +1,4 @@
-//! The plan of a recovery: kernel, base, the agent of the chosen session, and the very layer of that session.
+//! The plan of a recovery: kernel, base, the agent of the chosen session, extras, and the very layer of that session.
 
 use towline_contract::Digest;
 use towline_contract::api::PlanRequest;
@@ -21,7 +21,7 @@ pub struct Secrets {
     pub report_token: Digest,
 }
 
-/// The layers of a recovery of `session` on the machine that asks, in order: kernel, base, agent, host.
+/// The layers of a recovery of `session` on the machine that asks, in order: kernel, base, agent, extras, host.
 ///
 /// # Errors
 /// The session, its agent, or what any plan needs is not published for this machine.
@@ -30,9 +30,9 @@ pub fn recovery_chain<'a>(
     layers: &'a [Published],
     config: &'a Config,
     session: &Chosen,
-) -> Result<[&'a Published; 4], Refusal> {
-    let [kernel, base, agent, host] = recovery_parts(request, layers, config, session);
-    Ok([kernel?, base?, agent?, host?])
+) -> Result<Vec<&'a Published>, Refusal> {
+    let parts = recovery_parts(request, layers, config, session);
+    parts.into_iter().collect()
 }
 
 /// Each layer of [`recovery_chain`], or why there is none.
@@ -41,14 +41,15 @@ pub fn recovery_parts<'a>(
     layers: &'a [Published],
     config: &'a Config,
     session: &Chosen,
-) -> [Result<&'a Published, Refusal>; 4] {
+) -> Vec<Result<&'a Published, Refusal>> {
     let boot = boot(request, layers, config, session);
-    [
-        boot.kernel(),
-        boot.base(),
-        agent(&boot, &session.agent),
-        the_very(&boot, session),
-    ]
+    let mut parts = vec![boot.kernel(), boot.base(), agent(&boot, &session.agent)];
+    match boot.all_named(Kind::Extra) {
+        Ok(extras) => parts.extend(extras.into_iter().map(Ok)),
+        Err(refusal) => parts.push(Err(refusal)),
+    }
+    parts.push(the_very(&boot, session));
+    parts
 }
 
 /// What layers of that chain need and none of them has: target name of the layer, and what. Nothing when there is no such chain.
@@ -91,7 +92,7 @@ pub fn recovery(
             credentials: Some(secrets.credentials),
             report_token: secrets.report_token,
         })),
-        ..boot.plan(chain[0], chain.to_vec(), moment)?
+        ..boot.plan(chain[0], chain, moment)?
     })
 }
 
@@ -108,7 +109,7 @@ pub(super) fn on_trial(
     let boot = boot(request, layers, config, session);
     Ok(BootPlan {
         recovery: trial.id.clone(),
-        ..boot.plan(chain[0], chain.to_vec(), moment)?
+        ..boot.plan(chain[0], chain, moment)?
     })
 }
 

@@ -194,6 +194,39 @@ fn an_agent_that_the_configuration_names_must_be_there() {
 }
 
 #[test]
+fn extras_come_after_the_agents_all_that_there_are_or_those_that_are_named() {
+    let mut layers = catalogue();
+    layers.push(published(Kind::Extra, "tools", "1"));
+    layers.push(published(Kind::Extra, "ca", "1"));
+    newer(&mut layers, Kind::Extra, "ca", "2");
+    let found = |config: Config| plan(&request(None), &layers, &config, &moment()).unwrap();
+    let all = found(config());
+    assert_eq!(
+        targets(&all)[2..],
+        [
+            "agent/restic/0.14/amd64",
+            "extra/ca/2/amd64",
+            "extra/tools/1/amd64"
+        ]
+    );
+    let one = found(config_with(|plan| plan.extras = Some(vec!["tools".into()])));
+    assert_eq!(targets(&one)[3..], ["extra/tools/1/amd64"]);
+    assert_eq!(
+        found(config_with(|plan| plan.extras = Some(vec![])))
+            .chain
+            .len(),
+        3
+    );
+    let gone = config_with(|plan| plan.extras = Some(vec!["gone".into()]));
+    let refusal = plan(&request(None), &layers, &gone, &moment()).unwrap_err();
+    assert_eq!(
+        refusal.message,
+        "no extra layer called \"gone\" is published here"
+    );
+    assert!(refusal.next.unwrap().contains("plan.extras"));
+}
+
+#[test]
 fn two_bases_of_different_names_need_a_choice() {
     let mut layers = catalogue();
     layers.push(published(Kind::Base, "alma", "9"));
@@ -250,8 +283,8 @@ fn a_recovery_boots_the_hosts_own_base_although_the_machine_does_not_say_which_h
     };
     let base = |host| {
         let (request, chosen) = (request(None), chosen(host));
-        let [_, base, ..] = recovery_parts(&request, &layers, &config, &chosen);
-        base.unwrap().target.to_string()
+        let parts = recovery_parts(&request, &layers, &config, &chosen);
+        parts[1].as_ref().unwrap().target.to_string()
     };
     assert_eq!(base("example"), "base/example/1/amd64");
     assert_eq!(base("other"), "base/debian/12/amd64");
@@ -341,6 +374,19 @@ mod recoveries {
         };
         assert_eq!(order.credentials, Some(secrets().credentials));
         assert_eq!(order.report_token, secrets().report_token);
+    }
+
+    #[test]
+    fn a_recovery_has_the_extras_between_its_agent_and_its_session() {
+        let mut layers = catalogue();
+        layers.push(published(Kind::Extra, "ca", "1"));
+        let found = planned(&layers).unwrap();
+        let expected = [
+            "agent/restic/0.14/amd64",
+            "extra/ca/1/amd64",
+            "host/web1/s1/amd64",
+        ];
+        assert_eq!(targets(&found)[2..], expected);
     }
 
     #[test]

@@ -43,7 +43,8 @@ pub fn check(bytes: &[u8]) {
     }
 }
 
-/// Nobody can sign but the keys that signed `genuine`: what is accepted means the same.
+/// What can be signed, which has no fractions, is the same when it is written again. Nobody can sign but the keys that signed
+/// `genuine`: what is accepted means the same.
 fn check_received(
     bytes: &[u8],
     genuine: &[u8],
@@ -51,7 +52,10 @@ fn check_received(
 ) {
     if let Ok(envelope) = Envelope::parse(bytes, "a document", 1 << 20) {
         let again = Envelope::parse(&envelope.to_bytes(), "a document", u64::MAX);
-        assert_eq!(again.expect("what is written can be read"), envelope);
+        let again = again.expect("what is written can be read");
+        if canonical_json(&envelope.signed).is_ok() {
+            assert_eq!(again, envelope);
+        }
     }
     if accept(bytes).is_ok() {
         let canonical = |bytes| {
