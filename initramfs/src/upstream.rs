@@ -56,9 +56,11 @@ impl Upstream {
                     found.take(apt.listed(&source.packages, &source.without)?, |_| true);
                 }
                 Source::Certificates(source) => {
-                    let name = &source.package;
-                    let listed = apt.listed(std::slice::from_ref(name), &[])?;
-                    found.take(listed, |it| it.name == *name);
+                    found.is_all_told &= source.files.is_empty();
+                    if let Some(name) = &source.package {
+                        let listed = apt.listed(std::slice::from_ref(name), &[])?;
+                        found.take(listed, |it| it.name == *name);
+                    }
                 }
                 Source::Kernel(source) => match &source.package {
                     Some(name) => {
