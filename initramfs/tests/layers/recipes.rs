@@ -217,7 +217,7 @@ fn the_ready_recipes_are_valid_and_find_their_files() {
         }
         assert!(!recipe.sources.is_empty());
     }
-    assert_eq!(recipes, 11);
+    assert_eq!(recipes, 12);
 }
 
 #[test]
