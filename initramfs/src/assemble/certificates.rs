@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
+use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use towline_contract::manifest::Package;
 
 use crate::content::Content;
@@ -136,7 +136,8 @@ fn read(path: &Path) -> Result<Vec<u8>, SourceError> {
 
 /// Whether there are certificates, and nothing secret.
 fn check(text: &[u8]) -> Result<(), CertificatesFault> {
-    if PrivateKeyDer::pem_slice_iter(text).any(|it| it.is_ok()) {
+    // Whatever kind of key it is, encrypted ones and those of other programs too.
+    if String::from_utf8_lossy(text).contains("PRIVATE KEY-----") {
         return Err(CertificatesFault::Key);
     }
     let mut count = 0;
@@ -162,11 +163,14 @@ mod tests {
         check(format!("# ours\n{CERTIFICATE}{CERTIFICATE}").as_bytes()).unwrap();
         let said = |text: &str| check(text.as_bytes()).unwrap_err().to_string();
         assert_eq!(said("ours"), "it has no certificate in PEM");
-        let key = format!(
-            "{CERTIFICATE}{}",
-            CERTIFICATE.replace("CERTIFICATE", "PRIVATE KEY")
-        );
-        assert_eq!(said(&key), "it has a private key, and layers are public");
+        for label in ["", "RSA ", "EC ", "DSA ", "ENCRYPTED ", "OPENSSH "] {
+            let key = CERTIFICATE.replace("CERTIFICATE", &format!("{label}PRIVATE KEY"));
+            let both = said(&format!("{CERTIFICATE}{key}"));
+            assert_eq!(
+                both, "it has a private key, and layers are public",
+                "{label}"
+            );
+        }
         let cut = format!("{CERTIFICATE}-----BEGIN CERTIFICATE-----\nAAAA\n");
         let said = said(&cut);
         assert!(said.starts_with("its certificate number 2 "), "{said}");
