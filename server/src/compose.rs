@@ -14,7 +14,7 @@ use crate::sessions;
 
 mod recovery;
 
-pub use recovery::{Secrets, lacking, recovery, recovery_chain, recovery_parts};
+pub use recovery::{Secrets, lacking, missing_extras, recovery, recovery_chain, recovery_parts};
 
 /// Why there is no plan: a sentence for the console, and the next step.
 pub type Refusal = ErrorBody;
@@ -138,6 +138,11 @@ impl<'a> Boot<'a> {
 
     /// Every agent or extra layer that is wanted, each in its newest version.
     fn all_named(&self, kind: Kind) -> Result<Vec<&'a Published>, Refusal> {
+        self.each_named(kind).into_iter().collect()
+    }
+
+    /// Each of them by its name, or why there is none.
+    fn each_named(&self, kind: Kind) -> Vec<Result<&'a Published, Refusal>> {
         let layers = self.of_kind(kind);
         let mut names: Vec<String> = match self.config.plan.names(kind) {
             Some(names) => names.to_vec(),

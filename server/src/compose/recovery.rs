@@ -35,7 +35,8 @@ pub fn recovery_chain<'a>(
     parts.into_iter().collect()
 }
 
-/// Each layer of [`recovery_chain`], or why there is none.
+/// Each layer of [`recovery_chain`], or why there is none. Extras that are not there are left out ([`missing_extras`] has them): no
+/// recovery waits for them.
 pub fn recovery_parts<'a>(
     request: &'a PlanRequest,
     layers: &'a [Published],
@@ -44,12 +45,22 @@ pub fn recovery_parts<'a>(
 ) -> Vec<Result<&'a Published, Refusal>> {
     let boot = boot(request, layers, config, session);
     let mut parts = vec![boot.kernel(), boot.base(), agent(&boot, &session.agent)];
-    match boot.all_named(Kind::Extra) {
-        Ok(extras) => parts.extend(extras.into_iter().map(Ok)),
-        Err(refusal) => parts.push(Err(refusal)),
-    }
+    let extras = boot.each_named(Kind::Extra).into_iter();
+    parts.extend(extras.filter(Result::is_ok));
     parts.push(the_very(&boot, session));
     parts
+}
+
+/// What is said of each extra layer that the configuration names and that is not published for the machine.
+#[must_use]
+pub fn missing_extras(
+    request: &PlanRequest,
+    layers: &[Published],
+    config: &Config,
+    session: &Chosen,
+) -> Vec<Refusal> {
+    let extras = boot(request, layers, config, session).each_named(Kind::Extra);
+    extras.into_iter().filter_map(Result::err).collect()
 }
 
 /// What layers of that chain need and none of them has: target name of the layer, and what. Nothing when there is no such chain.

@@ -390,6 +390,23 @@ mod recoveries {
     }
 
     #[test]
+    fn a_recovery_does_not_wait_for_an_extra_that_is_not_there_and_says_so() {
+        let named = config_with(|plan| plan.extras = Some(vec!["ca".into(), "gone".into()]));
+        let mut layers = catalogue();
+        layers.push(published(Kind::Extra, "ca", "1"));
+        let (request, it) = (request(None), opened("web1"));
+        let found = recovery(&request, &layers, &named, &moment(), &it, secrets()).unwrap();
+        assert_eq!(targets(&found)[3], "extra/ca/1/amd64");
+        let gone = missing_extras(&request, &layers, &named, &it.session);
+        assert_eq!(gone.len(), 1);
+        assert!(gone[0].message.contains("\"gone\""), "{gone:?}");
+        assert_eq!(
+            missing_extras(&request, &layers, &config(), &it.session),
+            []
+        );
+    }
+
+    #[test]
     fn a_session_that_vanished_or_changed_is_refused_and_never_replaced() {
         let mut layers = catalogue();
         layers.retain(|it| it.target.version != "s1" || it.target.name != "web1");

@@ -149,6 +149,10 @@ pub fn check(question: &Question<'_, '_>, now: Timestamp) -> Chain {
                 Err(refusal) => found.findings.push(refused(refusal)),
             }
         }
+        let (layers_of_all, config) = (question.layers, question.config);
+        let gone = compose::missing_extras(&request, layers_of_all, config, &chosen);
+        let without = |it: Refusal| warning(it.message, it.next.unwrap_or_default());
+        found.findings.extend(gone.into_iter().map(without));
         found.take(session, &layers, question, now);
     }
     found
