@@ -5,6 +5,7 @@ use std::path::Path;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use towline_contract::manifest::Package;
+use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use crate::content::Content;
 use crate::deb;
@@ -23,8 +24,8 @@ pub enum CertificatesFault {
     /// It is none.
     #[error("it has no certificate in PEM")]
     None,
-    /// One of them is damaged.
-    #[error("its certificate number {0} cannot be read as PEM: {1}")]
+    /// One of them is damaged: programs that read the file may take none of it.
+    #[error("its certificate number {0} cannot be read: {1}")]
     Damaged(usize, String),
     /// Layers are public.
     #[error("it has a private key, and layers are public")]
@@ -64,7 +65,9 @@ impl Assembler<'_> {
         }
         for input in &source.files {
             let path = self.input(input)?;
-            bundle.add(&read(&path)?);
+            let (text, time) = read(&path)?;
+            bundle.add(&text);
+            self.note_time(time);
         }
         let meta = Meta {
             mtime,
@@ -115,8 +118,8 @@ fn add_tree(bundle: &mut Bundle, tree: &Tree, package: &str) -> Result<(), Sourc
     Ok(())
 }
 
-/// An operator's file.
-fn read(path: &Path) -> Result<Vec<u8>, SourceError> {
+/// An operator's file, and from when the newest of its certificates is, in seconds since 1970.
+fn read(path: &Path) -> Result<(Vec<u8>, u32), SourceError> {
     let unread = |cause| SourceError::Read {
         path: path.to_owned(),
         cause,
@@ -130,49 +133,63 @@ fn read(path: &Path) -> Result<Vec<u8>, SourceError> {
         return Err(faulty(CertificatesFault::TooLarge(bytes)));
     }
     let text = std::fs::read(path).map_err(unread)?;
-    check(&text).map_err(faulty)?;
-    Ok(text)
+    let time = check(&text).map_err(faulty)?;
+    Ok((text, time))
 }
 
-/// Whether there are certificates, and nothing secret.
-fn check(text: &[u8]) -> Result<(), CertificatesFault> {
+/// Whether there are certificates, and nothing secret; gives from when the newest is.
+fn check(text: &[u8]) -> Result<u32, CertificatesFault> {
     // Whatever kind of key it is, encrypted ones and those of other programs too.
     if String::from_utf8_lossy(text).contains("PRIVATE KEY-----") {
         return Err(CertificatesFault::Key);
     }
-    let mut count = 0;
-    for certificate in CertificateDer::pem_slice_iter(text) {
-        count += 1;
-        certificate.map_err(|cause| CertificatesFault::Damaged(count, cause.to_string()))?;
-    }
-    match count {
-        0 => Err(CertificatesFault::None),
-        _ => Ok(()),
-    }
+    let times = CertificateDer::pem_slice_iter(text)
+        .enumerate()
+        .map(|(at, der)| {
+            let damaged = |cause: String| CertificatesFault::Damaged(at + 1, cause);
+            let der = der.map_err(|cause| damaged(cause.to_string()))?;
+            let (_, read) =
+                X509Certificate::from_der(&der).map_err(|cause| damaged(cause.to_string()))?;
+            let seconds = read.validity().not_before.timestamp();
+            Ok(u32::try_from(seconds).unwrap_or(0))
+        });
+    let times = times.collect::<Result<Vec<_>, _>>()?;
+    times.into_iter().max().ok_or(CertificatesFault::None)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    /// A certificate that is good from the first of January of this year on.
+    fn certificate(year: i32) -> String {
+        let mut parameters = rcgen::CertificateParams::new(Vec::new()).unwrap();
+        parameters.not_before = rcgen::date_time_ymd(year, 1, 1);
+        let key = rcgen::KeyPair::generate().unwrap();
+        parameters.self_signed(&key).unwrap().pem()
+    }
 
     #[test]
     fn what_is_no_certificate_or_has_a_key_is_refused() {
-        check(CERTIFICATE.as_bytes()).unwrap();
-        check(format!("# ours\n{CERTIFICATE}{CERTIFICATE}").as_bytes()).unwrap();
+        let ours = certificate(2020);
         let said = |text: &str| check(text.as_bytes()).unwrap_err().to_string();
         assert_eq!(said("ours"), "it has no certificate in PEM");
         for label in ["", "RSA ", "EC ", "DSA ", "ENCRYPTED ", "OPENSSH "] {
-            let key = CERTIFICATE.replace("CERTIFICATE", &format!("{label}PRIVATE KEY"));
-            let both = said(&format!("{CERTIFICATE}{key}"));
-            assert_eq!(
-                both, "it has a private key, and layers are public",
-                "{label}"
-            );
+            let key = ours.replace("CERTIFICATE", &format!("{label}PRIVATE KEY"));
+            let found = said(&format!("{ours}{key}"));
+            assert_eq!(found, "it has a private key, and layers are public");
         }
-        let cut = format!("{CERTIFICATE}-----BEGIN CERTIFICATE-----\nAAAA\n");
-        let said = said(&cut);
-        assert!(said.starts_with("its certificate number 2 "), "{said}");
+        let no_end = ours.replace("-----END CERTIFICATE-----", "");
+        let no_x509 = "-----BEGIN CERTIFICATE-----\nT3Vycw==\n-----END CERTIFICATE-----\n";
+        for damaged in [no_end.as_str(), no_x509] {
+            let found = said(&format!("{ours}{damaged}"));
+            assert!(found.starts_with("its certificate number 2 "), "{found}");
+        }
+    }
+
+    #[test]
+    fn a_file_is_of_the_time_of_its_newest_certificate() {
+        let text = format!("# ours\n{}{}", certificate(2021), certificate(2020));
+        assert_eq!(check(text.as_bytes()).unwrap(), 1_609_459_200);
     }
 }

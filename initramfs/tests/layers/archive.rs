@@ -117,8 +117,9 @@ fn archive_authorities_of_a_package_and_of_our_own_are_one_file_and_no_key_comes
         .unwrap();
     let recipe = String::from_utf8(recipe.to_vec()).unwrap();
     let recipe = recipe.replace("# files =", "files =");
-    let ours = "-----BEGIN CERTIFICATE-----\nT3Vycw==\n-----END CERTIFICATE-----";
-    workshop.write("our-authority.pem", ours);
+    let ours = rcgen::generate_simple_self_signed(Vec::new()).unwrap();
+    let ours = ours.cert.pem().trim().to_owned();
+    workshop.write("our-authority.pem", &ours);
     let built = workshop.build(&recipe).unwrap();
     assert!(built.manifest.target_name().starts_with("extra/ca/"));
     let replaceable = ["etc/ssl/certs/ca-certificates.crt".to_owned()];
