@@ -29,6 +29,7 @@ use super::pool::Pool;
 use super::recovery;
 use super::route::Route;
 use super::sealed;
+use super::taken::Taken;
 use super::views::Views;
 use crate::catalogue::{self, CatalogueError, HostView, Published};
 use crate::compose::{self, Moment};
@@ -47,6 +48,8 @@ pub(super) struct State {
     pub(super) makings: Makings,
     /// What recovery codes are sealed to.
     pub(super) seal: SealKey,
+    /// What came sealed to that key.
+    pub(super) taken: Taken,
     pub(super) uploads: Uploads,
     pub(super) events: Log,
     pool: Arc<Pool>,
@@ -81,6 +84,7 @@ impl State {
             tries: Mutex::default(),
             makings: Makings::default(),
             seal: sealed::new_key()?,
+            taken: Taken::default(),
             site,
             clock,
             uploads: Uploads::default(),

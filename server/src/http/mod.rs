@@ -14,6 +14,7 @@ mod pool;
 mod recovery;
 mod route;
 mod sealed;
+mod taken;
 mod views;
 
 use std::net::SocketAddr;

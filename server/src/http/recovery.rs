@@ -12,7 +12,7 @@ use towline_contract::{Digest, Timestamp};
 use super::answer::{Body, Fault, secret};
 use super::handlers::{State, bounded};
 use super::makings::Busy;
-use super::sealed;
+use super::{sealed, taken};
 use crate::compose::{self, Secrets};
 use crate::credentials::{self, CredentialsError, Made, Wanted};
 use crate::log;
@@ -43,6 +43,8 @@ pub(super) fn recovery(
     bounded(&request.machine)?;
     let id = admitted(state, peer, &code, &request)?.id;
     let _making = state.makings.begin(&id).map_err(busy)?;
+    let request_digest = Digest::of(request_as_sent);
+    state.taken.take(&id, request_digest).map_err(repeated)?;
     let recovery = bound(state, peer, &code, &request)?;
     let made = made(state, &recovery)?;
     let plan = composed(state, &request, &recovery, &made)?;
@@ -262,6 +264,14 @@ fn busy(busy: Busy) -> Fault {
         next: Some("wait half a minute, then try again with the same code".into()),
     };
     Fault::refused(StatusCode::SERVICE_UNAVAILABLE, told)
+}
+
+fn repeated(refusal: taken::Refused) -> Fault {
+    let told = ErrorBody {
+        message: refusal.to_string(),
+        next: Some(refusal.next().into()),
+    };
+    Fault::refused(StatusCode::CONFLICT, told)
 }
 
 fn refused(refusal: &Refused) -> Fault {

@@ -1,8 +1,10 @@
 //! A recovery code at the real server: the plan that recovers, for media that name a host and media that do not.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde_json::json;
@@ -368,6 +370,65 @@ fn reports_that_are_sent_at_once_all_arrive_in_the_order_of_their_numbers() {
     })
     .unwrap();
     assert_eq!(recoveries.journal(id).unwrap().len(), before + 9);
+}
+
+/// The sealed requests in what was heard, in the order in which they were sent.
+fn sealed_requests(heard: &[u8]) -> Vec<&[u8]> {
+    let starts = |bytes: &[u8]| {
+        let wanted = b"POST /v1/recovery";
+        bytes.windows(wanted.len()).position(|it| it == wanted)
+    };
+    let (mut rest, mut found) = (heard, Vec::new());
+    while let Some(start) = starts(rest) {
+        rest = &rest[start..];
+        let end = rest.windows(4).position(|it| it == b"\r\n\r\n").unwrap() + 4;
+        let head = String::from_utf8_lossy(&rest[..end]).to_lowercase();
+        let length = head
+            .lines()
+            .find_map(|it| it.strip_prefix("content-length: "));
+        let length: usize = length.unwrap().parse().unwrap();
+        found.push(&rest[end..end + length]);
+        rest = &rest[end + length..];
+    }
+    found
+}
+
+#[test]
+fn each_try_of_a_code_is_sealed_anew() {
+    let site = TestSite::serving(&[kernel(), base(), agent(), host()]);
+    let code = open(&site);
+    let authority = Authority::new("ours");
+    let tls = || authority.server(&["127.0.0.1", "localhost"], 2001..2099);
+    let tries = AtomicUsize::new(0);
+    // Answered by nothing that is of use, in every way: 421 has the fetcher itself try again.
+    let script = move |path: &str, _: usize| match path {
+        "/v1/recovery" => match tries.fetch_add(1, Ordering::Relaxed) {
+            0 => Fault::Status(421),
+            1 | 2 => Fault::Status(503),
+            3 => Fault::CutAfter(5),
+            4 => Fault::Silence,
+            _ => Fault::Status(409),
+        },
+        _ => Fault::None,
+    };
+    let any = ([127, 0, 0, 1], 0).into();
+    let failing = Proxy::start_on(any, site.http, Box::new(script), Some(tls()));
+    let eavesdropper = Eavesdropper::start(failing.address, &authority.pem(), tls());
+    let mut settings = site.settings(&[eavesdropper.url()]);
+    settings.ca = vec![authority.pem()];
+    let ask = asking(None);
+    run(async {
+        let first = planned(&settings, &ask, &Lines::default()).await.unwrap();
+        for _ in 0..5 {
+            assert!(with_code(&first, &settings, &ask, &code).await.is_err());
+        }
+    });
+    let heard = eavesdropper.all();
+    let sealed = sealed_requests(&heard);
+    assert_eq!(sealed.len(), 6);
+    // Another key each time, and so nothing that is the same but the format.
+    let keys: BTreeSet<_> = sealed.iter().map(|it| &it[8..40]).collect();
+    assert_eq!(keys.len(), sealed.len(), "a request was sent again");
 }
 
 #[test]

@@ -396,3 +396,44 @@ fn a_code_that_is_not_sealed_to_this_server_gives_nothing_and_stays_good() {
     }
     verified(&world, &MACHINE.code(&server, code));
 }
+
+#[test]
+fn a_sealed_request_that_is_sent_again_is_refused_and_takes_no_recovery_from_its_machine() {
+    let world = world();
+    let opened = open(&world, &[]);
+    let (id, code) = (&opened["id"], opened["code"].as_str().unwrap());
+    let mut server = Server::start(&world);
+    let heard = MACHINE.code_sealed(&server, code);
+    let (_, credentials) = verified(&world, &MACHINE.send_sealed(&server, &heard));
+    let token = token(&credentials);
+    let shown = state(&world, id);
+    let somebody = Machine {
+        address: "127.0.0.7",
+        ..MACHINE
+    };
+    for sender in [&somebody, &MACHINE] {
+        let again = sender.send_sealed(&server, &heard);
+        assert_eq!(again.status, 409, "{again:?}");
+        let told = String::from_utf8_lossy(&again.body).into_owned();
+        assert!(told.contains("came before"), "{told}");
+        assert!(told.contains("try again with the same code"), "{told}");
+    }
+    let line = server.line("409 POST /v1/recovery");
+    assert!(
+        line.contains("came before") && !line.contains(code),
+        "{line}"
+    );
+    assert_eq!(state(&world, id), shown, "nothing has happened to it");
+    let ready = json!({"event": "rescue-ready", "checks": [], "memory_used_kib": 1});
+    assert_eq!(event(&server, id, Some(&token), &ready), 204);
+
+    // The machine itself may come again, by a request of its own.
+    verified(&world, &MACHINE.code(&server, code));
+    assert_eq!(state(&world, id)["machine"]["times"], 2);
+    assert_eq!(MACHINE.send_sealed(&server, &heard).status, 409);
+    // A server that was started again knows nothing of it, and cannot open it either.
+    assert_eq!(server.terminate(), Some(0));
+    let server = Server::start(&world);
+    assert_eq!(MACHINE.send_sealed(&server, &heard).status, 421);
+    assert_eq!(state(&world, id)["machine"]["times"], 2);
+}

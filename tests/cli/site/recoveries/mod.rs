@@ -148,28 +148,44 @@ impl Machine {
     }
 
     fn code(&self, server: &Server, code: &str) -> Answer {
+        self.send_sealed(server, &self.code_sealed(server, code))
+    }
+
+    /// A try of a code, as it is sent.
+    fn code_sealed(&self, server: &Server, code: &str) -> Vec<u8> {
         let key = own_key();
         let body = json!({"code": code, "seal_to": key.public(), "request": self.request()});
-        self.sealed(server, &seal_to(server), body.to_string().as_bytes())
+        seal(&seal_to(server), body.to_string().as_bytes())
     }
 
     /// Sends this sealed, and opens the answer by its [`own_key`].
     fn sealed(&self, server: &Server, to: &SealTo, body: &[u8]) -> Answer {
-        let body = to
-            .seal(Sealed::RecoveryRequest, body, Zeroizing::new([2; 32]))
-            .expect("sealed");
+        self.send_sealed(server, &seal(to, body))
+    }
+
+    /// Sends what is sealed, by whomever, and opens the answer.
+    fn send_sealed(&self, server: &Server, body: &[u8]) -> Answer {
         let mut file = tempfile::NamedTempFile::new().expect("a file");
-        file.write_all(&body).expect("written");
+        file.write_all(body).expect("written");
         let from = format!("@{}", file.path().display());
         let arguments = ["--interface", self.address, "--data-binary", &from];
         let mut answer = server.curl("/v1/recovery", &arguments);
         if answer.status == 200 {
-            let what = Sealed::RecoveryAnswer(Digest::of(&body));
+            let what = Sealed::RecoveryAnswer(Digest::of(body));
             let opened = own_key().open(what, &answer.body);
             answer.body = opened.expect("sealed to this machine").to_vec();
         }
         answer
     }
+}
+
+/// Seals a request, anew each time.
+fn seal(to: &SealTo, body: &[u8]) -> Vec<u8> {
+    static TRIES: AtomicU64 = AtomicU64::new(0);
+    let mut random = Zeroizing::new([2; 32]);
+    random[..8].copy_from_slice(&TRIES.fetch_add(1, Ordering::Relaxed).to_le_bytes());
+    let sealed = to.seal(Sealed::RecoveryRequest, body, random);
+    sealed.expect("sealed")
 }
 
 /// The machine's key for answers.
