@@ -47,6 +47,20 @@ pub fn approve(
     now: Timestamp,
 ) -> Result<bool> {
     let _lock = site.store.lock()?;
+    approve_locked(site, host, key, succession, now)
+}
+
+/// The same for a caller that has the store's lock.
+///
+/// # Errors
+/// See [`approve`].
+pub fn approve_locked(
+    site: &Site,
+    host: &str,
+    key: &PublicKey,
+    succession: Succession,
+    now: Timestamp,
+) -> Result<bool> {
     let current = view(&site.store)?;
     let mut keys = vec![key.clone()];
     match current.host_key(host) {

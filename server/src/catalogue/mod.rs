@@ -39,7 +39,8 @@ pub use ever::ever_published;
 pub use first::{FirstKeys, RoleKeys, create};
 pub use host_view::{HostView, host_view, view_of};
 pub use hosts::{
-    HostFile, Succession, add_session, approve, freeze, host_file, host_layers, remove,
+    HostFile, Succession, add_session, approve, approve_locked, freeze, host_file, host_layers,
+    remove,
 };
 pub use policy::set_policy;
 pub use publish::{Missing, NewLayer, Outcome, publish, publish_instead, retire};

@@ -270,7 +270,7 @@ pub fn approve(
 }
 
 /// Takes the key that a recovered host has made because its own did not come back: whoever opened its recovery approved it. A
-/// host that never had a key enrols like any other.
+/// host that never had a key enrols like any other. The caller has the store's lock.
 ///
 /// # Errors
 /// It is no key, or the catalogue cannot be changed.
@@ -279,11 +279,20 @@ pub fn succeed(site: &Site, host: &str, key: &PublicKey, now: Timestamp) -> Resu
     if catalogue::view(&site.store)?.host_key(host).is_none() {
         return Ok(());
     }
-    catalogue::approve(site, host, key, Succession::Yes, now)?;
+    catalogue::approve_locked(site, host, key, Succession::Yes, now)?;
     if revoked::read(site, host)?.is_some() {
         revoked::forget(site, host)?;
     }
     Ok(())
+}
+
+/// Whether the catalogue names another key for the host than this one.
+///
+/// # Errors
+/// The catalogue cannot be read.
+pub fn has_other_key(site: &Site, host: &str, key: &PublicKey) -> Result<bool, HostError> {
+    let view = catalogue::view(&site.store)?;
+    Ok(view.host_key(host).is_some_and(|known| known != key))
 }
 
 /// Versions of the host's sessions that the rules let go now.

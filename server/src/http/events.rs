@@ -6,13 +6,15 @@ use hyper::{HeaderMap, Response, StatusCode};
 use towline_contract::Timestamp;
 use towline_contract::api::{EVENT_SIGNATURE_HEADER, ErrorBody};
 use towline_contract::event::Event;
-use towline_contract::trust::EventSignature;
+use towline_contract::trust::{EventSignature, PublicKey};
 
 use super::answer::{Body, Fault, empty};
 use super::handlers::{State, parse};
 use crate::events::{self, Line};
+use crate::hosts;
 use crate::log;
-use crate::recoveries::{NotTaken, Turn};
+use crate::recoveries::{NotTaken, RecoveriesError, Turn};
+use crate::site::Site;
 
 /// The signature that came with an event; none if none came.
 pub(super) fn signature(headers: &HeaderMap) -> Result<Option<EventSignature>, Fault> {
@@ -32,50 +34,84 @@ pub(super) fn event(
     signature: Option<&EventSignature>,
     body: &[u8],
 ) -> Result<Response<Body>, Fault> {
-    let received = (state.clock)();
-    let event = match signature {
-        Some(signature) => signed(state, peer, signature, body, received)?,
-        None => Some(unsigned(state, body, received)?),
-    };
-    if let Some(event) = event {
-        let line = Line {
-            received,
-            peer,
-            event,
-        };
-        let appended = state.events.append(&line);
-        appended.map_err(|error| Fault::ours(&error))?;
-        let text = events::sentence(&line.event);
-        log::say(format_args!("{peer}: {}", log::clean(&text)));
+    let now = (state.clock)();
+    match signature {
+        Some(signature) => signed(state, peer, signature, body, now)?,
+        None => keep(state, peer, &unsigned(state, body, now)?, now)?,
     }
     Ok(empty(StatusCode::NO_CONTENT))
 }
 
-/// The event, if it was its turn: then it has happened to its recovery.
+/// Puts the event among those that people read.
+fn keep(state: &State, peer: IpAddr, event: &Event, received: Timestamp) -> Result<(), Fault> {
+    let line = Line {
+        received,
+        peer,
+        event: event.clone(),
+    };
+    let appended = state.events.append(&line);
+    appended.map_err(|error| Fault::ours(&error))?;
+    let text = events::sentence(event);
+    log::say(format_args!("{peer}: {}", log::clean(&text)));
+    Ok(())
+}
+
+/// Lets the event happen to its recovery, if it is its turn. Whatever can fail comes first: then nothing has happened, and the
+/// machine sends it again.
 fn signed(
     state: &State,
     peer: IpAddr,
     signature: &EventSignature,
     body: &[u8],
     now: Timestamp,
-) -> Result<Option<Event>, Fault> {
+) -> Result<(), Fault> {
     let signed = state.recoveries.signed(signature, body, now);
     let signed = signed.map_err(not_taken)?;
+    let (site, host) = (&state.site, signed.host());
     // A drill's server changes nothing of the site.
-    let is_trial = state.site.config.trial.is_some();
-    if let Some((host, key)) = signed.new_key().filter(|_| !is_trial) {
-        // Before the recovery is closed by it: what is interrupted here, the machine sends again.
-        let succeeded = crate::hosts::succeed(&state.site, host, key, now);
-        succeeded.map_err(|error| Fault::ours(&error))?;
-    }
-    let turn = state.recoveries.report(&signed, peer, now);
-    match turn.map_err(|error| Fault::ours(&error))? {
-        Turn::Next => Ok(Some(signed.event().clone())),
-        Turn::Known => Ok(None),
-        Turn::Late => Err(Fault::theirs(
+    let new_key = signed.new_key().filter(|_| site.config.trial.is_none());
+    // Before the lock of the recoveries: `publish` has this one while it copies a layer, and no other recovery waits for that.
+    let store = new_key.map(|_| site.store.lock()).transpose();
+    let _store = store.map_err(|error| Fault::ours(&error))?;
+    let first = || {
+        if let Some(key) = new_key {
+            let succeeded = hosts::succeed(site, host, key, now);
+            succeeded.map_err(|error| Fault::ours(&error))?;
+        }
+        keep(state, peer, signed.event(), now)
+    };
+    match (state.recoveries.report(&signed, peer, now, first)?, new_key) {
+        (Turn::Next, _) | (Turn::Known, None) => Ok(()),
+        (Turn::Known, Some(key)) => is_the_hosts(site, host, key),
+        (Turn::Late, _) => Err(Fault::theirs(
             StatusCode::CONFLICT,
             "a later event of the same recovery came before this one",
         )),
+    }
+}
+
+/// A host that is told that it was heard uses its new key from then on: so it is told that only if the key is the host's.
+fn is_the_hosts(site: &Site, host: &str, key: &PublicKey) -> Result<(), Fault> {
+    let other = hosts::has_other_key(site, host, key);
+    match other.map_err(|error| Fault::ours(&error))? {
+        false => Ok(()),
+        true => {
+            let told = ErrorBody {
+                message: format!(
+                    "the recovery is over, so that the new key of {host} is not taken: the server knows {host} by another"
+                ),
+                next: Some(format!(
+                    "on the server: towline host revoke {host}; then on {host}: towline host enrol"
+                )),
+            };
+            Err(Fault::refused(StatusCode::CONFLICT, told))
+        }
+    }
+}
+
+impl From<RecoveriesError> for Fault {
+    fn from(error: RecoveriesError) -> Self {
+        Self::ours(&error)
     }
 }
 
@@ -97,7 +133,13 @@ fn not_taken(refusal: NotTaken) -> Fault {
             StatusCode::FORBIDDEN,
             "if the medium is older than the server, build it again: towline media build",
         ),
-        NotTaken::Unsigned(_) => (
+        NotTaken::Unsigned {
+            recovered: true, ..
+        } => (
+            StatusCode::CONFLICT,
+            "its host is recovered: close it on the server once the host has started: towline recovery close",
+        ),
+        NotTaken::Unsigned { .. } => (
             StatusCode::CONFLICT,
             "close it and open another on the server: towline recovery close, towline recovery open",
         ),

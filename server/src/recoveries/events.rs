@@ -24,8 +24,13 @@ pub enum NotTaken {
     #[error("an event of a recovery is taken as its machine has signed it, and this is not")]
     NotSigned,
     /// The machine was given a token of before events were signed.
-    #[error("recovery {0} was begun before events were signed, so that its machine is not heard")]
-    Unsigned(String),
+    #[error("recovery {id} was begun before events were signed, so that its machine is not heard")]
+    Unsigned {
+        /// The recovery.
+        id: String,
+        /// Whether its host is recovered, and has only to be closed.
+        recovered: bool,
+    },
     /// The machine has signed what this server does not read.
     #[error("the signed body is no event: {0}")]
     Unread(serde_json::Error),
@@ -41,15 +46,20 @@ impl Signed {
         &self.event
     }
 
-    /// The host that was recovered, with the new key that this event of its first boot brings.
+    /// The host that is recovered.
     #[must_use]
-    pub fn new_key(&self) -> Option<(&str, &PublicKey)> {
-        let What::FirstBoot { key: Some(key), .. } = &self.event.what else {
-            return None;
-        };
-        let is_recovered = matches!(self.recovery.state, State::Recovered { .. });
-        let is_next = self.recovery.turn(self.event.number) == Turn::Next;
-        (is_recovered && is_next).then_some((self.recovery.host.as_str(), key))
+    pub fn host(&self) -> &str {
+        &self.recovery.host
+    }
+
+    /// The new key of the host that this event of its first boot brings. It is the host's own if it is this event's turn,
+    /// whatever reports before it were lost on their way: the host has started, and a machine has one first boot.
+    #[must_use]
+    pub fn new_key(&self) -> Option<&PublicKey> {
+        match &self.event.what {
+            What::FirstBoot { key, .. } => key.as_ref(),
+            _ => None,
+        }
     }
 }
 
@@ -89,16 +99,18 @@ impl Recoveries {
         }
     }
 
-    /// Lets an event happen to its recovery, if it is its turn.
+    /// Lets an event happen to its recovery, if it is its turn. What must be done `first` is done under the same lock, once the
+    /// turn is decided: of two events at once one is the next, and what is interrupted has not happened, so that it is sent again.
     ///
     /// # Errors
-    /// See [`RecoveriesError`].
-    pub fn report(
+    /// See [`RecoveriesError`], and those of `first`.
+    pub fn report<E: From<RecoveriesError>>(
         &self,
         signed: &Signed,
         address: IpAddr,
         now: Timestamp,
-    ) -> Result<Turn, RecoveriesError> {
+        first: impl FnOnce() -> Result<(), E>,
+    ) -> Result<Turn, E> {
         let lock = self.lock()?;
         // Its machine may have begun anew meanwhile: then it is an event of the boot before.
         let of_this_boot = |it: &Recovery| it.report_key == signed.recovery.report_key;
@@ -109,6 +121,7 @@ impl Recoveries {
         let event = &signed.event;
         let turn = current.turn(event.number);
         if turn == Turn::Next {
+            first()?;
             let what = Happened::Reported {
                 address,
                 uptime_seconds: event.uptime_seconds,
@@ -123,7 +136,10 @@ impl Recoveries {
 
 fn without_signature(recovery: &Recovery) -> NotTaken {
     match recovery.is_unsigned() {
-        true => NotTaken::Unsigned(recovery.id.clone()),
+        true => NotTaken::Unsigned {
+            id: recovery.id.clone(),
+            recovered: matches!(recovery.state, State::Recovered { .. }),
+        },
         false => NotTaken::NotSigned,
     }
 }

@@ -243,6 +243,11 @@ impl FetchError {
         }
     }
 
+    /// Whether the server understood, said no, and would again.
+    pub(crate) fn is_refusal(&self) -> bool {
+        matches!(self, Self::Status { .. }) && self.is_final()
+    }
+
     /// Whether the catalogue seems to have changed between two answers; asking again settles it.
     pub(super) fn is_between_versions(&self) -> bool {
         let Self::Trust { cause, .. } = self else {

@@ -3,6 +3,8 @@
 //! PID 1 only collects dead processes and keeps one other process alive, the worker: a program that must never end does as
 //! little as possible. The worker brings up devices and network, runs the layers' checks, reports, and offers a menu.
 
+#[cfg(test)]
+mod answering;
 mod checks;
 pub mod on_target;
 pub(crate) mod recover;

@@ -72,9 +72,15 @@ impl World {
     fn sends(&self, by: &EventSigner, number: u64, what: What) -> Turn {
         let body = self.body(number, what);
         let signed = self.signed(&by.header(&body), &body).unwrap();
-        self.recoveries()
-            .report(&signed, ADDRESS.into(), now())
-            .unwrap()
+        self.report(&signed)
+    }
+
+    fn report(&self, signed: &Signed) -> Turn {
+        let first = || Ok::<_, RecoveriesError>(());
+        let turn = self
+            .recoveries()
+            .report(signed, ADDRESS.into(), now(), first);
+        turn.unwrap()
     }
 
     fn journal(&self) -> usize {
@@ -166,33 +172,57 @@ fn what_is_sent_again_is_known_and_what_is_older_is_late() {
     let held_back = world.signed(&by.header(&body), &body).unwrap();
     let again = signer(2);
     world.code_used(&again);
-    let turn = world
-        .recoveries()
-        .report(&held_back, ADDRESS.into(), now())
-        .unwrap();
-    assert_eq!(turn, Turn::Late);
+    assert_eq!(world.report(&held_back), Turn::Late);
     assert_eq!(world.sends(&again, 1, ready()), Turn::Next);
     assert_eq!(world.recovery().state, State::Rescue);
 }
 
 #[test]
-fn a_new_key_comes_with_the_first_boot_of_a_recovered_host_once() {
+fn a_new_key_comes_with_the_first_boot_of_a_started_recovery_once() {
+    let by = signer(1);
+    for heard in [None, Some(recovered())] {
+        let world = World::started(&by);
+        if let Some(what) = heard {
+            world.sends(&by, 5, what);
+        }
+        let before = world.journal();
+        // Both came before either was taken.
+        let [one, other] = [7, 8].map(|seed| {
+            let body = world.body(9, first_boot(seed));
+            world.signed(&by.header(&body), &body).unwrap()
+        });
+        assert_eq!(one.new_key(), Some(&signer(7).public()));
+        let taken = std::cell::RefCell::new(Vec::new());
+        let report = |signed: &Signed| {
+            let first = || {
+                taken.borrow_mut().push(signed.new_key().cloned());
+                Ok::<_, RecoveriesError>(())
+            };
+            let all = world.recoveries();
+            all.report(signed, ADDRESS.into(), now(), first).unwrap()
+        };
+        assert_eq!(report(&one), Turn::Next);
+        assert_eq!(report(&other), Turn::Known);
+        // Its answer was lost, and the host started once more.
+        assert_eq!(report(&one), Turn::Known);
+        assert_eq!(taken.take(), [Some(signer(7).public())]);
+        assert_eq!(world.journal(), before + 1);
+    }
+}
+
+#[test]
+fn an_event_that_could_not_be_kept_has_not_happened_and_is_taken_when_it_comes_again() {
     let by = signer(1);
     let world = World::started(&by);
-    let body = world.body(9, first_boot(7));
-    let new_key = || {
-        let signed = world.signed(&by.header(&body), &body).unwrap();
-        let found = signed.new_key();
-        found.map(|(host, key)| (host.to_owned(), key.clone()))
-    };
-    assert_eq!(new_key(), None, "it is not recovered");
-    world.sends(&by, 5, recovered());
-    assert_eq!(new_key(), Some(("web1".into(), signer(7).public())));
-    assert_eq!(world.sends(&by, 9, first_boot(7)), Turn::Next);
-    // Its answer was lost, and the host started once more.
-    assert_eq!(new_key(), None);
-    assert_eq!(world.sends(&by, 9, first_boot(7)), Turn::Known);
-    assert_eq!(world.journal(), 4);
+    let (before, lines) = (world.recovery(), world.journal());
+    let body = world.body(5, recovered());
+    let signed = world.signed(&by.header(&body), &body).unwrap();
+    let full = || Err(RecoveriesError::Unknown("a full disk".into()));
+    let all = world.recoveries();
+    all.report(&signed, ADDRESS.into(), now(), full)
+        .unwrap_err();
+    assert_eq!((world.recovery(), world.journal()), (before, lines));
+    assert_eq!(world.report(&signed), Turn::Next);
 }
 
 #[test]
@@ -225,7 +255,10 @@ fn a_recovery_that_was_begun_before_events_were_signed_is_read_and_says_what_to_
     let body = world.body(1, ready());
     let signed = world.signed(&signer(1).header(&body), &body).map(drop);
     for refused in [signed, world.recoveries().is_nobodys(&world.id, now())] {
-        assert!(matches!(refused, Err(NotTaken::Unsigned(id)) if id == world.id));
+        let Err(NotTaken::Unsigned { id, recovered }) = refused else {
+            panic!("it is not signed");
+        };
+        assert_eq!((id, recovered), (world.id.clone(), false));
     }
     // The machine comes again, and has a key from now on.
     world.code_used(&signer(1));

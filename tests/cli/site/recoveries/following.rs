@@ -1,8 +1,6 @@
 //! The operator's side: opening, following, closing, and the report.
 
 use towline_contract::Timestamp;
-use towline_contract::trust::{PublicKey, SigningKey};
-use towline_server::{Site, hosts};
 
 use super::*;
 
@@ -255,6 +253,30 @@ fn whoever_hears_a_report_can_neither_change_it_nor_send_it_again() {
 }
 
 #[test]
+fn a_report_that_cannot_be_kept_has_not_happened_and_is_whole_when_it_comes_again() {
+    let world = world();
+    let opened = open(&world, &[]);
+    let id = &opened["id"];
+    let server = Server::start(&world);
+    let answer = MACHINE.code(&server, opened["code"].as_str().unwrap());
+    let (_, credentials) = verified(&world, &answer);
+    let ready = json!({"event": "rescue-ready", "checks": [], "memory_used_kib": 1});
+    let body = event_body(id, 1, &ready);
+    let header = signed(id, &token(&credentials), &body);
+    let status = || send(&server, &body, Some(header.clone())).status;
+    // No file of that name can be opened.
+    let log = world.site().join("state/events.jsonl");
+    fs::create_dir(&log).unwrap();
+    assert_eq!(status(), 500);
+    assert_eq!(state(&world, id)["state"]["is"], "started");
+    fs::remove_dir(&log).unwrap();
+    assert_eq!(status(), 204);
+    assert_eq!(state(&world, id)["state"]["is"], "rescue");
+    let kept = fs::read_to_string(&log).unwrap();
+    assert_eq!(kept.matches("rescue-ready").count(), 1, "{kept}");
+}
+
+#[test]
 fn a_recovery_that_an_older_server_began_tells_its_machine_and_its_operator_what_to_do() {
     let world = world();
     let opened = open(&world, &[]);
@@ -281,6 +303,17 @@ fn a_recovery_that_an_older_server_began_tells_its_machine_and_its_operator_what
     let line = server.line("409 POST /v1/events");
     assert!(line.contains(id.as_str().unwrap()), "{line}");
     assert_eq!(state(&world, id)["state"]["is"], "started");
+    // Nobody is sent to recover once more what is recovered.
+    record["state"] = json!({"is": "recovered", "seconds": 9});
+    fs::write(&path, record.to_string()).unwrap();
+    let answer = send(&server, &body, None);
+    let told = String::from_utf8_lossy(&answer.body).into_owned();
+    assert!(
+        told.contains("recovery close") && !told.contains("recovery open"),
+        "{told}"
+    );
+    record["state"] = json!({"is": "started"});
+    fs::write(&path, record.to_string()).unwrap();
     // The same machine, from a medium of today, is heard again.
     let (_, credentials) = verified(&world, &MACHINE.code(&server, code));
     assert_eq!(event(&server, id, Some(&token(&credentials)), &ready), 204);
@@ -324,45 +357,4 @@ fn a_failure_ends_the_watch_unless_it_is_to_go_on() {
     // The same machine comes again, by the same code.
     verified(&world, &MACHINE.code(&server, code));
     assert_eq!(state(&world, id)["state"]["is"], "started");
-}
-
-#[test]
-fn a_recovered_host_whose_key_did_not_come_back_gets_a_new_one_by_its_first_boot_alone() {
-    let world = world();
-    let [old, new, thief] = [1, 2, 3].map(|seed| SigningKey::generate([seed; 32]).public());
-    let site = Site::open(&world.site()).unwrap();
-    hosts::approve(&site, HOST, &old, Timestamp::now()).unwrap();
-    let opened = open(&world, &[]);
-    let id = &opened["id"];
-    let server = Server::start(&world);
-    let answer = MACHINE.code(&server, opened["code"].as_str().unwrap());
-    let (_, credentials) = verified(&world, &answer);
-    let token = token(&credentials);
-    let shown = || -> Value {
-        let text = world.succeeds(&["host", "show", HOST, "--json"]);
-        serde_json::from_str(&text).unwrap()
-    };
-    let first = |key: &PublicKey| json!({"event": "first-boot", "hostname": HOST, "kernel_release": "6.1", "key": key});
-    let is = |key: &PublicKey| assert_eq!(shown()["fingerprint"], key.id().fingerprint());
-    // Not before the recovery is done, nor by anybody else.
-    assert_eq!(event(&server, id, Some(&token), &first(&thief)), 204);
-    is(&old);
-
-    let opened = open(&world, &[]);
-    let id = &opened["id"];
-    let answer = MACHINE.code(&server, opened["code"].as_str().unwrap());
-    let (_, credentials) = verified(&world, &answer);
-    let token = super::token(&credentials);
-    let done = json!({"event": "recovered", "seconds": 9, "checks": []});
-    assert_eq!(event(&server, id, Some(&token), &done), 204);
-    for forged in [None, Some(WRONG_TOKEN)] {
-        assert_eq!(event(&server, id, forged, &first(&thief)), 403);
-        is(&old);
-    }
-    assert_eq!(event(&server, id, Some(&token), &first(&new)), 204);
-    is(&new);
-    assert_eq!(state(&world, id)["state"]["recovered"], true);
-    // Once: the recovery is closed.
-    assert_eq!(event(&server, id, Some(&token), &first(&thief)), 204);
-    is(&new);
 }

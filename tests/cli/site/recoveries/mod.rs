@@ -1,6 +1,7 @@
 //! A recovery as an operator and a machine see it: opened, its code used, followed, closed; and who is refused.
 
 mod codes;
+mod first_boots;
 mod following;
 
 use std::collections::BTreeMap;

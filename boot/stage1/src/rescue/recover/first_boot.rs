@@ -17,7 +17,8 @@ use zeroize::Zeroizing;
 
 use super::agent::TARGET;
 use super::error::{RecoverError, file};
-use super::reports::Reports;
+use super::reports::{Heard, Reports};
+use crate::console::escape::escaped;
 use crate::console::uptime;
 use crate::{clock, machine};
 
@@ -119,16 +120,36 @@ fn unit_text() -> String {
 
 /// Reports the first boot, and removes what [`prepare`] has left.
 pub(crate) async fn run() -> ExitCode {
-    let path = Path::new("/").join(FOLDER).join(SETTINGS);
-    let settings = fs::read(&path).and_then(|bytes| Ok(serde_json::from_slice(&bytes)?));
-    let settings: Settings = match settings {
-        Ok(settings) => settings,
-        Err(error) => {
-            eprintln!("{FIRST_BOOT}: {}: {error}", path.display());
-            return ExitCode::FAILURE;
-        }
-    };
     let root = Path::new("/");
+    let path = root.join(FOLDER).join(SETTINGS);
+    let settings = fs::read(&path).and_then(|bytes| Ok(serde_json::from_slice(&bytes)?));
+    let reported = match settings {
+        Ok(settings) => report(root, &settings, PAUSE).await,
+        Err(error) => Err(format!("{}: {error}", path.display())),
+    };
+    match reported {
+        Ok(()) => {
+            println!("{FIRST_BOOT}: the server knows that this host has started");
+            ExitCode::SUCCESS
+        }
+        Err(why) => {
+            eprintln!("{FIRST_BOOT}: {}", escaped(&why));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Reports until a server has heard it, all refuse it, or this boot has tried long enough. The new key becomes the host's own
+/// only when a server has heard of it; what was left for a later boot is removed then, or when nobody waits for it any more.
+async fn report(root: &Path, settings: &Settings, pause: Duration) -> Result<(), String> {
+    let is_late = || clock::now() > settings.until;
+    let late = || {
+        remove(root);
+        format!("nobody waits for the report since {}", settings.until)
+    };
+    if is_late() {
+        return Err(late());
+    }
     let key = new_key(root).unwrap_or_else(|error| {
         eprintln!("{FIRST_BOOT}: this host has no key, and none can be made: {error}");
         None
@@ -144,35 +165,33 @@ pub(crate) async fn run() -> ExitCode {
     let event = Event::new(&settings.recovery, Part::FirstBoot, uptime(), what);
     for attempt in 0..TRIES {
         if attempt > 0 {
-            tokio::time::sleep(PAUSE).await;
+            tokio::time::sleep(pause).await;
         }
-        // Anew each time: the clock may have been set meanwhile.
+        // The clock may have been set meanwhile.
+        if is_late() {
+            return Err(late());
+        }
         let reports = Reports::to(
             &settings.servers,
             &settings.ca,
             &settings.recovery,
             &settings.token,
         );
-        if reports.try_once(&event).await {
-            println!("{FIRST_BOOT}: the server knows that this host has started");
-            if key.is_some()
-                && let Err(error) = fs::rename(root.join(NEXT_KEY), root.join(KEY))
-            {
-                eprintln!("{FIRST_BOOT}: cannot rename /{NEXT_KEY}: {error}");
-                return ExitCode::FAILURE;
+        match reports.send(&event).await {
+            Heard::Yes => {
+                if key.is_some() {
+                    fs::rename(root.join(NEXT_KEY), root.join(KEY))
+                        .map_err(|error| format!("cannot rename /{NEXT_KEY}: {error}"))?;
+                }
+                remove(root);
+                return Ok(());
             }
-            remove(root);
-            return ExitCode::SUCCESS;
+            Heard::Refused(error) => return Err(error.to_string()),
+            Heard::Nobody => {}
         }
     }
-    if clock::now() > settings.until {
-        remove(Path::new("/"));
-    }
-    eprintln!(
-        "{FIRST_BOOT}: no server takes the report: {}",
-        settings.servers.join(", ")
-    );
-    ExitCode::FAILURE
+    let servers = settings.servers.join(", ");
+    Err(format!("no server takes the report: {servers}"))
 }
 
 /// The key of a protected host whose own did not come back with its files: made once, and the host's own when the server has it.
@@ -208,6 +227,7 @@ fn remove(root: &Path) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rescue::answering::Answering;
     use std::os::unix::fs::PermissionsExt as _;
 
     fn settings() -> Settings {
@@ -264,6 +284,69 @@ mod tests {
         assert_eq!(mode & 0o777, 0o600);
         write(KEY);
         assert!(new_key(host.path()).unwrap().is_none(), "its own came back");
+    }
+
+    /// A recovered host that was enrolled, and whose key did not come back; its unit is there.
+    fn recovered() -> tempfile::TempDir {
+        let host = tempfile::tempdir().unwrap();
+        fs::create_dir_all(host.path().join("etc/systemd/system")).unwrap();
+        fs::create_dir_all(host.path().join("etc/towline")).unwrap();
+        fs::write(host.path().join(ENROLLED), "it").unwrap();
+        assert!(write_to(host.path(), &settings()).unwrap());
+        host
+    }
+
+    /// Reports to servers that give these answers, one a request; how often they were asked.
+    async fn reported(host: &Path, answers: &[&[u16]]) -> (Result<(), String>, Vec<usize>) {
+        let servers: Vec<_> = answers.iter().map(|it| Answering::start(it)).collect();
+        let settings = Settings {
+            token: "05".repeat(32).into(),
+            servers: servers.iter().map(|it| it.url.clone()).collect(),
+            until: Timestamp::MAX,
+            ..settings()
+        };
+        let done = report(host, &settings, Duration::ZERO).await;
+        (done, servers.iter().map(Answering::asked).collect())
+    }
+
+    #[tokio::test]
+    async fn a_new_key_is_the_hosts_own_once_a_server_has_heard_of_it() {
+        let host = recovered();
+        let made = new_key(host.path()).unwrap().unwrap().public();
+        let (done, asked) = reported(host.path(), &[&[503, 204]]).await;
+        assert_eq!((done, asked), (Ok(()), vec![2]));
+        assert!(!host.path().join(NEXT_KEY).exists() && !host.path().join(UNIT).exists());
+        fs::rename(host.path().join(KEY), host.path().join(NEXT_KEY)).unwrap();
+        assert_eq!(new_key(host.path()).unwrap().unwrap().public(), made);
+    }
+
+    #[tokio::test]
+    async fn a_first_boot_that_is_refused_ends_at_once_and_its_key_is_not_the_hosts() {
+        let host = recovered();
+        let (done, asked) = reported(host.path(), &[&[409]]).await;
+        assert!(done.unwrap_err().contains("409"));
+        assert_eq!(asked, [1]);
+        assert!(!host.path().join(KEY).exists() && host.path().join(NEXT_KEY).exists());
+        assert!(host.path().join(UNIT).exists(), "the next boot tries again");
+        // One that was not reached might have taken it.
+        let (done, asked) = reported(host.path(), &[&[403, 403], &[502, 204]]).await;
+        assert_eq!((done, asked), (Ok(()), vec![2, 2]));
+        assert!(host.path().join(KEY).exists());
+    }
+
+    #[tokio::test]
+    async fn nobody_is_told_of_a_first_boot_once_nobody_waits_for_it() {
+        let host = recovered();
+        let server = Answering::start(&[204]);
+        let late = Settings {
+            servers: vec![server.url.clone()],
+            until: "2026-01-01T00:00:00Z".parse().unwrap(),
+            ..settings()
+        };
+        let done = report(host.path(), &late, Duration::ZERO).await;
+        assert!(done.unwrap_err().contains("2026-01-01"));
+        assert_eq!(server.asked(), 0);
+        assert!(!host.path().join(UNIT).exists() && !host.path().join(NEXT_KEY).exists());
     }
 
     #[test]

@@ -40,11 +40,11 @@ pub(super) struct Reports {
 }
 
 /// What became of an event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Heard {
+#[derive(Debug)]
+pub(super) enum Heard {
     Yes,
-    /// A server understood it and does not want it, now or later.
-    Refused,
+    /// Every server understood it and does not want it, now or later; what the last of them said.
+    Refused(FetchError),
     Nobody,
 }
 
@@ -74,11 +74,6 @@ impl Reports {
         }
     }
 
-    /// Tells one of the servers, once; true if it listened.
-    pub(super) async fn try_once(&self, event: &Event) -> bool {
-        self.send(event).await == Heard::Yes
-    }
-
     /// What happens now. Once made it is sent as it is, however often: a server that has heard it says so, and keeps it once.
     fn event(&self, what: What) -> Event {
         Event::new(&self.recovery, Part::Rescue, uptime(), what)
@@ -101,7 +96,7 @@ impl Reports {
             }
         }
         write(&self.unheard, &waiting);
-        last == Heard::Yes
+        matches!(last, Heard::Yes)
     }
 
     /// Tells one of the servers while the work goes on. It is told again soon: nothing is kept.
@@ -128,7 +123,7 @@ impl Reports {
         let (mut answered, mut last) = (0, Heard::Nobody);
         for event in &*waiting {
             last = self.send(event).await;
-            if last == Heard::Nobody {
+            if matches!(last, Heard::Nobody) {
                 break;
             }
             answered += 1;
@@ -137,22 +132,21 @@ impl Reports {
         last
     }
 
-    async fn send(&self, event: &Event) -> Heard {
-        let mut heard = Heard::Nobody;
+    /// Tells one of the servers, once. One that was not reached might have taken what another refuses.
+    pub(super) async fn send(&self, event: &Event) -> Heard {
+        let (mut refusal, mut is_final) = (None, true);
         for server in &self.servers {
             match server.send_event(event).await {
                 Ok(()) => return Heard::Yes,
-                Err(error) if is_refusal(&error) => heard = Heard::Refused,
-                Err(_) => {}
+                Err(error) if error.is_refusal() => refusal = Some(error),
+                Err(_) => is_final = false,
             }
         }
-        heard
+        match refusal.filter(|_| is_final) {
+            Some(error) => Heard::Refused(error),
+            None => Heard::Nobody,
+        }
     }
-}
-
-/// A server said no, and would again.
-fn is_refusal(error: &FetchError) -> bool {
-    matches!(error, FetchError::Status { .. }) && error.is_final()
 }
 
 /// What nobody has heard; nothing, if the file cannot be read.
@@ -184,6 +178,7 @@ fn lines(events: &[Event]) -> io::Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rescue::answering::Answering;
 
     fn nobody(folder: &Path) -> Reports {
         Reports {
@@ -211,6 +206,31 @@ mod tests {
         assert!(kept.is_sorted_by(|one, next| one.number < next.number));
         let kept: Vec<_> = kept.into_iter().map(|it| it.what).collect();
         assert_eq!(kept, [recreated(1), recreated(2), failed]);
+    }
+
+    #[tokio::test]
+    async fn one_servers_refusal_is_final_only_when_no_other_server_was_unreached() {
+        let answers: [(&[&[u16]], _); 5] = [
+            (&[&[409]], "refused"),
+            (&[&[409], &[403]], "refused"),
+            (&[&[409], &[503]], "nobody"),
+            (&[&[503], &[409]], "nobody"),
+            (&[&[409], &[204]], "yes"),
+        ];
+        for (answers, expected) in answers {
+            let servers: Vec<_> = answers.iter().map(|it| Answering::start(it)).collect();
+            let urls: Vec<_> = servers.iter().map(|it| it.url.clone()).collect();
+            let reports = Reports::to(&urls, &[], "r-1", &"05".repeat(32));
+            let heard = match reports.send(&reports.event(recreated(1))).await {
+                Heard::Yes => "yes",
+                Heard::Refused(_) => "refused",
+                Heard::Nobody => "nobody",
+            };
+            assert_eq!(heard, expected, "{answers:?}");
+        }
+        let none = Reports::to(&[], &[], "r-1", &"05".repeat(32));
+        let event = none.event(recreated(1));
+        assert!(matches!(none.send(&event).await, Heard::Nobody));
     }
 
     #[test]
