@@ -174,24 +174,41 @@ async fn report(console: &Console, note: Option<&HandOverNote>, checks: Vec<Chec
         memory_used_kib >> 10,
         total >> 10
     ));
+    match tell(note, &ready, REPORT_PAUSE).await {
+        Ok(server) => console.note(format_args!("{server} knows that this machine is ready")),
+        Err(error) => console.warn(format_args!(
+            "the server does not know that this machine is ready: {}",
+            joined(&error)
+        )),
+    }
+}
+
+/// Tells one of the servers, which it gives; again after a pause, unless all of them refuse.
+async fn tell<'a>(
+    note: &'a HandOverNote,
+    event: &Event,
+    pause: Duration,
+) -> Result<&'a str, FetchError> {
     let mut last = FetchError::NoServer;
     for attempt in 0..REPORT_TRIES {
         if attempt > 0 {
-            tokio::time::sleep(REPORT_PAUSE).await;
+            tokio::time::sleep(pause).await;
         }
+        let mut is_final = true;
         for server in &note.servers {
-            match send(note, server, &ready).await {
-                Ok(()) => {
-                    return console.note(format_args!("{server} knows that this machine is ready"));
+            match send(note, server, event).await {
+                Ok(()) => return Ok(server),
+                Err(error) => {
+                    is_final &= error.is_refusal();
+                    last = error;
                 }
-                Err(error) => last = error,
             }
         }
+        if is_final {
+            break;
+        }
     }
-    console.warn(format_args!(
-        "the server does not know that this machine is ready: {}",
-        joined(&last)
-    ));
+    Err(last)
 }
 
 async fn send(note: &HandOverNote, server: &str, event: &Event) -> Result<(), FetchError> {
@@ -231,5 +248,33 @@ async fn menu(console: &Console, note: Option<&HandOverNote>) {
             let _ = power::run(power::Command::Reboot);
         }
         _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rescue::answering::Answering;
+
+    /// How often each of the servers that answer so is told of an event, and whether one took it.
+    async fn told(answers: &[&[u16]]) -> (bool, Vec<usize>) {
+        let servers: Vec<_> = answers.iter().map(|it| Answering::start(it)).collect();
+        let note = serde_json::json!({
+            "recovery": "r-1", "time": "2026-03-01T00:00:00Z", "ca": [], "network": {}, "shell": false, "layers": [],
+            "servers": servers.iter().map(|it| it.url.clone()).collect::<Vec<_>>(),
+        });
+        let note: HandOverNote = serde_json::from_value(note).unwrap();
+        let event = Event::new("r-1", Part::Rescue, uptime(), What::PlanVerified);
+        let told = tell(&note, &event, Duration::ZERO).await;
+        (told.is_ok(), servers.iter().map(Answering::asked).collect())
+    }
+
+    #[tokio::test]
+    async fn a_ready_that_is_refused_is_not_told_again_unless_a_server_may_still_take_it() {
+        assert_eq!(told(&[&[403, 204]]).await, (false, vec![1]));
+        assert_eq!(told(&[&[403], &[409]]).await, (false, vec![1, 1]));
+        assert_eq!(told(&[&[503, 204]]).await, (true, vec![2]));
+        assert_eq!(told(&[&[403, 403], &[503, 204]]).await, (true, vec![2, 2]));
+        assert_eq!(told(&[&[503; 9]]).await, (false, vec![6]));
     }
 }
