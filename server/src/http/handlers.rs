@@ -12,7 +12,6 @@ use towline_contract::event::EVENT_BYTES_MAX;
 use towline_contract::limits::TIMESTAMP_BYTES_MAX;
 use towline_contract::plan::{BootPlan, PLAN_ROLE, TimestampRef};
 use towline_contract::recovery::Order;
-use towline_contract::seal::SealKey;
 use towline_contract::trust::{SignedView, TIMESTAMP_FILE, is_host_id, sign};
 use towline_contract::{Digest, Timestamp};
 
@@ -28,7 +27,7 @@ use super::metrics;
 use super::pool::Pool;
 use super::recovery;
 use super::route::Route;
-use super::sealed;
+use super::seal_keys::SealKeys;
 use super::taken::Taken;
 use super::views::Views;
 use crate::catalogue::{self, CatalogueError, HostView, Published};
@@ -47,8 +46,8 @@ pub(super) struct State {
     pub(super) tries: Mutex<Tries>,
     pub(super) makings: Makings,
     /// What recovery codes are sealed to.
-    pub(super) seal: SealKey,
-    /// What came sealed to that key.
+    pub(super) seal_keys: SealKeys,
+    /// What came sealed to them.
     pub(super) taken: Taken,
     pub(super) uploads: Uploads,
     pub(super) events: Log,
@@ -83,7 +82,7 @@ impl State {
             recoveries: site.recoveries(),
             tries: Mutex::default(),
             makings: Makings::default(),
-            seal: sealed::new_key()?,
+            seal_keys: SealKeys::new()?,
             taken: Taken::default(),
             site,
             clock,
@@ -249,7 +248,7 @@ fn plan(state: &State, peer: IpAddr, body: &[u8]) -> Result<Response<Body>, Faul
     let mut plan = compose::plan(&request, &layers, &state.site.config, &moment)
         .map_err(|refusal| Fault::refused(StatusCode::CONFLICT, refusal))?;
     if wants_code(state, &request, moment.now)? {
-        let seal_to = Some(state.seal.public());
+        let seal_to = state.seal_keys.newest();
         plan.order = Some(Order::AskCode { seal_to });
     }
     let signed = state.signed(&plan)?;

@@ -13,6 +13,7 @@ mod metrics;
 mod pool;
 mod recovery;
 mod route;
+mod seal_keys;
 mod sealed;
 mod taken;
 mod views;

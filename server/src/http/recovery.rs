@@ -33,23 +33,27 @@ pub(super) fn recovery(
     peer: IpAddr,
     request_as_sent: &[u8],
 ) -> Result<Response<Body>, Fault> {
-    let body = sealed::open(&state.seal, request_as_sent)?;
+    let opened = sealed::open(&state.seal_keys, request_as_sent)?;
     let RecoveryRequest {
         code,
         seal_to,
         request,
-    } = parse(&body)?;
+    } = parse(&opened.body)?;
     let code = digest(&code)?;
     bounded(&request.machine)?;
     let id = admitted(state, peer, &code, &request)?.id;
     let _making = state.makings.begin(&id).map_err(busy)?;
     let request_digest = Digest::of(request_as_sent);
-    state.taken.take(&id, request_digest).map_err(repeated)?;
+    let taken = state.taken.take(&id, opened.key, request_digest);
+    taken.map_err(not_taken)?;
     let recovery = bound(state, peer, &code, &request)?;
     let made = made(state, &recovery)?;
     let plan = composed(state, &request, &recovery, &made)?;
     let signed = state.signed(&plan)?;
+    let renewed = state.seal_keys.renew();
+    renewed.map_err(|error| Fault::ours(&error))?;
     let recovery = used(state, peer, &code, &request, &made, &plan)?;
+    state.taken.answered(&recovery.id, opened.key);
     log::say(format_args!(
         "{peer}: recovery {} of {} is started: plan of {} layers, credentials of {} bytes",
         recovery.id,
@@ -266,12 +270,17 @@ fn busy(busy: Busy) -> Fault {
     Fault::refused(StatusCode::SERVICE_UNAVAILABLE, told)
 }
 
-fn repeated(refusal: taken::Refused) -> Fault {
+fn not_taken(refusal: taken::Refused) -> Fault {
+    let status = match refusal {
+        // It asks for another plan, which names the new key.
+        taken::Refused::Late => StatusCode::MISDIRECTED_REQUEST,
+        taken::Refused::Again | taken::Refused::Full => StatusCode::CONFLICT,
+    };
     let told = ErrorBody {
         message: refusal.to_string(),
         next: Some(refusal.next().into()),
     };
-    Fault::refused(StatusCode::CONFLICT, told)
+    Fault::refused(status, told)
 }
 
 fn refused(refusal: &Refused) -> Fault {

@@ -4,32 +4,29 @@
 use hyper::StatusCode;
 use towline_contract::Digest;
 use towline_contract::api::{ErrorBody, HOST_LAYER_BYTES_MAX, RecoveryAnswer};
-use towline_contract::seal::{SealError, SealKey, SealTo, Sealed};
+use towline_contract::seal::{SealError, SealTo, Sealed};
 use zeroize::Zeroizing;
 
 use super::answer::Fault;
+use super::seal_keys::{Opened, SealKeys};
 use crate::credentials::Made;
 use crate::keys::KeyError;
 use crate::recoveries::Chosen;
 use crate::store::Store;
 
-/// A new key for this run of the server; it is never written.
+/// 32 fresh random bytes.
 ///
 /// # Errors
 /// The system has no random numbers.
-pub(super) fn new_key() -> Result<SealKey, KeyError> {
-    random().map(|it| SealKey::generate(&it))
-}
-
-fn random() -> Result<Zeroizing<[u8; 32]>, KeyError> {
+pub(super) fn random() -> Result<Zeroizing<[u8; 32]>, KeyError> {
     let mut random = Zeroizing::new([0; 32]);
     getrandom::fill(random.as_mut_slice()).map_err(KeyError::Random)?;
     Ok(random)
 }
 
 /// What a machine sealed to this server.
-pub(super) fn open(key: &SealKey, body: &[u8]) -> Result<Zeroizing<Vec<u8>>, Fault> {
-    key.open(Sealed::RecoveryRequest, body).map_err(|error| {
+pub(super) fn open(keys: &SealKeys, body: &[u8]) -> Result<Opened, Fault> {
+    keys.open(body).map_err(|error| {
         let (status, message, next) = match error {
             SealError::NotSealed => (
                 StatusCode::FORBIDDEN,
@@ -38,7 +35,7 @@ pub(super) fn open(key: &SealKey, body: &[u8]) -> Result<Zeroizing<Vec<u8>>, Fau
             ),
             SealError::Key | SealError::Closed => (
                 StatusCode::MISDIRECTED_REQUEST,
-                "the recovery code is sealed to another key than this server's, which has one of its own each time it starts",
+                "the recovery code is sealed to another key than this server's, which has new ones each time it starts, and after each answer",
                 "try again with the same code",
             ),
         };

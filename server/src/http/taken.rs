@@ -1,21 +1,31 @@
-//! Which sealed requests a run of the server has taken, each once: whoever carries one can send it again, and the recovery would
-//! get another key for reports than its machine has.
+//! Which sealed requests a run of the server has taken. Whoever carries one can send it again, or hold it back until the machine
+//! has tried again: then the recovery would get another key for reports than its machine has.
 //!
-//! In memory, and nowhere else: so is the key that they are sealed to ([`super::sealed::new_key`]), and what an earlier run has
-//! taken does not open by the key of a later one.
+//! So each is taken once, and a recovery is answered once by each key that requests are sealed to ([`super::seal_keys`]): what was
+//! sealed before the last answer is of no use after it. All this is in memory, and nowhere else, as those keys are: what an
+//! earlier run was sent does not open by the keys of a later one.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use towline_contract::Digest;
 
-/// Most sealed requests of one recovery. A machine that tries once a minute for the two days of a long recovery makes 2880; its
-/// digests take 200 KB. Only who has the code makes one, and recoveries are opened by operators alone.
+/// Most sealed requests of one recovery. A machine that tries once a minute for two days makes 2880; their digests take 200 KB.
+/// Only who has the code makes one, and recoveries are opened by operators alone.
 const REQUESTS_MAX: usize = 4096;
 
-/// The digests of the requests that were taken, by recovery.
+/// What was taken, by recovery.
 #[derive(Debug, Default)]
-pub(super) struct Taken(Mutex<BTreeMap<String, BTreeSet<Digest>>>);
+pub(super) struct Taken(Mutex<BTreeMap<String, OfOne>>);
+
+/// What was taken of one recovery.
+#[derive(Debug, Default)]
+struct OfOne {
+    /// SHA-256 of the sealed requests.
+    requests: BTreeSet<Digest>,
+    /// Number of the key of the last one that was answered.
+    answered: Option<u64>,
+}
 
 /// Why a sealed request is not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -23,6 +33,11 @@ pub(super) enum Refused {
     /// It is the very same as one before.
     #[error("this very request came before, and a machine seals each try anew")]
     Again,
+    /// It was sealed before the last answer.
+    #[error(
+        "the recovery code is sealed to a key by which this recovery was answered, and each answer needs a new one"
+    )]
+    Late,
     /// No more is remembered of this recovery.
     #[error("{REQUESTS_MAX} requests came by the code of this recovery, which is the most")]
     Full,
@@ -35,27 +50,40 @@ impl Refused {
             Self::Again => {
                 "try again with the same code; if this goes on, a proxy on the way sends requests twice: have it sent none again"
             }
+            Self::Late => "try again with the same code",
             Self::Full => "open another recovery on the server: towline recovery open HOST",
         }
     }
 }
 
 impl Taken {
-    /// Takes the request of this digest, whatever becomes of it.
+    /// Takes the request of this digest, sealed to the key of this number, whatever becomes of it.
     ///
     /// # Errors
     /// See [`Refused`].
-    pub(super) fn take(&self, recovery: &str, request: Digest) -> Result<(), Refused> {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let taken = all.entry(recovery.to_owned()).or_default();
-        if taken.contains(&request) {
+    pub(super) fn take(&self, recovery: &str, key: u64, request: Digest) -> Result<(), Refused> {
+        let mut all = self.lock();
+        let of_one = all.entry(recovery.to_owned()).or_default();
+        if of_one.requests.contains(&request) {
             return Err(Refused::Again);
         }
-        if taken.len() >= REQUESTS_MAX {
+        if of_one.answered.is_some_and(|last| key <= last) {
+            return Err(Refused::Late);
+        }
+        if of_one.requests.len() >= REQUESTS_MAX {
             return Err(Refused::Full);
         }
-        taken.insert(request);
+        of_one.requests.insert(request);
         Ok(())
+    }
+
+    /// One that was sealed to the key of this number is answered: no other to this or an earlier key is from now on.
+    pub(super) fn answered(&self, recovery: &str, key: u64) {
+        self.lock().entry(recovery.to_owned()).or_default().answered = Some(key);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, OfOne>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -63,16 +91,36 @@ impl Taken {
 mod tests {
     use super::*;
 
+    fn request(number: usize) -> Digest {
+        Digest::of(&number.to_le_bytes())
+    }
+
     #[test]
     fn a_sealed_request_is_taken_once_and_a_recovery_has_a_bound_of_them() {
         let taken = Taken::default();
-        let request = |number: usize| Digest::of(&number.to_le_bytes());
+        let take = |recovery, number| taken.take(recovery, 0, request(number));
         for number in 0..REQUESTS_MAX {
-            taken.take("r-1", request(number)).unwrap();
-            assert_eq!(taken.take("r-1", request(number)), Err(Refused::Again));
+            take("r-1", number).unwrap();
+            assert_eq!(take("r-1", number), Err(Refused::Again));
         }
-        assert_eq!(taken.take("r-1", request(REQUESTS_MAX)), Err(Refused::Full));
-        assert_eq!(taken.take("r-1", request(0)), Err(Refused::Again));
-        taken.take("r-2", request(REQUESTS_MAX)).unwrap();
+        assert_eq!(take("r-1", REQUESTS_MAX), Err(Refused::Full));
+        assert_eq!(take("r-1", 0), Err(Refused::Again));
+        take("r-2", REQUESTS_MAX).unwrap();
+    }
+
+    #[test]
+    fn what_was_sealed_before_the_last_answer_of_its_recovery_is_of_no_use_after_it() {
+        let taken = Taken::default();
+        let take = |recovery, key, number| taken.take(recovery, key, request(number));
+        take("r-1", 5, 1).unwrap();
+        // A failure is no answer.
+        take("r-1", 5, 2).unwrap();
+        taken.answered("r-1", 5);
+        for key in [4, 5] {
+            assert_eq!(take("r-1", key, 3), Err(Refused::Late));
+        }
+        assert_eq!(take("r-1", 5, 2), Err(Refused::Again));
+        take("r-1", 6, 3).unwrap();
+        take("r-2", 5, 3).unwrap();
     }
 }

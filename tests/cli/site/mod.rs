@@ -15,7 +15,7 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::{Mutex, OnceLock, mpsc};
+use std::sync::{Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -124,8 +124,8 @@ struct Server {
     port: u16,
     log: Mutex<mpsc::Receiver<String>>,
     ca: PathBuf,
-    /// What it names in its plans, once it was asked.
-    seal_to: OnceLock<SealTo>,
+    /// What its plans named last.
+    seal_to: Mutex<Option<SealTo>>,
 }
 
 impl Server {
@@ -157,7 +157,7 @@ impl Server {
             port: 0,
             log: Mutex::new(log),
             ca,
-            seal_to: OnceLock::new(),
+            seal_to: Mutex::default(),
         };
         let line = server.line("listening on https://127.0.0.1:");
         server.port = line

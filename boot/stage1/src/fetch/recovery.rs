@@ -33,22 +33,24 @@ pub async fn with_code(
         let seal_to = key_of(planned).ok_or_else(|| FetchError::NoKey(server.to_string()))?;
         Ok::<_, FetchError>(Proof { code, seal_to })
     };
-    let proof = sealed(planned)?;
-    match from(client, server, root, ask, Some(proof)).await {
-        Err(error) if error.is_between_versions() => {
-            from(client, server, root, ask, Some(proof)).await
-        }
-        // It was started again meanwhile, and has another key: a new plan names it.
-        Err(FetchError::Status {
-            status: SEALED_TO_ANOTHER_KEY,
-            ..
-        }) => {
+    match from(client, server, root, ask, Some(sealed(planned)?)).await {
+        // It has another key, since it was started again, or has answered this recovery: a new plan names it.
+        Err(error) if error.is_between_versions() || is_misdirected(&error) => {
             let again = from(client, server, root, ask, None).await?;
-            let proof = sealed(&again)?;
-            from(client, server, root, ask, Some(proof)).await
+            from(client, server, root, ask, Some(sealed(&again)?)).await
         }
         planned => planned,
     }
+}
+
+fn is_misdirected(error: &FetchError) -> bool {
+    matches!(
+        error,
+        FetchError::Status {
+            status: SEALED_TO_ANOTHER_KEY,
+            ..
+        }
+    )
 }
 
 /// The key that a code is sealed to.

@@ -445,6 +445,22 @@ fn a_server_that_was_started_again_names_its_new_key_and_takes_the_code() {
 }
 
 #[test]
+fn a_machine_whose_answer_was_lost_has_its_code_taken_again_by_a_new_key() {
+    let overheard = Overheard::new();
+    let again = run(async {
+        let first = overheard.first().await?;
+        recovers(&overheard.with_code(&first).await?);
+        assert!(!overheard.eavesdropper.heard(b"HTTP/1.1 421"));
+        overheard.with_code(&first).await
+    });
+    let again = again.unwrap();
+    recovers(&again);
+    assert!(overheard.eavesdropper.heard(b"HTTP/1.1 421"));
+    // It is the last answer's key that the machine is heard by.
+    run(async { Reporter::of(&again).send(What::PlanVerified).await }).unwrap();
+}
+
+#[test]
 fn a_code_is_not_sent_to_a_server_whose_plan_names_no_key() {
     let overheard = Overheard::new();
     // As the plans of servers that know nothing of sealing: without a recovery to be open, no plan names a key.

@@ -437,3 +437,28 @@ fn a_sealed_request_that_is_sent_again_is_refused_and_takes_no_recovery_from_its
     assert_eq!(MACHINE.send_sealed(&server, &heard).status, 421);
     assert_eq!(state(&world, id)["machine"]["times"], 2);
 }
+
+#[test]
+fn a_request_that_was_held_back_takes_no_recovery_from_its_machine() {
+    let world = world();
+    let opened = open(&world, &[]);
+    let (id, code) = (&opened["id"], opened["code"].as_str().unwrap());
+    let server = Server::start(&world);
+    // All by the key that the first plan names: the machine has tried thrice, and two never came.
+    let [held_back, another, came] = [(); 3].map(|()| MACHINE.code_sealed(&server, code));
+    let (_, credentials) = verified(&world, &MACHINE.send_sealed(&server, &came));
+    let token = token(&credentials);
+    let shown = state(&world, id);
+    for kept in [&held_back, &another] {
+        let late = MACHINE.send_sealed(&server, kept);
+        assert_eq!(late.status, 421, "{late:?}");
+        let told = String::from_utf8_lossy(&late.body).into_owned();
+        assert!(told.contains("each answer needs a new one"), "{told}");
+    }
+    assert_eq!(state(&world, id), shown, "nothing has happened to it");
+    let ready = json!({"event": "rescue-ready", "checks": [], "memory_used_kib": 1});
+    assert_eq!(event(&server, id, Some(&token), &ready), 204);
+    // Its own next plan names another key.
+    verified(&world, &MACHINE.code(&server, code));
+    assert_eq!(MACHINE.send_sealed(&server, &another).status, 421);
+}
