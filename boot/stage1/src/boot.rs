@@ -47,7 +47,8 @@ struct Boot {
     settings: Option<Settings>,
     loader: Option<Loader>,
     network: Option<Network>,
-    planned: Option<Planned>,
+    /// Of the attempt that has a plan; its events are told one after the other, the failure too.
+    reporter: Option<Reporter>,
     hand_over: Option<HandOver>,
     accept_expired: bool,
     failures: u32,
@@ -60,7 +61,7 @@ pub async fn run(console: Arc<Console>) -> Infallible {
         settings: None,
         loader: None,
         network: None,
-        planned: None,
+        reporter: None,
         hand_over: None,
         accept_expired: false,
         failures: 0,
@@ -88,8 +89,8 @@ impl Boot {
             credentials: planned.credentials.take(),
             host_layer: planned.host_layer.take(),
         };
-        let planned: &Planned = self.planned.insert(planned);
-        let reporter = Reporter::of(planned);
+        let (planned, reporter) = (&planned, Reporter::of(&planned));
+        self.reporter = Some(reporter.clone());
         reporter.send_meanwhile(What::PlanVerified);
         let mirrors = Mirrors::of(planned, &*self.console);
         let manifests = manifests(&self.console, &mirrors, planned).await?;
@@ -243,8 +244,8 @@ impl Boot {
         self.console.failure(&message);
         self.failures += 1;
         self.accept_expired = false;
-        if let Some(planned) = self.planned.take() {
-            let _ = Reporter::of(&planned).send(What::Failed { message }).await;
+        if let Some(reporter) = self.reporter.take() {
+            let _ = reporter.send(What::Failed { message }).await;
         }
         if let (true, Some(network)) = (error.is_unreachable(), &self.network) {
             network.prefer_next().await;

@@ -122,7 +122,8 @@ fn unit_text() -> String {
 pub(crate) async fn run() -> ExitCode {
     let root = Path::new("/");
     let path = root.join(FOLDER).join(SETTINGS);
-    let settings = fs::read(&path).and_then(|bytes| Ok(serde_json::from_slice(&bytes)?));
+    let settings = fs::read(&path).map(Zeroizing::new);
+    let settings = settings.and_then(|bytes| Ok(serde_json::from_slice(&bytes)?));
     let reported = match settings {
         Ok(settings) => report(root, &settings, PAUSE).await,
         Err(error) => Err(format!("{}: {error}", path.display())),
