@@ -71,7 +71,8 @@ fn signed(
     // A drill's server changes nothing of the site.
     let new_key = signed.new_key().filter(|_| site.config.trial.is_none());
     // Before the lock of the recoveries: `publish` has this one while it copies a layer, and no other recovery waits for that.
-    let store = new_key.map(|_| site.store.lock()).transpose();
+    let changes = new_key.is_some() && signed.is_next();
+    let store = changes.then(|| site.store.lock()).transpose();
     let _store = store.map_err(|error| Fault::ours(&error))?;
     let first = || {
         if let Some(key) = new_key {

@@ -52,6 +52,12 @@ impl Signed {
         &self.recovery.host
     }
 
+    /// Whether it was its turn as it came. One whose turn it was not never has it later.
+    #[must_use]
+    pub fn is_next(&self) -> bool {
+        self.recovery.turn(self.event.number) == Turn::Next
+    }
+
     /// The new key of the host that this event of its first boot brings. It is the host's own if it is this event's turn,
     /// whatever reports before it were lost on their way: the host has started, and a machine has one first boot.
     #[must_use]
