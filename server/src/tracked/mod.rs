@@ -2,8 +2,9 @@
 //! each recipe.
 //!
 //! The decisions are here, and pure; the work is done by `towline catalogue refresh`. What a layer was made of is in its
-//! signed manifest, so nothing that is decided needs a [`record`]: they tell people how the last look went, and lead an
-//! interrupted or unsigned change to its end.
+//! signed manifest, so whether it is current needs no [`record`]: they tell people how the last look went, lead an
+//! interrupted or unsigned change to its end, and know which layers a recipe has published. Only those are ever taken out:
+//! what somebody published by hand stays, and so does what nothing is known of.
 
 pub mod record;
 
@@ -14,6 +15,7 @@ use towline_contract::manifest::{Kind, Manifest, Package};
 
 use crate::catalogue::Published;
 use crate::order::{order, versions as compare};
+use record::Own;
 
 /// Before the number of a layer whose version is taken. To dpkg a letter comes after the end of a version and before whatever
 /// Debian or Ubuntu put there for a change of their own (`+b1`, `+deb12u1`, `build1`, `ubuntu1`, `.1`), and this one before theirs.
@@ -106,20 +108,52 @@ pub fn gone_back(new: &Manifest, published: &[&Manifest]) -> Vec<GoneBack> {
     found.collect()
 }
 
-/// Targets of the `published` versions that go when `new` comes: those that machines would take before it, and what is more
-/// than the `keep` newest with it. What sessions and plans need is one layer of the name, the newest: that is the one that
-/// comes.
+/// The versions of `published` that machines would take before `new`, and that the recipe has not published (`own` are those
+/// that it has): somebody did by hand. They stay, and `new` does not come, for no machine would get it.
 #[must_use]
-pub fn gone(new: &Manifest, published: &[&Manifest], keep: Option<u32>) -> Vec<String> {
+pub fn ahead_by_hand<'a>(
+    new: &Manifest,
+    published: &[&'a Manifest],
+    own: &[Own],
+) -> Vec<&'a Manifest> {
+    let found = published.iter().copied();
+    found
+        .filter(|it| is_ahead(it, new) && !is_of(it, own))
+        .collect()
+}
+
+/// Targets of the recipe's `own` among the `published` versions that go when `new` comes: those that machines would take before
+/// it, and what is more than its `keep` newest with it. What sessions and plans need is one layer of the name, the newest: that
+/// is the one that comes, where nothing is [`ahead_by_hand`].
+#[must_use]
+pub fn gone(
+    new: &Manifest,
+    published: &[&Manifest],
+    own: &[Own],
+    keep: Option<u32>,
+) -> Vec<String> {
     let most = keep.map_or(usize::MAX, |keep| keep.saturating_sub(1) as usize);
     let others = published
         .iter()
         .copied()
-        .filter(|it| it.version != new.version);
-    let is_ahead = |it: &&Manifest| order(it, new) == Ordering::Greater;
-    let (ahead, before): (Vec<&Manifest>, Vec<&Manifest>) = others.partition(is_ahead);
+        .filter(|it| it.version != new.version && is_of(it, own));
+    let (ahead, before): (Vec<&Manifest>, Vec<&Manifest>) =
+        others.partition(|it| is_ahead(it, new));
     let gone = ahead.into_iter().chain(before.into_iter().skip(most));
     gone.map(|it| it.target_name()).collect()
+}
+
+/// Whether machines take `layer` before `new`.
+fn is_ahead(layer: &Manifest, new: &Manifest) -> bool {
+    order(layer, new) == Ordering::Greater
+}
+
+/// Whether a recipe has published this very layer. The name alone does not say: it may have been taken out, and given by hand to
+/// another one.
+fn is_of(layer: &Manifest, own: &[Own]) -> bool {
+    let target = layer.target_name();
+    own.iter()
+        .any(|it| (&it.target, it.digest) == (&target, layer.digest))
 }
 
 #[cfg(test)]

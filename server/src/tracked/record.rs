@@ -1,19 +1,24 @@
 //! What is known of each recipe that follows its packages: a small document in `state/tracked`.
 
 use std::collections::BTreeMap;
+use std::mem;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use towline_contract::manifest::Manifest;
 use towline_contract::{Digest, Timestamp};
 
 use crate::private::{self, Locked, PrivateError};
 use crate::site::Site;
 
-/// Largest record, in bytes: an error message and some targets.
-const RECORD_BYTES_MAX: u64 = 64 << 10;
+/// Largest record, in bytes: an error message, and targets.
+const RECORD_BYTES_MAX: u64 = 128 << 10;
 
 /// Most records that are read for a report: a site has a handful of agents.
 const RECORDS_MAX: usize = 256;
+
+/// Most layers of a recipe that are known to be its own; of more the oldest are left to people.
+const OWN_MAX: usize = 128;
 
 /// Longest reason that is kept, in characters: apt names each of its archives.
 const WHY_CHARS_MAX: usize = 2000;
@@ -37,7 +42,7 @@ pub struct Record {
     pub state: State,
     /// When that was.
     pub looked: Timestamp,
-    /// Why it is not current.
+    /// Why it is not current, or why what is published is another layer than the recipe's.
     pub why: Option<String>,
     /// When what is published was last seen to be what upstream has: never later than the archives said that their lists are.
     pub current: Option<Timestamp>,
@@ -47,8 +52,20 @@ pub struct Record {
     pub recipe: Option<Digest>,
     /// Looks in a row that failed.
     pub failures: u32,
+    /// The layers that were published by looks at the recipe, the first one first: no look takes out another.
+    #[serde(default)]
+    pub own: Vec<Own>,
     /// A layer that was built and is not published yet.
     pub built: Option<Waiting>,
+}
+
+/// A layer that was published by a look at its recipe.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Own {
+    /// Its target.
+    pub target: String,
+    /// SHA-256 of its bytes.
+    pub digest: Digest,
 }
 
 /// A layer that was built and is not published yet.
@@ -78,6 +95,7 @@ impl Record {
             target: None,
             recipe: None,
             failures: 0,
+            own: Vec::new(),
             built: None,
         }
     }
@@ -89,8 +107,33 @@ impl Record {
             current: Some(seen),
             target: Some(target),
             recipe: Some(recipe),
+            own: mem::take(&mut self.own),
             ..Self::new(now)
         };
+    }
+
+    /// `target`, which somebody published by hand, is before what upstream has, for this reason: it stays.
+    pub fn stays(&mut self, target: String, why: String, now: Timestamp) {
+        *self = Self {
+            state: State::Current,
+            target: Some(target),
+            why: Some(why),
+            own: mem::take(&mut self.own),
+            ..Self::new(now)
+        };
+    }
+
+    /// A look has published the layer, and taken out `gone`.
+    pub fn has_published(&mut self, layer: &Manifest, gone: &[String]) {
+        let target = layer.target_name();
+        self.own
+            .retain(|it| it.target != target && !gone.contains(&it.target));
+        self.own.push(Own {
+            target,
+            digest: layer.digest,
+        });
+        let more = self.own.len().saturating_sub(OWN_MAX);
+        self.own.drain(..more);
     }
 
     /// It is not, or that cannot be said, for this reason.
@@ -179,6 +222,8 @@ pub fn write(folder: &Locked, name: &str, record: &Record) -> Result<(), Private
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fixture::manifest;
+    use towline_contract::manifest::Kind;
 
     #[test]
     fn a_recipe_whose_name_could_lead_elsewhere_has_no_record() {
@@ -189,6 +234,28 @@ mod tests {
         for bad in ["..", "recipes/.hidden.toml", "a b.toml", "a\"b.toml", "/"] {
             assert_eq!(name_of(Path::new(bad)), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn what_a_recipe_has_published_is_known_until_it_is_taken_out() {
+        let now: Timestamp = "2026-11-01T00:00:00Z".parse().unwrap();
+        let target = |it: &Own| it.target.clone();
+        let mut record = Record::new(now);
+        let layer = |version: usize| manifest(Kind::Agent, "restic", &version.to_string());
+        record.has_published(&layer(1), &[]);
+        record.has_published(&layer(2), &[]);
+        record.is_not(State::Failed, "away", now);
+        record.is_current(layer(2).target_name(), Digest::of(b""), now, now);
+        record.stays("agent/restic/9/amd64".into(), "by hand".into(), now);
+        assert_eq!((record.state, record.current), (State::Current, None));
+        record.has_published(&layer(3), &[layer(1).target_name()]);
+        let found: Vec<_> = record.own.iter().map(target).collect();
+        assert_eq!(found, ["agent/restic/2/amd64", "agent/restic/3/amd64"]);
+        for version in 4..4 + OWN_MAX {
+            record.has_published(&layer(version), &[]);
+        }
+        assert_eq!(record.own.len(), OWN_MAX);
+        assert_eq!(target(&record.own[0]), "agent/restic/4/amd64");
     }
 
     #[test]

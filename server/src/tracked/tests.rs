@@ -81,6 +81,15 @@ fn a_package_that_any_published_layer_has_newer_has_gone_back_whatever_the_dates
     assert_eq!(gone_back(&good, &published), []);
 }
 
+/// What a recipe is known to have published.
+fn own(layers: &[&Manifest]) -> Vec<Own> {
+    let mut record = record::Record::new(DAY_1.parse().unwrap());
+    for layer in layers {
+        record.has_published(layer, &[]);
+    }
+    record.own
+}
+
 #[test]
 fn what_machines_would_take_before_the_new_one_goes_and_what_is_more_than_stays() {
     let all = [
@@ -89,15 +98,36 @@ fn what_machines_would_take_before_the_new_one_goes_and_what_is_more_than_stays(
         agent("1", DAY_1, "a"),
     ];
     let all: Vec<_> = all.iter().collect();
+    let own = own(&all);
     let new = agent("4", DAY_2, "d");
-    assert_eq!(gone(&new, &all, None), Vec::<String>::new());
-    assert_eq!(gone(&new, &all, Some(4)), Vec::<String>::new());
-    assert_eq!(gone(&new, &all, Some(3)), ["agent/restic/1/amd64"]);
-    assert_eq!(gone(&new, &all, Some(1)).len(), 3);
+    assert_eq!(gone(&new, &all, &own, None), Vec::<String>::new());
+    assert_eq!(gone(&new, &all, &own, Some(4)), Vec::<String>::new());
+    assert_eq!(gone(&new, &all, &own, Some(3)), ["agent/restic/1/amd64"]);
+    assert_eq!(gone(&new, &all, &own, Some(1)).len(), 3);
     // The package that had the newest file is not needed any more.
     let older = agent("4", DAY_1, "d");
-    assert_eq!(gone(&older, &all, None), ["agent/restic/3/amd64"]);
-    assert_eq!(gone(&older, &all, Some(3)), ["agent/restic/3/amd64"]);
+    assert_eq!(gone(&older, &all, &own, None), ["agent/restic/3/amd64"]);
+    assert_eq!(gone(&older, &all, &own, Some(3)), ["agent/restic/3/amd64"]);
+    assert_eq!(ahead_by_hand(&older, &all, &own), Vec::<&Manifest>::new());
+}
+
+#[test]
+fn what_somebody_published_by_hand_never_goes_and_does_not_count() {
+    let by_hand = [agent("9", DAY_2, "x"), agent("0", DAY_1, "y")];
+    let its_own = [agent("2", DAY_1, "b"), agent("1", DAY_1, "a")];
+    let own = own(&[&its_own[0], &its_own[1]]);
+    let all = [&by_hand[0], &its_own[0], &its_own[1], &by_hand[1]];
+    let new = agent("3", DAY_1, "c");
+    assert_eq!(ahead_by_hand(&new, &all, &own), [&by_hand[0]]);
+    assert_eq!(gone(&new, &all, &own, Some(2)), ["agent/restic/1/amd64"]);
+    assert_eq!(gone(&new, &all, &own, Some(1)).len(), 2);
+    // One that was taken out, and whose name somebody has given to another layer.
+    let other = agent("2", DAY_2, "other");
+    let all = [&other, &its_own[1]];
+    assert_eq!(ahead_by_hand(&new, &all, &own), [&other]);
+    assert_eq!(gone(&new, &all, &own, Some(1)), ["agent/restic/1/amd64"]);
+    // Of what nothing is known nothing goes.
+    assert_eq!(gone(&new, &all, &[], Some(1)), Vec::<String>::new());
 }
 
 #[test]

@@ -8,12 +8,12 @@ use std::fs;
 
 use anyhow::{Context as _, anyhow};
 use towline_contract::Timestamp;
-use towline_contract::manifest::Kind;
+use towline_contract::manifest::{Kind, Manifest};
 use towline_initramfs::stored::StoredError;
 use towline_server::catalogue::{self, CatalogueError, NewLayer};
 use towline_server::intake::{self, IntakeError};
 use towline_server::tracked::record::{State, Waiting};
-use towline_server::tracked::{GoneBack, gone, gone_back, versions};
+use towline_server::tracked::{GoneBack, ahead_by_hand, gone, gone_back, versions};
 
 use super::Published;
 use super::followed::{Followed, Shared, Stopped, failed};
@@ -29,8 +29,15 @@ struct Ready<'a> {
     gone: Vec<String>,
 }
 
-/// A layer, and targets that go when it comes; none if it is not there any more, or is no layer of this recipe.
-type Found = Option<(NewLayer, Vec<String>)>;
+/// What became of a layer that waits.
+enum Found {
+    /// It can be published; these targets go when it comes.
+    Ready(Box<NewLayer>, Vec<String>),
+    /// It is not there any more, or is no layer of this recipe.
+    Nothing,
+    /// Machines would take this one before it, which somebody published by hand, for this reason.
+    Behind(String, String),
+}
 
 /// Whose fault it is that a layer is not published.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -49,15 +56,19 @@ pub(super) fn publish(work: &Work<'_>, followed: &mut [Followed], now: Timestamp
             continue;
         };
         match ready(work, it, &waiting) {
-            Ok(Some((layer, gone))) => {
+            Ok(Found::Ready(layer, gone)) => {
                 let ready = Ready {
-                    layer,
+                    layer: *layer,
                     gone,
                     followed: it,
                 };
                 roles.entry(ready.followed.role()).or_default().push(ready);
             }
-            Ok(None) => it.record.built = None,
+            Ok(Found::Nothing) => it.record.built = None,
+            Ok(Found::Behind(target, why)) => {
+                it.record.stays(target, why, now);
+                let _ = fs::remove_dir_all(work.built(&it.name)); // no machine would get it
+            }
             Err((whose, failure)) => it.is_not_published(whose, failed(failure), now),
         }
     }
@@ -86,7 +97,7 @@ fn ready(
     let is_there = path.try_exists();
     let is_there = is_there.with_context(|| format!("cannot look for {}", path.display()));
     if waiting.layer.contains('/') || !is_there.map_err(|it| other(it.into()))? {
-        return Ok(None);
+        return Ok(Found::Nothing);
     }
     let policy = work.policy().map_err(other)?;
     let layer = intake::take(&path, &policy).map_err(|error| {
@@ -101,19 +112,48 @@ fn ready(
     })?;
     let manifest = &layer.manifest;
     if (manifest.kind, &*manifest.name, &*manifest.architecture) != followed.of() {
-        return Ok(None);
+        return Ok(Found::Nothing);
     }
     let layers = published(work.site).map_err(other)?;
     let versions = versions(&layers, followed.of());
-    let back = gone_back(manifest, &versions);
+    let own = &followed.record.own;
+    let by_hand = ahead_by_hand(manifest, &versions, own);
+    let others = versions.iter().copied();
+    let others: Vec<_> = others.filter(|it| !by_hand.contains(it)).collect();
+    let back = gone_back(manifest, &others);
     if !back.is_empty() {
         return Err((Whose::Layer, has_gone_back(&layer, &back)));
     }
-    let gone = gone(manifest, &versions, waiting.keep);
+    if let Some(first) = by_hand.first() {
+        return behind(manifest, first).map_err(|failure| (Whose::Layer, failure));
+    }
+    let gone = gone(manifest, &versions, own, waiting.keep);
     if manifest.kind == Kind::Kernel && !gone.is_empty() {
         return Err((Whose::Layer, is_behind(&layer, &gone)));
     }
-    Ok(Some((layer, gone)))
+    Ok(Found::Ready(Box::new(layer), gone))
+}
+
+/// What somebody published by hand is what machines are to get; that upstream has packages newer than in it is a failure.
+fn behind(layer: &Manifest, by_hand: &Manifest) -> Result<Found, Failure> {
+    let target = by_hand.target_name();
+    let why = "published by hand, and newer than what the recipe makes";
+    let older = gone_back(by_hand, &[layer]);
+    if older.is_empty() {
+        return Ok(Found::Behind(target, why.to_owned()));
+    }
+    let rows = older
+        .iter()
+        .map(|it| format!("{} {}, {} by now", it.package, it.is, it.was));
+    let rows: Vec<_> = rows.collect();
+    let what = anyhow!(
+        "machines take {target}, which was published by hand, before what the recipe makes, but it has {}",
+        rows.join("; ")
+    );
+    let (kind, name, version) = (by_hand.kind, &by_hand.name, &by_hand.version);
+    Err(Failure::new(Exit::No, what).next(format!(
+        "publish a newer one by hand, or have the recipe's taken: towline catalogue retire {kind}/{name} {version}, and run this again"
+    )))
 }
 
 /// Publishes layers of one role by one document.
@@ -184,7 +224,8 @@ fn settled(
 }
 
 impl Ready<'_> {
-    /// Of a layer that was published before nothing has gone now.
+    /// Of a layer that was published before nothing has gone now: by a look that was cut off then, or by somebody who has
+    /// published the very layer that a look has built.
     fn published(self, work: &Work<'_>, added: &BTreeSet<String>, now: Timestamp) {
         let Self {
             followed,
@@ -198,9 +239,12 @@ impl Ready<'_> {
         followed
             .record
             .is_current(target.clone(), waiting.recipe, waiting.seen, now);
-        if added.contains(&target) {
-            followed.report.retired.extend(gone);
-        }
+        let gone = match added.contains(&target) {
+            true => gone,
+            false => Vec::new(),
+        };
+        followed.record.has_published(&layer.manifest, &gone);
+        followed.report.retired.extend(gone);
         followed.report.published.push(Published {
             target,
             changes: waiting.changes,

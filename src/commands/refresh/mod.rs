@@ -182,8 +182,11 @@ fn print(report: &Report) {
     for target in &report.retired {
         println!("retired {target}");
     }
-    match (&report.state, &report.target) {
-        (Some(State::Current), Some(target)) if report.published.is_empty() => {
+    match (&report.state, &report.target, &report.why) {
+        (Some(State::Current), Some(target), Some(why)) => {
+            println!("stays {target} ({})", one_line(why));
+        }
+        (Some(State::Current), Some(target), None) if report.published.is_empty() => {
             println!("unchanged {target}");
         }
         _ => {}

@@ -12,7 +12,9 @@ use std::time::{Duration, SystemTime};
 
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::Value;
-use towline_contract::Digest;
+use towline_contract::manifest::{Compression, Kind, Package};
+use towline_contract::{Digest, Timestamp};
+use towline_harness::layer::layer;
 
 use super::serving::request;
 use super::{Server, World, chain};
@@ -241,6 +243,23 @@ impl Followed {
         let targets = targets.filter_map(|it| it["target"].as_str());
         let found = targets.filter(|it| it.starts_with(of));
         found.map(str::to_owned).collect()
+    }
+
+    /// Publishes a version of the agent that is no recipe's, by hand.
+    fn by_hand(&self, version: &str, time: u64, packages: &[(&str, &str)]) {
+        let file = ("usr/share/by-hand", 0o644, version.as_bytes());
+        let mut layer = layer(Kind::Agent, "tool", Compression::Zstd, &[file]);
+        let time = i64::try_from(time).expect("a time");
+        layer.manifest.created = Timestamp::from_second(time).expect("a time");
+        layer.manifest.version = version.into();
+        let package = |(name, version): &(&str, &str)| Package {
+            name: (*name).into(),
+            version: (*version).into(),
+            architecture: "amd64".into(),
+        };
+        layer.manifest.packages = packages.iter().map(package).collect();
+        let path = self.world.written("by-hand", &layer);
+        self.world.succeeds(&["publish", &path]);
     }
 
     /// What is known of the recipe.
@@ -479,6 +498,69 @@ fn a_layer_without_the_package_that_had_the_newest_file_takes_the_place_of_the_o
                   retired agent/tool/1/amd64\n";
     assert_eq!(said, wanted);
     assert_eq!(followed.agents(), ["agent/tool/1again2/amd64"]);
+}
+
+#[test]
+fn a_newer_layer_that_somebody_published_by_hand_stays_and_the_look_says_so() {
+    let followed = Followed::published();
+    followed.by_hand("9", DAY_1 + 9 * DAY, &[]);
+    followed.package("tool", "2", DAY_1 + DAY);
+    let before = followed.world.timestamp();
+    for _ in 0..2 {
+        let said = followed.succeeds(&[]);
+        let wanted =
+            "stays agent/tool/9/amd64 (published by hand, and newer than what the recipe makes)\n";
+        assert_eq!(said, wanted);
+    }
+    assert!(followed.world.timestamp() == before, "nothing was signed");
+    let record = followed.record();
+    assert_eq!(
+        (&record["state"], &record["target"], &record["current"]),
+        (
+            &"current".into(),
+            &"agent/tool/9/amd64".into(),
+            &Value::Null
+        )
+    );
+    // The recipe makes a newer one, or somebody takes out the other.
+    followed.package("tool", "3", DAY_1 + 10 * DAY);
+    let said = followed.succeeds(&[]);
+    assert!(
+        said.starts_with("published agent/tool/3/amd64") && !said.contains("retired"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_newer_layer_by_hand_with_older_packages_stays_and_is_a_failure() {
+    let followed = Followed::published();
+    followed.by_hand("9", DAY_1 + 9 * DAY, &[("tool", "1")]);
+    followed.package("tool", "2", DAY_1 + DAY);
+    let says = [
+        "machines take agent/tool/9/amd64, which was published by hand",
+        "it has tool 1, 2 by now",
+        "towline catalogue retire agent/tool 9",
+    ];
+    followed.changes_nothing(1, &says);
+    followed
+        .world
+        .succeeds(&["catalogue", "retire", "agent/tool", "9"]);
+    let said = followed.succeeds(&[]);
+    assert_eq!(said, "published agent/tool/2/amd64 (tool 1 is 2 now)\n");
+}
+
+#[test]
+fn older_layers_that_somebody_published_by_hand_are_not_taken_out_and_do_not_count() {
+    let followed = Followed::new();
+    followed.by_hand("0.8", DAY_1, &[("tool", "0.8")]);
+    followed.by_hand("0.9", DAY_1, &[("tool", "0.9")]);
+    followed.succeeds(&["recipes/tool.toml"]);
+    for version in ["2", "3"] {
+        followed.package("tool", version, DAY_1 + DAY);
+        followed.succeeds(&[]);
+    }
+    let wanted = ["0.8", "0.9", "2", "3"].map(|it| format!("agent/tool/{it}/amd64"));
+    assert_eq!(followed.agents(), wanted);
 }
 
 #[test]
