@@ -73,6 +73,10 @@ pub struct Own {
 pub struct Waiting {
     /// Name of its file.
     pub layer: String,
+    /// Its target.
+    pub target: String,
+    /// Whether somebody was asked to sign a document with it: that may be under way.
+    pub asked: bool,
     /// SHA-256 of its recipe.
     pub recipe: Digest,
     /// How many versions stay published with it, as its recipe said.

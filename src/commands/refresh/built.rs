@@ -1,23 +1,26 @@
 //! Layers that were built and are not published yet: they are signed and published, or wait for signatures. Until one of both is
 //! decided nothing else is built for their role: who has the key may have the document, and bring it back.
 //!
-//! A role signs one document at a time, so all that its recipes have built goes into one.
+//! A role signs one document at a time, so all that its recipes have built goes into one. What somebody was asked to sign is not
+//! asked for in another way: while a recipe whose layer is in that document is not looked at, or is broken, the others wait.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::Context as _;
 use towline_contract::Timestamp;
 use towline_contract::manifest::{Kind, Manifest};
+use towline_contract::trust::{TargetName, layer_role};
 use towline_initramfs::stored::StoredError;
 use towline_server::catalogue::{self, CatalogueError, NewLayer};
 use towline_server::intake::{self, IntakeError};
-use towline_server::tracked::record::{State, Waiting};
-use towline_server::tracked::{GoneBack, ahead_by_hand, gone, gone_back, versions};
+use towline_server::tracked::record::{Records, State, Waiting};
+use towline_server::tracked::{ahead_by_hand, gone, gone_back, versions};
 
 use super::Published;
+use super::failures::{has_gone_back, has_older, is_behind, turn};
 use super::followed::{Followed, Shared, Stopped, failed};
-use super::one::{Work, published, turn};
+use super::one::{Work, published};
 use crate::commands::publish::intake_failure;
 use crate::commands::site::catalogue_failure;
 use crate::exit::{Exit, Failure};
@@ -48,42 +51,101 @@ enum Whose {
     Other,
 }
 
-/// Publishes what was built and is not published yet.
+/// Publishes what was built and is not published yet: of each role first what somebody was asked to sign, and the rest when that
+/// is done.
 pub(super) fn publish(work: &Work<'_>, followed: &mut [Followed], now: Timestamp) {
     let mut roles: BTreeMap<String, Vec<Ready<'_>>> = BTreeMap::new();
-    for it in followed.iter_mut().filter(|it| it.goes_on()) {
-        let Some(waiting) = it.record.built.clone() else {
-            continue;
-        };
-        match ready(work, it, &waiting) {
-            Ok(Found::Ready(layer, gone)) => {
-                let ready = Ready {
-                    layer: *layer,
-                    gone,
-                    followed: it,
-                };
-                roles.entry(ready.followed.role()).or_default().push(ready);
-            }
-            Ok(Found::Nothing) => it.record.built = None,
-            Ok(Found::Behind(target, why)) => {
-                it.record.stays(target, why, now);
-                let _ = fs::remove_dir_all(work.built(&it.name)); // no machine would get it
-            }
-            Err((whose, failure)) => it.is_not_published(whose, failed(failure), now),
+    let mut first = asked_for(work, followed);
+    for it in followed.iter_mut() {
+        match prepared(work, it, now) {
+            Ok(ready) => roles.entry(ready.followed.role()).or_default().push(ready),
+            Err(asked) => first.extend(asked),
         }
     }
-    for all in roles.into_values() {
-        together(work, all, now);
+    for (role, all) in roles {
+        let is_asked = |it: &Ready<'_>| it.followed.asked().is_some();
+        let (asked, new): (Vec<_>, Vec<_>) = all.into_iter().partition(is_asked);
+        let mut first = first.remove(&role);
+        for all in [asked, new] {
+            match &first {
+                Some(first) => all.into_iter().for_each(|it| it.waits_for(first, now)),
+                None => first = together(work, all, now),
+            }
+        }
     }
 }
 
-/// A layer of each role that waits.
-pub(super) fn waiting(followed: &[Followed]) -> BTreeMap<String, String> {
+/// The recipe's layer; else, if that is one that somebody was asked to sign, the others of its role wait for it.
+fn prepared<'a>(
+    work: &Work<'_>,
+    followed: &'a mut Followed,
+    now: Timestamp,
+) -> Result<Ready<'a>, Option<(String, First)>> {
+    let waiting = followed.record.built.clone();
+    if let Some(waiting) = waiting.filter(|_| followed.goes_on()) {
+        match ready(work, followed, &waiting) {
+            Ok(Found::Ready(layer, gone)) => {
+                return Ok(Ready {
+                    layer: *layer,
+                    gone,
+                    followed,
+                });
+            }
+            Ok(Found::Nothing) => followed.record.built = None,
+            Ok(Found::Behind(target, why)) => {
+                followed.record.stays(target, why, now);
+                let _ = fs::remove_dir_all(work.built(&followed.name)); // no machine would get it
+            }
+            Err((whose, failure)) => followed.is_not_published(whose, failed(failure), now),
+        }
+    }
+    Err(followed.asked())
+}
+
+/// A layer that others of its role wait for.
+#[derive(Clone, Debug)]
+pub(super) struct First {
+    pub(super) target: String,
+    /// Name of its recipe.
+    pub(super) recipe: String,
+}
+
+impl First {
+    fn of(recipe: &str, waiting: &Waiting) -> (String, Self) {
+        let first = Self {
+            target: waiting.target.clone(),
+            recipe: recipe.to_owned(),
+        };
+        (role_of(&waiting.target), first)
+    }
+}
+
+/// The role that signs the target.
+fn role_of(target: &str) -> String {
+    let target = target.parse::<TargetName>().ok();
+    let role = target.and_then(|it| layer_role(it.kind, &it.name));
+    role.unwrap_or_default()
+}
+
+/// A layer of each role that waits: of these recipes, and of any other whose layer somebody was asked to sign.
+pub(super) fn waiting(work: &Work<'_>, followed: &[Followed]) -> BTreeMap<String, First> {
     let waiting = followed.iter().filter_map(|it| {
         let waiting = it.record.built.as_ref()?;
-        Some((it.role(), waiting.layer.clone()))
+        Some(First::of(&it.name, waiting))
     });
-    waiting.collect()
+    waiting.chain(asked_for(work, followed)).collect()
+}
+
+/// A layer of each role that somebody was asked to sign, by what is known of other recipes than these: one that is broken, or was
+/// not named, may have its layer in the very document. Of records that cannot be read nothing is known; that is told.
+fn asked_for(work: &Work<'_>, others_than: &[Followed]) -> BTreeMap<String, First> {
+    let records = Records::of(work.site).all.into_iter();
+    let others = records.filter(|(name, _)| others_than.iter().all(|it| it.name != *name));
+    let asked = others.filter_map(|(name, record)| {
+        let waiting = record.built.filter(|it| it.asked)?;
+        Some(First::of(&name, &waiting))
+    });
+    asked.collect()
 }
 
 /// The layer that waits.
@@ -142,45 +204,29 @@ fn behind(layer: &Manifest, by_hand: &Manifest) -> Result<Found, Failure> {
     if older.is_empty() {
         return Ok(Found::Behind(target, why.to_owned()));
     }
-    let rows = older
-        .iter()
-        .map(|it| format!("{} {}, {} by now", it.package, it.is, it.was));
-    let rows: Vec<_> = rows.collect();
-    let what = anyhow!(
-        "machines take {target}, which was published by hand, before what the recipe makes, but it has {}",
-        rows.join("; ")
-    );
-    let (kind, name, version) = (by_hand.kind, &by_hand.name, &by_hand.version);
-    Err(Failure::new(Exit::No, what).next(format!(
-        "publish a newer one by hand, or have the recipe's taken: towline catalogue retire {kind}/{name} {version}, and run this again"
-    )))
+    Err(has_older(by_hand, &older))
 }
 
-/// Publishes layers of one role by one document.
-fn together(work: &Work<'_>, all: Vec<Ready<'_>>, now: Timestamp) {
+/// Publishes layers of one role by one document; gives one that is still to be published, which others of the role wait for.
+fn together(work: &Work<'_>, all: Vec<Ready<'_>>, now: Timestamp) -> Option<First> {
+    let target = all.first()?.layer.manifest.target_name();
+    let recipe = all.first()?.followed.name.clone();
     match in_one(work, &all, now) {
         Err(error) if all.len() > 1 && whose(&error) == Whose::Layer => alone(work, all, now),
-        done => settled(work, all, done, now),
+        done => settled(work, all, done, now).then_some(First { target, recipe }),
     }
 }
 
 /// The same by a document for each, until one waits: one of them alone is why they cannot go together.
-fn alone(work: &Work<'_>, all: Vec<Ready<'_>>, now: Timestamp) {
-    let mut first: Option<String> = None;
+fn alone(work: &Work<'_>, all: Vec<Ready<'_>>, now: Timestamp) -> Option<First> {
+    let mut first: Option<First> = None;
     for ready in all {
-        if let Some(first) = &first {
-            ready.followed.stop((State::Waits, turn(first)), now);
-            continue;
+        match &first {
+            Some(first) => ready.waits_for(first, now),
+            None => first = together(work, vec![ready], now),
         }
-        let target = ready.layer.manifest.target_name();
-        let all = vec![ready];
-        let done = in_one(work, &all, now);
-        first = done
-            .as_ref()
-            .err()
-            .and_then(|it| waits(it).then_some(target));
-        settled(work, all, done, now);
     }
+    first
 }
 
 /// Targets that were new.
@@ -195,19 +241,23 @@ fn in_one(
     Ok(outcome.added.into_iter().collect())
 }
 
-/// What came of publishing, for each of them.
+/// What came of publishing, for each of them; whether they are still to be published.
 fn settled(
     work: &Work<'_>,
     all: Vec<Ready<'_>>,
     done: Result<BTreeSet<String>, CatalogueError>,
     now: Timestamp,
-) {
+) -> bool {
     match done {
-        Ok(added) => all
-            .into_iter()
-            .for_each(|it| it.published(work, &added, now)),
+        Ok(added) => {
+            for it in all {
+                it.published(work, &added, now);
+            }
+            false
+        }
         Err(error) => {
             let (whose, waits) = (whose(&error), waits(&error));
+            let is_asked = matches!(error, CatalogueError::ToSign(_));
             let shared = Shared::of(&catalogue_failure(error));
             for Ready {
                 followed, layer, ..
@@ -217,13 +267,21 @@ fn settled(
                     true => (State::Waits, waiting_for_key(followed, &layer, &shared)),
                     false => failed(shared.failure()),
                 };
+                if let Some(waiting) = &mut followed.record.built {
+                    waiting.asked |= is_asked;
+                }
                 followed.is_not_published(whose, stopped, now);
             }
+            whose == Whose::Other
         }
     }
 }
 
 impl Ready<'_> {
+    fn waits_for(self, first: &First, now: Timestamp) {
+        self.followed.stop((State::Waits, turn(first)), now);
+    }
+
     /// Of a layer that was published before nothing has gone now: by a look that was cut off then, or by somebody who has
     /// published the very layer that a look has built.
     fn published(self, work: &Work<'_>, added: &BTreeSet<String>, now: Timestamp) {
@@ -254,6 +312,12 @@ impl Ready<'_> {
 }
 
 impl Followed {
+    /// Its layer that somebody was asked to sign, with the role.
+    fn asked(&self) -> Option<(String, First)> {
+        let waiting = self.record.built.as_ref().filter(|it| it.asked)?;
+        Some(First::of(&self.name, waiting))
+    }
+
     fn is_not_published(&mut self, whose: Whose, stopped: Stopped, now: Timestamp) {
         if whose == Whose::Layer {
             self.record.built = None;
@@ -292,27 +356,4 @@ fn waiting_for_key(followed: &Followed, layer: &NewLayer, why: &Shared) -> Failu
         error,
         ..failure
     }
-}
-
-fn has_gone_back(layer: &NewLayer, back: &[GoneBack]) -> Failure {
-    let rows: Vec<_> = back.iter().map(ToString::to_string).collect();
-    let what = anyhow!("packages have gone back: {}", rows.join("; "));
-    let (kind, name) = (layer.manifest.kind, &layer.manifest.name);
-    let targets = back.iter().map(|it| it.target.as_str());
-    let version = targets.filter_map(|it| it.split('/').nth(2)).next();
-    let version = version.unwrap_or("VERSION");
-    Failure::new(Exit::No, what).next(format!(
-        "see whether the archive is the right one; if that is right: towline catalogue retire {kind}/{name} {version}, and run this again"
-    ))
-}
-
-/// Kernels do not go by themselves: media start in place by the layer of their own.
-fn is_behind(layer: &NewLayer, ahead: &[String]) -> Failure {
-    let target = layer.manifest.target_name();
-    let what = anyhow!(
-        "machines would not take {target} before {}, whose newest file is newer",
-        ahead.join(", ")
-    );
-    Failure::new(Exit::No, what)
-        .next("when no medium starts by those kernels any more: towline catalogue retire")
 }

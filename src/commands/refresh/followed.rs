@@ -15,7 +15,7 @@ use towline_server::private::Locked;
 use towline_server::tracked::record::{self, Record, State};
 use towline_server::tracked::versions;
 
-use super::Report;
+use super::{Report, failures};
 use crate::commands::layer;
 use crate::exit::{Exit, Failure};
 
@@ -219,13 +219,52 @@ pub(super) fn in_site(site: &Site, layers: &[Published]) -> Result<Vec<PathBuf>,
         fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()));
     for entry in entries.map_err(|error| Failure::new(Exit::Usage, error))? {
         let path = entry.context("cannot read recipes/")?.path();
-        let is_recipe = path.extension().is_some_and(|it| it == "toml");
-        if is_recipe && is_tracked(&path) && has_layer(site, layers, &path) {
+        if is_recipe(&path) && is_tracked(&path) && has_layer(site, layers, &path) {
             found.push(path);
         }
     }
     found.sort();
     Ok(found)
+}
+
+/// Of recipes that make the same layers none goes further, whether the other one is looked at or is another tracked recipe of the
+/// site, which every look of the timer would look at: each would publish over the other.
+pub(super) fn refuse_twins(site: &Site, followed: &mut [Followed], now: Timestamp) {
+    let mut makers: Vec<(PathBuf, Recipe)> = followed
+        .iter()
+        .map(|it| (it.report.recipe.clone(), it.recipe.clone()))
+        .collect();
+    let in_site = fs::read_dir(site.recipes()).into_iter().flatten().flatten();
+    let paths = in_site.map(|it| it.path()).filter(|it| is_recipe(it));
+    let tracked = paths.filter(|it| is_tracked(it));
+    makers.extend(tracked.filter_map(|it| read(&it).ok().map(|(recipe, ..)| (it, recipe))));
+    makers.sort_by(|a, b| a.0.cmp(&b.0));
+    for it in followed.iter_mut() {
+        let own = place(&it.report.recipe);
+        let is_twin = |(path, recipe): &&(PathBuf, Recipe)| {
+            of_recipe(recipe) == it.of() && place(path) != own
+        };
+        if let Some((path, _)) = makers.iter().find(is_twin) {
+            let (kind, name, architecture) = it.of();
+            let layers = format!("{kind}/{name} for {architecture}");
+            let failure = failures::is_twin(&it.report.recipe, path, &layers);
+            it.stop(failed(failure), now);
+        }
+    }
+}
+
+/// Where a file is, whichever way it was named.
+fn place(path: &Path) -> Option<PathBuf> {
+    let folder = path.parent()?;
+    let folder = match folder.as_os_str().is_empty() {
+        true => Path::new("."),
+        false => folder,
+    };
+    Some(folder.canonicalize().ok()?.join(path.file_name()?))
+}
+
+fn is_recipe(path: &Path) -> bool {
+    path.extension().is_some_and(|it| it == "toml")
 }
 
 /// Whether the recipe has `[track]`; also one that is no TOML at the moment, so that it is told.

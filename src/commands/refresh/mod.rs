@@ -4,6 +4,7 @@
 //! machines, and one that was built and not signed yet is taken up by the next run.
 
 mod built;
+mod failures;
 mod followed;
 mod one;
 mod timer;
@@ -158,9 +159,10 @@ fn looked_at(work: &mut Work<'_>, named: Vec<PathBuf>) -> Result<Vec<Ended>, Fai
             Err(it) => ended.push(*it),
         }
     }
+    followed::refuse_twins(site, &mut followed, Timestamp::now());
     built::publish(work, &mut followed, Timestamp::now());
     let layers = one::published(site)?;
-    let waits = built::waiting(&followed);
+    let waits = built::waiting(work, &followed);
     for it in followed.iter_mut().filter(|it| it.goes_on()) {
         let now = Timestamp::now();
         if let Err(stopped) = work.look(it, &layers, &waits, now) {

@@ -21,11 +21,13 @@ use towline_server::private::Locked;
 use towline_server::tracked::record::{self, Record, State, Waiting};
 use towline_server::tracked::{is_same, version_for, versions};
 
+use super::built::First;
+use super::failures::{tracks_nothing, turn};
 use super::followed::{Followed, Shared, Stopped, failed};
 use crate::commands::layer;
 use crate::commands::publish::intake_failure;
 use crate::commands::site::catalogue_failure;
-use crate::exit::{Exit, Failure};
+use crate::exit::Failure;
 use crate::printable;
 
 /// What all recipes are looked at with.
@@ -51,7 +53,7 @@ impl Work<'_> {
         &mut self,
         followed: &mut Followed,
         layers: &[Published],
-        waits: &BTreeMap<String, String>,
+        waits: &BTreeMap<String, First>,
         now: Timestamp,
     ) -> Result<(), Stopped> {
         let seen = self.update(now).map_err(failed)?;
@@ -81,9 +83,11 @@ impl Work<'_> {
             followed.is_current(newest, seen, now);
             return Ok(());
         }
-        self.give_version(&built).map_err(failed)?;
+        let target = self.give_version(&built).map_err(failed)?;
         followed.record.built = Some(Waiting {
             layer: file_name(&built),
+            target,
+            asked: false,
             recipe: followed.digest,
             keep: followed.track.keep,
             changes: newest.map_or_else(Vec::new, |it| {
@@ -136,13 +140,15 @@ impl Work<'_> {
             out,
             cache: self.cache.to_owned(),
         };
-        let built = build::build(recipe, &options, &mut |what| self.say(what));
+        let built = build::build(recipe, &options, &mut |what| {
+            self.say(&format!("recipe {name}: {what}"));
+        });
         let path = built.map_err(layer::build_failure)?.layer;
         intake::take(&path, &self.policy()?).map_err(intake_failure)
     }
 
-    /// Gives the layer that was built a version that no other one ever had.
-    fn give_version(&self, layer: &NewLayer) -> Result<(), Failure> {
+    /// Gives the layer that was built a version that no other one ever had; gives its target.
+    fn give_version(&self, layer: &NewLayer) -> Result<String, Failure> {
         let manifest =
             Manifest::parse(&layer.manifest_bytes).context("the manifest was good before")?;
         let of = (manifest.kind, &*manifest.name, &*manifest.architecture);
@@ -157,7 +163,7 @@ impl Work<'_> {
         };
         replace(&path, &manifest.to_bytes())
             .with_context(|| format!("cannot write {}", path.display()))?;
-        Ok(())
+        Ok(manifest.target_name())
     }
 
     /// What the site keeps layers to.
@@ -222,14 +228,6 @@ fn file_name(layer: &NewLayer) -> String {
     name.to_string_lossy().into_owned()
 }
 
-/// Another layer of the same role goes first.
-pub(super) fn turn(first: &str) -> Failure {
-    let what = anyhow!("{first} waits for signatures, and its document is signed by the same role");
-    Failure::new(Exit::No, what).next(
-        "sign that one first (towline doctor names its file); the next look goes on from there",
-    )
-}
-
 pub(super) fn apt_failure(error: AptError) -> Failure {
     let (exit, next) = layer::apt_failure(&error);
     let failure = Failure::new(exit, error);
@@ -237,10 +235,4 @@ pub(super) fn apt_failure(error: AptError) -> Failure {
         true => failure,
         false => failure.next(next),
     }
-}
-
-fn tracks_nothing(path: &Path) -> Failure {
-    let what = anyhow!("recipe {} takes no package from an archive", path.display());
-    Failure::new(Exit::Usage, what)
-        .next("[track] follows sources of the types apt, certificates and kernel with package; leave it out")
 }

@@ -693,6 +693,86 @@ fn of_layers_of_one_role_one_that_machines_could_not_use_does_not_hold_the_other
 }
 
 #[test]
+fn a_document_that_is_signed_elsewhere_is_not_made_anew_without_a_layer_whose_recipe_is_broken() {
+    let followed = Followed::new();
+    let site = followed.world.site();
+    followed.write("recipes/tool.toml", &base("system", "tool"));
+    let other = base("other", "library");
+    followed.write("recipes/other.toml", &other);
+    followed.succeeds(&["recipes/tool.toml", "recipes/other.toml"]);
+    let officer = followed.without_key("base");
+    followed.package("tool", "2", DAY_1 + DAY);
+    followed.package("library", "2", DAY_1 + DAY);
+    followed.changes_nothing(1, &["base/system/2/amd64 is", "base/other/2/amd64 is"]);
+    // The officer takes the document away. One recipe is named alone, or broken, or not there any more.
+    let document = followed.document();
+    let taken = followed.world.folder.path().join("taken.json");
+    fs::rename(&document, &taken).expect("it goes");
+    let waits = || {
+        let output = followed.refresh(&["recipes/tool.toml"]);
+        let talk = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{talk}");
+        let says = "base/other/2/amd64, by recipe other, goes first";
+        assert!(talk.contains(says), "{talk}");
+        assert!(!document.exists(), "another document was made");
+    };
+    waits();
+    followed.write("recipes/other.toml", "[track]\nkeep =");
+    followed.changes_nothing(2, &["by recipe other, goes first"]);
+    assert!(!document.exists(), "another document was made");
+    fs::remove_file(site.join("recipes/other.toml")).expect("it goes");
+    waits();
+    // A third recipe of the role builds nothing meanwhile.
+    followed.write("recipes/third.toml", &base("third", "library"));
+    let output = followed.refresh(&["recipes/third.toml"]);
+    let talk = String::from_utf8_lossy(&output.stderr);
+    assert!(talk.contains("goes first"), "{talk}");
+    assert!(!document.exists(), "another document was made");
+
+    followed.write("recipes/other.toml", &other);
+    followed.sign(&taken, &officer);
+    fs::rename(&taken, &document).expect("it comes back");
+    let said = followed.succeeds(&["recipes/tool.toml", "recipes/other.toml"]);
+    assert!(
+        said.contains("published base/system/2/amd64")
+            && said.contains("published base/other/2/amd64"),
+        "{said}"
+    );
+}
+
+#[test]
+fn two_recipes_that_make_the_same_layers_are_refused_before_anything_is_built() {
+    let followed = Followed::published();
+    followed.write("recipes/own.toml", &RECIPE.replace("keep = 2", "keep = 1"));
+    followed.package("tool", "2", DAY_1 + DAY);
+    let says = [
+        "recipes/own.toml and ",
+        "recipes/tool.toml and ",
+        "both make agent/tool for amd64",
+        "next: take [track] out of one of them",
+    ];
+    followed.changes_nothing(2, &says);
+    let layers = followed.world.site().join("state/tracked/layers");
+    let is_empty = fs::read_dir(layers).expect("a folder").next().is_none();
+    assert!(is_empty, "nothing was built");
+    // One of them alone, too: the timer looks at both.
+    for recipe in ["recipes/own.toml", "./recipes/tool.toml"] {
+        let output = followed.refresh(&[recipe]);
+        let talk = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{talk}");
+        for part in ["own.toml", "tool.toml", "both make agent/tool"] {
+            assert!(talk.contains(part), "{part:?} is not in: {talk}");
+        }
+    }
+    followed.write(
+        "recipes/own.toml",
+        &RECIPE.replace("[track]\nkeep = 2\n", ""),
+    );
+    let said = followed.succeeds(&[]);
+    assert_eq!(said, "published agent/tool/2/amd64 (tool 1 is 2 now)\n");
+}
+
+#[test]
 fn a_document_that_somebody_else_has_made_goes_first() {
     let followed = Followed::new();
     followed.write("recipes/tool.toml", &base("system", "tool"));
@@ -801,14 +881,21 @@ fn recipes_that_are_not_tracked_or_whose_layers_nobody_published_are_left_alone(
 #[test]
 fn one_bad_recipe_or_record_keeps_no_other_from_being_looked_at() {
     let followed = Followed::published();
+    followed.package("more", "1", DAY_1);
+    for name in ["b", "c", "d"] {
+        let path = format!("recipes/{name}-bad.toml");
+        followed.write(&path, &base(name, "more"));
+        followed.succeeds(&[&path]);
+    }
     followed.write("recipes/a-bad.toml", "[track]\nkeep =");
-    followed.write("recipes/b-bad name.toml", RECIPE);
-    followed.write("recipes/c-bad.toml", RECIPE);
+    let recipes = followed.world.site().join("recipes");
+    let renamed = recipes.join("b-bad name.toml");
+    fs::rename(recipes.join("b-bad.toml"), renamed).expect("another name");
     followed.write("state/tracked/c-bad.json", "{}");
     followed.write("state/tracked/\"} 1.json", "{}");
     followed.write(
         "recipes/d-bad.toml",
-        &RECIPE.replace("\"tool\"]", "\"none\"]"),
+        &base("d", "more").replace("\"more\"]", "\"none\"]"),
     );
     followed.package("tool", "2", DAY_1 + DAY);
     let server = Server::start(&followed.world);
