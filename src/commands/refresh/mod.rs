@@ -11,7 +11,7 @@ mod timer;
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, anyhow};
 use clap::Args;
@@ -77,8 +77,11 @@ fn refuse_to_be_root(site: &Site) -> Outcome {
     if !geteuid().is_root() {
         return Ok(());
     }
-    for path in [site.state(), site.tracked()] {
-        let owner = fs::symlink_metadata(&path).map_or(0, |it| it.uid());
+    // What is not there yet would be made in the folder above it.
+    let folders = [site.relative(Path::new(".")), site.state(), site.tracked()];
+    let there = folders.map(|path| Some((fs::symlink_metadata(&path).ok()?.uid(), path)));
+    let [folder, state, tracked] = there;
+    for (owner, path) in [state.or(folder), tracked].into_iter().flatten() {
         if owner != 0 {
             let what = anyhow!("{} is not root's but of user {owner}", path.display());
             return Err(Failure::new(Exit::Usage, what).next(format!(

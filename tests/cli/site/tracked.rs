@@ -850,16 +850,24 @@ fn a_second_look_does_not_wait_for_the_first() {
 fn root_builds_nothing_in_the_state_of_another_user() {
     let followed = Followed::new();
     let state = followed.world.site().join("state");
+    let is_refused = || {
+        let output = followed.refresh(&["recipes/tool.toml"]);
+        let talk = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{talk}");
+        assert!(
+            talk.contains("not root's but of user 4242") && talk.contains("sudo -u '#4242'"),
+            "{talk}"
+        );
+        assert!(!state.join("tracked").exists(), "nothing was made");
+    };
     fs::create_dir_all(&state).expect("a folder");
     chown(&state, Some(4242), Some(4242)).expect("this needs root");
-    let output = followed.refresh(&["recipes/tool.toml"]);
-    let talk = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(2), "{talk}");
-    assert!(
-        talk.contains("not root's but of user 4242") && talk.contains("sudo -u '#4242'"),
-        "{talk}"
-    );
-    assert!(!state.join("tracked").exists(), "nothing was made");
+    is_refused();
+    // Where there is no state yet, the site's owner is whose it would be.
+    fs::remove_dir(&state).expect("it is empty");
+    chown(followed.world.site(), Some(4242), Some(4242)).expect("this needs root");
+    is_refused();
+    assert!(!state.exists(), "nothing was made");
 }
 
 #[test]
