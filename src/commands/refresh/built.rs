@@ -10,17 +10,17 @@ use std::fs;
 use anyhow::Context as _;
 use towline_contract::Timestamp;
 use towline_contract::manifest::{Kind, Manifest};
-use towline_contract::trust::{TargetName, layer_role};
 use towline_initramfs::stored::StoredError;
 use towline_server::catalogue::{self, CatalogueError, NewLayer};
 use towline_server::intake::{self, IntakeError};
-use towline_server::tracked::record::{Records, State, Waiting};
+use towline_server::tracked::record::{State, Waiting};
 use towline_server::tracked::{ahead_by_hand, gone, gone_back, versions};
 
 use super::Published;
 use super::failures::{has_gone_back, has_older, is_behind, turn};
 use super::followed::{Followed, Shared, Stopped, failed};
 use super::one::{Work, published};
+use super::turns::{First, asked_for};
 use crate::commands::publish::intake_failure;
 use crate::commands::site::catalogue_failure;
 use crate::exit::{Exit, Failure};
@@ -100,52 +100,6 @@ fn prepared<'a>(
         }
     }
     Err(followed.asked())
-}
-
-/// A layer that others of its role wait for.
-#[derive(Clone, Debug)]
-pub(super) struct First {
-    pub(super) target: String,
-    /// Name of its recipe.
-    pub(super) recipe: String,
-}
-
-impl First {
-    fn of(recipe: &str, waiting: &Waiting) -> (String, Self) {
-        let first = Self {
-            target: waiting.target.clone(),
-            recipe: recipe.to_owned(),
-        };
-        (role_of(&waiting.target), first)
-    }
-}
-
-/// The role that signs the target.
-fn role_of(target: &str) -> String {
-    let target = target.parse::<TargetName>().ok();
-    let role = target.and_then(|it| layer_role(it.kind, &it.name));
-    role.unwrap_or_default()
-}
-
-/// A layer of each role that waits: of these recipes, and of any other whose layer somebody was asked to sign.
-pub(super) fn waiting(work: &Work<'_>, followed: &[Followed]) -> BTreeMap<String, First> {
-    let waiting = followed.iter().filter_map(|it| {
-        let waiting = it.record.built.as_ref()?;
-        Some(First::of(&it.name, waiting))
-    });
-    waiting.chain(asked_for(work, followed)).collect()
-}
-
-/// A layer of each role that somebody was asked to sign, by what is known of other recipes than these: one that is broken, or was
-/// not named, may have its layer in the very document. Of records that cannot be read nothing is known; that is told.
-fn asked_for(work: &Work<'_>, others_than: &[Followed]) -> BTreeMap<String, First> {
-    let records = Records::of(work.site).all.into_iter();
-    let others = records.filter(|(name, _)| others_than.iter().all(|it| it.name != *name));
-    let asked = others.filter_map(|(name, record)| {
-        let waiting = record.built.filter(|it| it.asked)?;
-        Some(First::of(&name, &waiting))
-    });
-    asked.collect()
 }
 
 /// The layer that waits.
@@ -312,12 +266,6 @@ impl Ready<'_> {
 }
 
 impl Followed {
-    /// Its layer that somebody was asked to sign, with the role.
-    fn asked(&self) -> Option<(String, First)> {
-        let waiting = self.record.built.as_ref().filter(|it| it.asked)?;
-        Some(First::of(&self.name, waiting))
-    }
-
     fn is_not_published(&mut self, whose: Whose, stopped: Stopped, now: Timestamp) {
         if whose == Whose::Layer {
             self.record.built = None;

@@ -7,7 +7,7 @@ use towline_contract::manifest::Manifest;
 use towline_server::catalogue::NewLayer;
 use towline_server::tracked::GoneBack;
 
-use super::built::First;
+use super::turns::First;
 use crate::exit::{Exit, Failure};
 
 /// Another layer of the same role goes first.

@@ -8,6 +8,7 @@ mod failures;
 mod followed;
 mod one;
 mod timer;
+mod turns;
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -165,7 +166,7 @@ fn looked_at(work: &mut Work<'_>, named: Vec<PathBuf>) -> Result<Vec<Ended>, Fai
     followed::refuse_twins(site, &mut followed, Timestamp::now());
     built::publish(work, &mut followed, Timestamp::now());
     let layers = one::published(site)?;
-    let waits = built::waiting(work, &followed);
+    let waits = turns::waiting(work, &followed);
     for it in followed.iter_mut().filter(|it| it.goes_on()) {
         let now = Timestamp::now();
         if let Err(stopped) = work.look(it, &layers, &waits, now) {

@@ -21,9 +21,9 @@ use towline_server::private::Locked;
 use towline_server::tracked::record::{self, Record, State, Waiting};
 use towline_server::tracked::{is_same, version_for, versions};
 
-use super::built::First;
 use super::failures::{tracks_nothing, turn};
 use super::followed::{Followed, Shared, Stopped, failed};
+use super::turns::First;
 use crate::commands::layer;
 use crate::commands::publish::intake_failure;
 use crate::commands::site::catalogue_failure;
