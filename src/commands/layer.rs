@@ -263,6 +263,10 @@ pub(super) fn apt_failure(error: &AptError) -> (Exit, String) {
             Exit::NotTrusted,
             "see the archive's key and Signed-By in this machine's apt sources; nothing was changed",
         ),
+        AptError::Update(talk) if talk.contains("is expired") => (
+            Exit::NotTrusted,
+            "see why the mirror stands still; of an archive that is meant to, as a snapshot, say [check-valid-until=no] in this machine's apt sources; nothing was changed",
+        ),
         AptError::Update(_) => (
             Exit::NotReachable,
             "check the network and this machine's apt sources, then run this again; nothing was changed",

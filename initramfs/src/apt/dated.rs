@@ -12,7 +12,9 @@ const HEAD_BYTES_MAX: u64 = 64 << 10;
 
 /// The date of the newest of the archives' signed lists in the folder; none when none says.
 ///
-/// It is the newest because a distribution's release can be months old, and the updates that go with it are of today.
+/// It is the newest because a distribution's release can be months old, and the updates that go with it are of today. So one
+/// archive that stands still is hidden by another that does not, for as long as its lists say that they are good: apt refuses
+/// them after that, if they say so at all.
 pub(super) fn newest(folder: &Path) -> io::Result<Option<Timestamp>> {
     let mut newest = None;
     for entry in fs::read_dir(folder)? {

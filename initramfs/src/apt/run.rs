@@ -10,7 +10,8 @@ use tempfile::NamedTempFile;
 use super::{Apt, AptError, NOTHING};
 
 /// What apt reads after the machine's own configuration, and before the command line. What nobody has signed is not taken
-/// because this machine says so; an archive that is `[trusted=yes]` in its sources alone is. Programs that the machine has
+/// because this machine says so, nor lists whose time is over; an archive that is `[trusted=yes]` or `[check-valid-until=no]` in
+/// its sources alone is. Programs that the machine has
 /// run after or before an update or installation of its own have no business with ours.
 const SETTINGS: &str = "\
 #clear APT::Update::Pre-Invoke;
@@ -20,6 +21,8 @@ const SETTINGS: &str = "\
 #clear DPkg::Post-Invoke;
 #clear DPkg::Pre-Install-Pkgs;
 #clear AptCli::Hooks;
+Acquire::Check-Valid-Until \"true\";
+Acquire::Check-Date \"true\";
 Acquire::AllowInsecureRepositories \"false\";
 Acquire::AllowWeakRepositories \"false\";
 Acquire::AllowDowngradeToInsecureRepositories \"false\";

@@ -87,7 +87,8 @@ pub fn version_for(new: &Manifest, ever: &BTreeSet<String>) -> String {
 }
 
 /// The packages of `new` that a `published` version of it has newer, as dpkg compares them: an archive that has gone back must
-/// not take machines back, whatever the dates of its files.
+/// not take machines back, whatever the dates of its files. What is not published any more does not count, nor does a package
+/// that is called otherwise by now.
 #[must_use]
 pub fn gone_back(new: &Manifest, published: &[&Manifest]) -> Vec<GoneBack> {
     let found = new.packages.iter().filter_map(|package| {

@@ -434,6 +434,20 @@ fn what_this_machine_lets_apt_do_is_not_done_for_layers() {
     followed.package("tool", "2", DAY_1 + DAY);
     followed.trust_and("", &more.join("\n"));
     followed.changes_nothing(3, &["is not signed"]);
+    // A mirror that stands still says itself how long its lists are good.
+    let more = [&more[..], &["Acquire::Check-Valid-Until \"false\";".into()]].concat();
+    let release = followed.archive.join("Release");
+    let list = fs::read_to_string(&release).expect("a list");
+    let expired = list.replace(
+        "SHA256:",
+        "Valid-Until: Sat, 08 Nov 2025 00:00:00 UTC\nSHA256:",
+    );
+    fs::write(&release, expired).expect("a list");
+    followed.trust_and("[trusted=yes]", &more.join("\n"));
+    followed.changes_nothing(3, &["is expired", "next: see why the mirror stands still"]);
+    followed.trust_and("[trusted=yes check-valid-until=no]", &more.join("\n"));
+    followed.succeeds(&[]);
+    followed.package("tool", "3", DAY_1 + 2 * DAY);
     followed.trust_and("[trusted=yes]", &more.join("\n"));
     followed.succeeds(&[]);
     assert!(!ran.exists(), "the machine's own programs were run");
