@@ -271,6 +271,10 @@ pub(super) fn apt_failure(error: &AptError) -> (Exit, String) {
             Exit::NotReachable,
             "check the network and this machine's apt sources, then run this again; nothing was changed",
         ),
+        AptError::Busy { .. } => (
+            Exit::No,
+            "see which program has that file open (fuser FILE), wait for it or end it, and run this again; or choose another folder with --cache",
+        ),
         AptError::Digest { .. } => (Exit::NotTrusted, "try again, or use another mirror"),
         AptError::File { .. } => (Exit::Internal, "choose another folder with --cache"),
         AptError::Unresolved { .. } | AptError::NoKernel { .. } => {

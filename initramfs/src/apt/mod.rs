@@ -9,6 +9,7 @@
 
 mod dated;
 mod listed;
+mod lock;
 mod run;
 mod status;
 
@@ -17,6 +18,7 @@ use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use tempfile::NamedTempFile;
 use towline_contract::digest::Hasher;
@@ -81,6 +83,14 @@ pub enum AptError {
     /// Old packages cannot be removed.
     #[error("cannot remove packages that no archive has any more: {0}")]
     Clean(String),
+    /// Another build has the folder for downloads.
+    #[error("another build had {path} locked for {seconds} seconds, and has it still")]
+    Busy {
+        /// The lock's file.
+        path: PathBuf,
+        /// How long that was waited for.
+        seconds: u64,
+    },
     /// A package that the archive lists without a SHA-256.
     #[error("the archive has no SHA-256 for {0}")]
     NoDigest(String),
@@ -109,6 +119,8 @@ pub enum AptError {
 #[derive(Debug)]
 pub struct Apt {
     cache: PathBuf,
+    /// How long it waits for the folder.
+    patience: Duration,
 }
 
 /// One package of a closure.
@@ -142,7 +154,10 @@ impl Apt {
             path: cache.to_owned(),
             cause,
         })?;
-        Ok(Self { cache })
+        Ok(Self {
+            cache,
+            patience: lock::PATIENCE,
+        })
     }
 
     /// Asks the archives for their newest lists, into the folder: this needs no root. From then on those count for all that
@@ -260,13 +275,6 @@ impl Apt {
     fn own_lists(&self) -> Option<PathBuf> {
         let lists = self.cache.join(OWN_LISTS);
         lists.exists().then_some(lists)
-    }
-
-    /// Keeps other builds out of the folder: apt's own locks are for root.
-    fn lock(&self) -> Result<File, AptError> {
-        let path = self.cache.join("lock");
-        let lock = File::create(&path).and_then(|file| file.lock().map(|()| file));
-        lock.map_err(|cause| AptError::File { path, cause })
     }
 
     /// A status file in which `packages` are installed, in the versions that would be.
