@@ -45,8 +45,8 @@ pub(super) struct RefreshArgs {
     json: bool,
     /// Leave the processor to others, and end with the process that has started
     /// this
-    #[arg(long, hide = true)]
-    in_background: bool,
+    #[arg(long, value_name = "PID", hide = true)]
+    in_background: Option<u32>,
 }
 
 /// What came of one recipe.
@@ -105,8 +105,8 @@ fn locked(site: &Site) -> Result<Locked, Failure> {
 
 /// Looks at each recipe. One that fails does not keep the others from being looked at.
 pub(super) fn run(site: &Site, args: &RefreshArgs, quiet: bool) -> Outcome {
-    if args.in_background {
-        timer::end_with_server();
+    if let Some(server) = args.in_background {
+        timer::end_with_server(server);
         if getpriority_process(None).is_ok_and(|it| it < LEAST_PRIORITY) {
             setpriority_process(None, LEAST_PRIORITY).context("cannot lower the priority")?;
         }

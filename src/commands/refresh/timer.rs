@@ -9,7 +9,10 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use rustix::process::{Pid, Signal, getppid, kill_current_process_group, kill_process_group};
+use rustix::process::{
+    Pid, Signal, WaitId, WaitIdOptions, getpgrp, getpid, getppid, kill_current_process_group,
+    kill_process, kill_process_group, waitid,
+};
 use tokio::process::Command;
 use tokio::time::timeout;
 use towline_contract::Timestamp;
@@ -22,6 +25,9 @@ const AFTER_START: Duration = Duration::from_secs(5);
 /// Longest look. The largest recipe is built in an hour on a slow machine; an archive that sends a byte now and then would hold
 /// it for ever, and all looks after it.
 const LOOK_MAX: Duration = Duration::from_secs(6 * 3600);
+
+/// How often it is looked whether it has ended.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// How long what is told to end has for that.
 const END_MAX: Duration = Duration::from_secs(10);
@@ -58,7 +64,9 @@ fn command(config: &Path) -> io::Result<Command> {
     let log = io::stderr().as_fd().try_clone_to_owned()?;
     let mut command = Command::new("/proc/self/exe");
     command
-        .args(["catalogue", "refresh", "--in-background", "--config"])
+        .args(["catalogue", "refresh", "--in-background"])
+        .arg(std::process::id().to_string())
+        .arg("--config")
         .arg(config)
         .stdin(Stdio::null())
         .stdout(Stdio::from(log));
@@ -68,18 +76,24 @@ fn command(config: &Path) -> io::Result<Command> {
 /// Runs the command in a process group of its own, for so long at most; says how it ended.
 async fn run(mut command: Command, max: Duration) -> io::Result<String> {
     let mut child = command.process_group(0).kill_on_drop(true).spawn()?;
-    let group = Group::of(&child);
-    if let Ok(status) = timeout(max, child.wait()).await {
-        return Ok(format!("has ended: {}", status?));
-    }
+    let mut group = Group::of(&child);
+    let is_late = timeout(max, group.first_ends()).await.is_err();
     group.signal(Signal::TERM);
-    let _ = timeout(END_MAX, child.wait()).await;
-    group.signal(Signal::KILL);
-    child.wait().await?;
-    Ok(format!("was ended: it took longer than {max:?}"))
+    if is_late {
+        let _ = timeout(END_MAX, group.first_ends()).await;
+        group.signal(Signal::KILL);
+    }
+    group.is_over();
+    let status = child.wait().await?;
+    Ok(match is_late {
+        true => format!("was ended: it took longer than {max:?}"),
+        false => format!("has ended: {status}"),
+    })
 }
 
-/// A process, and those that it has started: told to end when the server does.
+/// A process, and those that it has started: told to end when the server does, or when the first one has ended without them.
+///
+/// Its number is that of the first one, and nobody else's for as long as nobody has waited for that.
 struct Group(Option<Pid>);
 
 impl Group {
@@ -88,7 +102,20 @@ impl Group {
         Self(id.and_then(Pid::from_raw))
     }
 
-    /// What has ended gets no signal.
+    /// Until the first one has ended; it stays to be waited for.
+    async fn first_ends(&self) {
+        let look = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
+        let goes_on = |pid: Pid| matches!(waitid(WaitId::Pid(pid), look), Ok(None));
+        while self.0.is_some_and(goes_on) {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// From now on the number may become another's.
+    fn is_over(&mut self) {
+        self.0 = None;
+    }
+
     fn signal(&self, signal: Signal) {
         if let Some(group) = self.0 {
             let _ = kill_process_group(group, signal);
@@ -103,14 +130,17 @@ impl Drop for Group {
 }
 
 /// Ends this process, and all that it has started, when the server that has started it is there no more: a server that was
-/// killed has told nobody to end.
-pub(super) fn end_with_server() {
-    let server = getppid();
+/// killed has told nobody to end, perhaps before this one has begun. Where the group is not of its own, others in it are left alone.
+pub(super) fn end_with_server(server: u32) {
+    let server = i32::try_from(server).ok().and_then(Pid::from_raw);
     std::thread::spawn(move || {
         while getppid() == server {
             std::thread::sleep(Duration::from_secs(1));
         }
-        let _ = kill_current_process_group(Signal::TERM);
+        let _ = match getpgrp() == getpid() {
+            true => kill_current_process_group(Signal::TERM),
+            false => kill_process(getpid(), Signal::TERM),
+        };
     });
 }
 
@@ -186,6 +216,26 @@ mod tests {
         let (how, pid) = of_shell(Duration::from_secs(5), false);
         assert_eq!(how.as_deref(), Some("was ended: it took longer than 5s"));
         assert!(ends(pid));
+    }
+
+    #[test]
+    fn what_a_look_that_has_ended_has_left_is_ended() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("pid");
+        let mut command = Command::new("sh");
+        command.args([
+            "-c",
+            &format!("sleep 1000 & echo $! > {}; exit 3", file.display()),
+        ]);
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        let how = runtime
+            .unwrap()
+            .block_on(run(command, Duration::from_secs(3600)));
+        assert_eq!(how.unwrap(), "has ended: exit status: 3");
+        let pid = std::fs::read_to_string(&file).unwrap();
+        assert!(ends(pid.trim().parse().unwrap()));
     }
 
     #[test]
