@@ -13,8 +13,8 @@ use super::waiting::{current_version, read};
 use super::written::numbered;
 use crate::store::Store;
 
-/// The versions of this layer that were ever published, whatever was taken out since. Documents that an interrupted change has
-/// left count, too.
+/// The versions of this layer that were ever published, whatever was taken out since. What an interrupted change has left of a
+/// document that is yet to come does not count: no machine was ever given it, and the next change writes over it.
 ///
 /// # Errors
 /// A document in the store cannot be read.

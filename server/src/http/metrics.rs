@@ -1,4 +1,4 @@
-//! `GET /metrics`: until when things are good, and how old the agents are, in the text format of Prometheus (version 0.0.4).
+//! `GET /metrics`: until when things are good, and how old agents and extras are, in the text format of Prometheus (version 0.0.4).
 //! Nothing in it is secret, nor about hosts: they get the newest layer of their agent's name.
 
 use std::collections::BTreeSet;
@@ -22,7 +22,9 @@ pub(super) fn metrics(state: &State) -> Result<Response<Body>, Fault> {
     let current = state.catalogue().map_err(|error| Fault::ours(&error))?;
     let records = Records::of(&state.site);
     let mut text = text(&look::dates(&state.site, Some(&current.view)));
-    text.push_str(&agents(&current.layers, (state.clock)()));
+    let now = (state.clock)();
+    text.push_str(&ages(&current.layers, Kind::Agent, now));
+    text.push_str(&ages(&current.layers, Kind::Extra, now));
     text.push_str(&looks(&records));
     let mut response = Response::new(full(text.into_bytes()));
     *response.status_mut() = StatusCode::OK;
@@ -54,24 +56,27 @@ fn gauge(name: &str, help: &str) -> String {
     format!("# HELP {name} {help}\n# TYPE {name} gauge\n")
 }
 
-/// The age of each agent that machines get now: of the newest of its files. Its version is beside it, so that another one does
-/// not make another series of ages.
-fn agents(layers: &[Published], now: Timestamp) -> String {
-    const AGE: &str = "towline_agent_age_seconds";
-    const INFO: &str = "towline_agent_info";
-    let agents = layers.iter().filter(|it| it.target.kind == Kind::Agent);
-    let names = agents.map(|it| (it.target.name.as_str(), it.target.architecture.as_str()));
+/// The age of each layer of a kind that machines get now: of the newest of its files. Its version is beside it, so that another
+/// one does not make another series of ages.
+fn ages(layers: &[Published], kind: Kind, now: Timestamp) -> String {
+    let (age, info) = (
+        format!("towline_{kind}_age_seconds"),
+        format!("towline_{kind}_info"),
+    );
+    let of_kind = layers.iter().filter(|it| it.target.kind == kind);
+    let names = of_kind.map(|it| (it.target.name.as_str(), it.target.architecture.as_str()));
     let names: BTreeSet<_> = names.collect();
-    let help = "Age of the newest file in the agent layer that machines get, in seconds.";
-    let mut ages = gauge(AGE, help);
-    let mut infos = gauge(INFO, "The agent layer that machines get; always 1.");
-    for (agent, architecture) in names {
-        if let Some(layer) = versions(layers, (Kind::Agent, agent, architecture)).first() {
+    let help = format!("Age of the newest file in the {kind} layer that machines get, in seconds.");
+    let mut ages = gauge(&age, &help);
+    let help = format!("The {kind} layer that machines get; always 1.");
+    let mut infos = gauge(&info, &help);
+    for (name, architecture) in names {
+        if let Some(layer) = versions(layers, (kind, name, architecture)).first() {
             let (version, seconds) = (&layer.version, now.duration_since(layer.created).as_secs());
             // Parts of targets have no character that would need escaping.
-            let of = format!("agent=\"{agent}\",architecture=\"{architecture}\"");
-            let _ = writeln!(ages, "{AGE}{{{of}}} {seconds}");
-            let _ = writeln!(infos, "{INFO}{{{of},version=\"{version}\"}} 1");
+            let of = format!("{kind}=\"{name}\",architecture=\"{architecture}\"");
+            let _ = writeln!(ages, "{age}{{{of}}} {seconds}");
+            let _ = writeln!(infos, "{info}{{{of},version=\"{version}\"}} 1");
         }
     }
     ages + &infos
@@ -98,4 +103,37 @@ fn looks(records: &Records) -> String {
     let unreadable = gauge(UNREADABLE, help);
     let count = records.unreadable.len();
     format!("{current}{failures}{unreadable}{UNREADABLE} {count}\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::manifest;
+
+    fn published(kind: Kind, version: &str, created: &str) -> Published {
+        let mut manifest = manifest(kind, "ca", version);
+        manifest.created = created.parse().unwrap();
+        Published {
+            target: manifest.target_name().parse().unwrap(),
+            manifest,
+        }
+    }
+
+    #[test]
+    fn agents_and_extras_have_the_age_of_the_layer_that_machines_get() {
+        let layers = [
+            published(Kind::Extra, "1", "2026-11-01T00:00:00Z"),
+            published(Kind::Extra, "2", "2026-11-02T00:00:00Z"),
+            published(Kind::Agent, "3", "2026-11-02T23:00:00Z"),
+        ];
+        let now = "2026-11-03T00:00:00Z".parse().unwrap();
+        let text = ages(&layers, Kind::Extra, now);
+        let age = "towline_extra_age_seconds{extra=\"ca\",architecture=\"amd64\"} 86400\n";
+        let info = "towline_extra_info{extra=\"ca\",architecture=\"amd64\",version=\"2\"} 1\n";
+        assert!(text.contains(age) && text.contains(info), "{text}");
+        assert_eq!(text.matches("extra=").count(), 2);
+        let text = ages(&layers, Kind::Agent, now);
+        let age = "towline_agent_age_seconds{agent=\"ca\",architecture=\"amd64\"} 3600\n";
+        assert!(text.contains(age), "{text}");
+    }
 }
