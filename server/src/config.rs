@@ -128,6 +128,13 @@ impl PlanConfig {
         }
     }
 
+    /// Whether machines boot the newest layer of this kind and name, if it is an agent or an extra.
+    #[must_use]
+    pub fn boots(&self, kind: Kind, name: &str) -> bool {
+        let names = self.names(kind);
+        names.is_none_or(|names| names.iter().any(|it| it == name))
+    }
+
     /// Whether the kernel or base called `name` is one for `host`; without a host, for those that have none of their own.
     /// Where nothing is set, any is but those that are set for single hosts.
     #[must_use]

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use towline_contract::manifest::{Kind, Manifest};
 use towline_initramfs::chain;
 
+use crate::config::PlanConfig;
 use crate::order::order;
 
 /// A need that no layer meets.
@@ -28,25 +29,21 @@ pub enum Review {
 }
 
 /// Checks the chains that `published` and `new` make together. Of each name the newest layer counts, and a new one before
-/// any that is published. The chains of those bases are checked whose names `is_wanted` accepts.
+/// any that is published. The chains of those bases are checked that hosts without one of their own may boot by `plan`.
 #[must_use]
-pub fn review(
-    published: &[Manifest],
-    new: &[Manifest],
-    is_wanted: &dyn Fn(&str) -> bool,
-) -> Review {
+pub fn review(published: &[Manifest], new: &[Manifest], plan: &PlanConfig) -> Review {
     let before = newest(published.iter());
     let after = together(published, new);
     if !after.keys().any(|(kind, ..)| *kind == Kind::Base) {
         return Review::NoBase;
     }
-    let known = unmet(&before, is_wanted);
+    let known = unmet(&before, plan);
     let fresh: BTreeSet<_> = new.iter().map(Manifest::target_name).collect();
     let is_known = |row: &Unmet| {
         let same = |other: &Unmet| other.layer == row.layer && other.need == row.need;
         !fresh.contains(&row.layer) && known.iter().any(same)
     };
-    let rows = unmet(&after, is_wanted);
+    let rows = unmet(&after, plan);
     Review::Checked(rows.into_iter().filter(|row| !is_known(row)).collect())
 }
 
@@ -72,20 +69,30 @@ fn newest<'a>(layers: impl Iterator<Item = &'a Manifest>) -> Newest<'a> {
     newest
 }
 
-fn unmet(layers: &Newest<'_>, is_wanted: &dyn Fn(&str) -> bool) -> Vec<Unmet> {
+/// What would be missing in the chain of each base, and in those that it makes with an agent or extra which machines do not boot
+/// by themselves: that may come in a recovery, and nothing else has its libraries and programs.
+fn unmet(layers: &Newest<'_>, plan: &PlanConfig) -> Vec<Unmet> {
     let is_base = |layer: &&Manifest| layer.kind == Kind::Base;
     let mut rows = BTreeSet::new();
     for bottom in layers.values().copied().filter(is_base) {
-        if !is_wanted(&bottom.name) {
+        if !plan.wants(Kind::Base, None, &bottom.name) {
             continue;
         }
         let fits = |layer: &&Manifest| {
             !is_base(layer)
                 && (layer.architecture == "all" || layer.architecture == bottom.architecture)
         };
+        let is_booted = |layer: &&Manifest| plan.boots(layer.kind, &layer.name);
         let above = layers.values().copied().filter(fits);
-        let report = chain::check(std::iter::once(bottom).chain(above));
-        rows.extend(report.unresolved.into_iter().map(|(layer, need)| Unmet {
+        let (booted, others): (Vec<_>, Vec<_>) = above.partition(is_booted);
+        let chain = || std::iter::once(bottom).chain(booted.iter().copied());
+        let mut found = chain::check(chain()).unresolved;
+        for other in others {
+            let own = chain::check(chain().chain([other])).unresolved.into_iter();
+            let target = other.target_name();
+            found.extend(own.filter(|(layer, _)| *layer == target));
+        }
+        rows.extend(found.into_iter().map(|(layer, need)| Unmet {
             layer,
             need,
             base: bottom.target_name(),
@@ -116,12 +123,45 @@ mod tests {
     fn an_agent_whose_library_no_layer_has_is_named() {
         let base = offering("1", "libc.so.6");
         let agent = needing(Kind::Agent, "restic", "libfuse.so.3");
-        let Review::Checked(rows) = review(&[base], &[agent], &|_| true) else {
+        let Review::Checked(rows) = review(&[base], &[agent], &PlanConfig::default()) else {
             panic!("there is a base");
         };
         assert_eq!(rows.len(), 1);
         assert_eq!(rows[0].layer, "agent/restic/1/amd64");
         assert_eq!(rows[0].need, "libfuse.so.3");
+    }
+
+    #[test]
+    fn what_machines_do_not_boot_meets_no_need_of_others_and_its_own_are_looked_at() {
+        let base = offering("1", "libc.so.6");
+        let needing = needing(Kind::Agent, "restic", "libfuse.so.3");
+        let named = |kind: Kind, name: &str| {
+            let mut layer = manifest(kind, name, "1");
+            layer.provides.libraries = vec!["libfuse.so.3".into()];
+            layer
+        };
+        for kind in [Kind::Agent, Kind::Extra] {
+            let published = [base.clone(), named(kind, "fuse")];
+            let found = |plan: &PlanConfig| match review(
+                &published,
+                std::slice::from_ref(&needing),
+                plan,
+            ) {
+                Review::Checked(rows) => rows.into_iter().map(|it| it.need).collect(),
+                Review::NoBase => vec!["a base".to_owned()],
+            };
+            let mut plan = PlanConfig::default();
+            assert_eq!(found(&plan), Vec::<String>::new());
+            plan.agents = Some(vec!["restic".into()]);
+            plan.extras = Some(vec![]);
+            assert_eq!(found(&plan), ["libfuse.so.3"], "{kind}");
+            // It is not booted by itself either, and may be in a recovery.
+            plan.agents = Some(vec![]);
+            assert_eq!(found(&plan), ["libfuse.so.3"], "{kind}");
+            plan.extras = None;
+            let wanted = Vec::from_iter((kind == Kind::Agent).then(|| "libfuse.so.3".to_owned()));
+            assert_eq!(found(&plan), wanted, "{kind}");
+        }
     }
 
     #[test]
@@ -132,7 +172,7 @@ mod tests {
         ];
         let mut newer = offering("2", "libc.so.6");
         newer.created = "2030-01-01T00:00:00Z".parse().unwrap();
-        let found = review(&published, &[newer], &|_| true);
+        let found = review(&published, &[newer], &PlanConfig::default());
         assert!(matches!(found, Review::Checked(rows) if rows[0].layer == "agent/restic/1/amd64"));
     }
 
@@ -144,7 +184,7 @@ mod tests {
         ];
         let host = manifest(Kind::Host, "example", "1");
         assert_eq!(
-            review(&published, &[host], &|_| true),
+            review(&published, &[host], &PlanConfig::default()),
             Review::Checked(vec![])
         );
     }
@@ -155,19 +195,25 @@ mod tests {
         agent.placement = Placement::Target;
         let agent = [agent];
         let mut base = manifest(Kind::Base, "debian", "1");
-        let found = review(&[base.clone()], &agent, &|_| true);
+        let found = review(&[base.clone()], &agent, &PlanConfig::default());
         let Review::Checked(rows) = found else {
             panic!("there is a base");
         };
         assert_eq!(rows.len(), 1);
         assert_eq!(rows[0].layer, "agent/large/1/amd64");
         base.provides.programs = vec![PLACES_ON_TARGET.into()];
-        assert_eq!(review(&[base], &agent, &|_| true), Review::Checked(vec![]));
+        assert_eq!(
+            review(&[base], &agent, &PlanConfig::default()),
+            Review::Checked(vec![])
+        );
     }
 
     #[test]
     fn without_a_base_there_is_nothing_to_check() {
         let agent = needing(Kind::Agent, "restic", "libfuse.so.3");
-        assert_eq!(review(&[], &[agent], &|_| true), Review::NoBase);
+        assert_eq!(
+            review(&[], &[agent], &PlanConfig::default()),
+            Review::NoBase
+        );
     }
 }

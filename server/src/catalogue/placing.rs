@@ -67,10 +67,7 @@ fn judge(layers: &[(&Manifest, Vec<Place>)], plan: &PlanConfig) -> Vec<Collision
     let placed: Vec<_> = placed.collect();
     let of = |kind: Kind| move |layer: &&Placed<'_>| layer.manifest.kind == kind;
     // Machines boot all the agents and extras, or those that the configuration names.
-    let booted = |layer: &Manifest| {
-        plan.names(layer.kind)
-            .is_none_or(|names| names.contains(&layer.name))
-    };
+    let booted = |layer: &Manifest| plan.boots(layer.kind, &layer.name);
     let mut found = Vec::new();
     for base in placed.iter().filter(of(Kind::Base)) {
         let architecture = &base.manifest.architecture;

@@ -118,8 +118,7 @@ fn published(
         .map(|layer| layer.manifest)
         .collect();
     let manifests: Vec<_> = added.values().map(|(_, l)| l.manifest.clone()).collect();
-    let is_wanted = |base: &str| site.config.plan.wants(Kind::Base, None, base);
-    let review = review(&published, &manifests, &is_wanted);
+    let review = review(&published, &manifests, &site.config.plan);
     match &review {
         Review::Checked(unmet) if missing == Missing::Refuse && !unmet.is_empty() => {
             return Err(CatalogueError::Unmet(unmet.clone()));
