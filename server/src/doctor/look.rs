@@ -429,7 +429,7 @@ fn unreadable(error: &dyn Error) -> Finding {
 fn unreadable_record(error: &PrivateError) -> Finding {
     warning(
         joined(error),
-        "remove that file: the next towline catalogue refresh compares again what is published",
+        "remove that file: the next towline catalogue refresh compares again what is published, and takes none of it out",
     )
 }
 

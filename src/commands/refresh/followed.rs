@@ -156,7 +156,7 @@ fn known(site: &Site, path: &Path, now: Timestamp) -> Result<(String, Record), F
     let known = record::read(site, &name).map_err(|error| {
         let what = anyhow!(error).context(format!("recipe {name} is not current"));
         Failure::from(what).next(
-            "remove that file: what is published is compared again, and a layer that waited is built again",
+            "remove that file: what is published is compared again, and stays until somebody takes it out; a layer that waited is built again",
         )
     })?;
     Ok((name, known.unwrap_or_else(|| Record::new(now))))

@@ -338,6 +338,21 @@ fn machines_get_the_new_agent_when_the_archive_has_one_and_old_ones_go() {
 }
 
 #[test]
+fn what_a_build_says_is_said_with_the_recipes_name() {
+    let followed = Followed::new();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_towline"));
+    let output = command
+        .args(["catalogue", "refresh", "recipes/tool.toml"])
+        .env("APT_CONFIG", &followed.config)
+        .current_dir(followed.world.site())
+        .output()
+        .expect("towline runs");
+    let talk = String::from_utf8_lossy(&output.stderr);
+    let said = talk.contains("towline: recipe tool: writing the archive");
+    assert!(output.status.success() && said, "{talk}");
+}
+
+#[test]
 fn when_nothing_has_changed_nothing_is_built_or_signed() {
     let followed = Followed::published();
     let before = followed.world.timestamp();
