@@ -24,6 +24,7 @@ mod items;
 pub mod kernel;
 pub mod libraries;
 pub mod makeself;
+mod parallel;
 pub mod places;
 mod ready;
 mod rear;

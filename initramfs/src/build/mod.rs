@@ -14,7 +14,7 @@ use towline_contract::manifest::{Compression, Image, Kind, Manifest, ManifestErr
 use crate::assemble::{Assembler, Assembly, SourceError, files};
 use crate::content::Content;
 use crate::filter::glob_set;
-use crate::image::{self, ImageError};
+use crate::image::{self, ImageError, Making};
 use crate::libraries::{self, Findings, LibraryError, Missing};
 use crate::recipe::{Form, NumberedSource, Recipe};
 use crate::scratch::Scratch;
@@ -81,7 +81,7 @@ pub enum BuildError {
 pub struct Options {
     /// Folder for the layer and its manifest.
     pub out: PathBuf,
-    /// Folder for downloaded packages.
+    /// Folder for downloaded packages and compressed blocks, which may be deleted, and which builds may share.
     pub cache: PathBuf,
 }
 
@@ -124,7 +124,7 @@ pub fn build(
         Form::Image => "making the image",
         Form::Files => "writing the archive",
     });
-    let packed = pack(recipe, assembly, time, scratch.path())?;
+    let packed = pack(recipe, assembly, time, scratch.path(), &options.cache, talk)?;
     let file = NamedTempFile::new_in(scratch.path()).map_err(|cause| output(out, cause))?;
     let stored = write::write(
         &packed.tree,
@@ -208,6 +208,8 @@ fn pack(
     mut assembly: Assembly,
     time: u32,
     scratch: &Path,
+    cache: &Path,
+    talk: &mut dyn FnMut(&str),
 ) -> Result<Packed, BuildError> {
     let mut tree = std::mem::take(&mut assembly.tree);
     let plain = std::mem::take(&mut assembly.plain);
@@ -230,7 +232,19 @@ fn pack(
     let path = format!("{IMAGES_DIR}/{number}-{}.squashfs", recipe.kind);
     let file = scratch.join("image");
     let image = std::fs::File::create_new(&file).map_err(|cause| output(&file, cause))?;
-    let content_bytes = image::write(&tree, time, recipe.level, &image)?;
+    let kept = kept_blocks(recipe, cache);
+    let making = Making {
+        time,
+        level: recipe.level,
+        kept: Some(&kept),
+    };
+    let made = image::write(&tree, making, &image)?;
+    if let Some(error) = made.not_kept {
+        let kept = kept.display();
+        talk(&format!(
+            "the next build compresses everything again: cannot write {kept}: {error}"
+        ));
+    }
     let bytes = image
         .metadata()
         .map_err(|cause| output(&file, cause))?
@@ -243,10 +257,18 @@ fn pack(
         image: Some(Image {
             path,
             bytes,
-            content_bytes,
+            content_bytes: made.content_bytes,
         }),
         assembly,
     })
+}
+
+/// The file of compressed blocks that builds of this layer share.
+fn kept_blocks(recipe: &Recipe, cache: &Path) -> PathBuf {
+    let (kind, name, architecture) = (recipe.kind, &recipe.name, &recipe.architecture);
+    cache
+        .join("blocks")
+        .join(format!("{kind}-{name}-{architecture}"))
 }
 
 /// Gives the layer and the manifest their names.

@@ -116,10 +116,3 @@ fn header(
     .encode()
     .map_err(|cause| refuse(cause.to_string()))
 }
-
-/// Size of the archive that these records make, in bytes.
-pub(super) fn archive_bytes(records: &[Record<'_>]) -> u64 {
-    let one =
-        |record: &Record<'_>| record.header.len() as u64 + record.body.len().next_multiple_of(4);
-    records.iter().map(one).sum::<u64>() + newc::trailer().len() as u64
-}

@@ -1,0 +1,269 @@
+//! Compressed blocks that one build keeps for the next build of the same layer, so that only what changed is compressed again.
+//!
+//! One file a layer: the blocks, one after the other; then a record for each ([`RECORD_BYTES`]: its key, the SHA-256 of its
+//! stored bytes, where it begins, how long it is); then the SHA-256 of the records, their number, and [`MAGIC`]. Numbers are
+//! little-endian.
+//!
+//! Invariants: what is damaged is not found, so that the file can change no layer; it is replaced as a whole, so that two
+//! builds at once, or somebody who deletes it, cost time only.
+
+use std::collections::{HashMap, HashSet};
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use tempfile::NamedTempFile;
+use towline_contract::Digest;
+use towline_contract::limits::LAYER_UNPACKED_BYTES_MAX;
+
+/// The last bytes of the file.
+const MAGIC: &[u8; 16] = b"towline blocks 1";
+
+/// Key, digest, offset and length of one block.
+const RECORD_BYTES: usize = 32 + 32 + 8 + 4;
+
+/// Digest of the records, their number, the magic.
+const FOOTER_BYTES: usize = 32 + 8 + 16;
+
+/// Most blocks of one file: those of the largest layer, if all were of 4 KiB.
+const BLOCKS_MAX: u64 = LAYER_UNPACKED_BYTES_MAX >> 12;
+
+/// Most bytes of a stored block: of squashfs's largest block, if it grew a little.
+const STORED_BYTES_MAX: u32 = 2 << 20;
+
+/// What a block is found by: the SHA-256 of its bytes and of the way it is compressed.
+pub(super) type Key = [u8; 32];
+
+/// Blocks of an earlier build.
+pub(super) struct Kept {
+    file: File,
+    places: HashMap<Key, Place>,
+}
+
+/// Where a stored block is, and what it must be.
+#[derive(Clone, Copy)]
+struct Place {
+    digest: [u8; 32],
+    at: u64,
+    bytes: u32,
+}
+
+impl Kept {
+    /// The blocks in the file at `path`; none when there is no such file, or it is not whole.
+    pub(super) fn open(path: &Path) -> Option<Self> {
+        let file = File::open(path).ok()?;
+        let places = places(&file)?;
+        Some(Self { file, places })
+    }
+
+    /// What was stored for the block with this key.
+    pub(super) fn find(&self, key: &Key) -> Option<Vec<u8>> {
+        let place = self.places.get(key)?;
+        let mut stored = vec![0; usize::try_from(place.bytes).ok()?];
+        self.file.read_exact_at(&mut stored, place.at).ok()?;
+        (Digest::of(&stored).as_bytes() == &place.digest).then_some(stored)
+    }
+}
+
+/// What the records say, if they are whole.
+fn places(file: &File) -> Option<HashMap<Key, Place>> {
+    let end = file.metadata().ok()?.len();
+    let footer_at = end.checked_sub(FOOTER_BYTES as u64)?;
+    let mut footer = [0; FOOTER_BYTES];
+    file.read_exact_at(&mut footer, footer_at).ok()?;
+    let (digest, footer) = footer.split_first_chunk::<32>()?;
+    let (count, magic) = footer.split_first_chunk::<8>()?;
+    let count = u64::from_le_bytes(*count);
+    if magic != MAGIC || count > BLOCKS_MAX {
+        return None;
+    }
+    let records_bytes = count * RECORD_BYTES as u64;
+    let mut records = vec![0; usize::try_from(records_bytes).ok()?];
+    file.read_exact_at(&mut records, footer_at.checked_sub(records_bytes)?)
+        .ok()?;
+    if Digest::of(&records).as_bytes() != digest {
+        return None;
+    }
+    records.chunks_exact(RECORD_BYTES).map(place).collect()
+}
+
+fn place(record: &[u8]) -> Option<(Key, Place)> {
+    let (key, rest) = record.split_first_chunk::<32>()?;
+    let (digest, rest) = rest.split_first_chunk::<32>()?;
+    let (at, rest) = rest.split_first_chunk::<8>()?;
+    let place = Place {
+        digest: *digest,
+        at: u64::from_le_bytes(*at),
+        bytes: u32::from_le_bytes(rest.try_into().ok()?),
+    };
+    (place.bytes <= STORED_BYTES_MAX).then_some((*key, place))
+}
+
+/// Keeps the blocks of this build.
+pub(super) struct Keeper {
+    path: PathBuf,
+    out: BufWriter<NamedTempFile>,
+    records: Vec<u8>,
+    keys: HashSet<Key>,
+    /// Blocks that were found, and are in the earlier file.
+    found: Vec<Key>,
+    at: u64,
+    /// The first failure, after which nothing is kept.
+    failed: Option<io::Error>,
+}
+
+impl Keeper {
+    /// Keeps blocks for the file at `path`.
+    ///
+    /// # Errors
+    /// Its folder cannot be made or written to.
+    pub(super) fn new(path: &Path) -> io::Result<Self> {
+        let dir = path.parent().unwrap_or(Path::new("."));
+        std::fs::create_dir_all(dir)?;
+        Ok(Self {
+            path: path.to_owned(),
+            out: BufWriter::with_capacity(1 << 20, NamedTempFile::new_in(dir)?),
+            records: Vec::new(),
+            keys: HashSet::new(),
+            found: Vec::new(),
+            at: 0,
+            failed: None,
+        })
+    }
+
+    /// Keeps a block that was compressed, or that was found. A failure is told by [`Keeper::finish`]: the layer does not depend
+    /// on it.
+    pub(super) fn add(&mut self, key: &Key, stored: &[u8], was_found: bool) {
+        if self.failed.is_some() || !self.keys.insert(*key) {
+            return;
+        }
+        if was_found {
+            self.found.push(*key);
+        } else if let Err(error) = self.write(key, stored) {
+            self.failed = Some(error);
+        }
+    }
+
+    fn write(&mut self, key: &Key, stored: &[u8]) -> io::Result<()> {
+        let bytes = u32::try_from(stored.len()).map_err(io::Error::other)?;
+        self.out.write_all(stored)?;
+        self.records.extend_from_slice(key);
+        self.records
+            .extend_from_slice(Digest::of(stored).as_bytes());
+        self.records.extend_from_slice(&self.at.to_le_bytes());
+        self.records.extend_from_slice(&bytes.to_le_bytes());
+        self.at += u64::from(bytes);
+        Ok(())
+    }
+
+    /// Puts the file in its place, with the blocks that were found in `earlier`; which stays as it is when all were.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub(super) fn finish(mut self, earlier: Option<&Kept>) -> io::Result<()> {
+        if let Some(error) = self.failed {
+            return Err(error);
+        }
+        if self.found.len() == self.keys.len() && earlier.is_some() {
+            return Ok(());
+        }
+        for key in std::mem::take(&mut self.found) {
+            if let Some(stored) = earlier.and_then(|kept| kept.find(&key)) {
+                self.write(&key, &stored)?;
+            }
+        }
+        let count = (self.records.len() / RECORD_BYTES) as u64;
+        self.out.write_all(&self.records)?;
+        self.out.write_all(Digest::of(&self.records).as_bytes())?;
+        self.out.write_all(&count.to_le_bytes())?;
+        self.out.write_all(MAGIC)?;
+        let file = self
+            .out
+            .into_inner()
+            .map_err(io::IntoInnerError::into_error)?;
+        file.persist(&self.path)?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kept_in(dir: &Path, blocks: &[(Key, &[u8])]) -> PathBuf {
+        let path = dir.join("blocks").join("layer");
+        let mut keeper = Keeper::new(&path).unwrap();
+        for (key, stored) in blocks {
+            keeper.add(key, stored, false);
+        }
+        keeper.finish(None).unwrap();
+        path
+    }
+
+    #[test]
+    fn what_was_kept_is_found_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let (one, two) = ([1; 32], [2; 32]);
+        let path = kept_in(dir.path(), &[(one, b"first"), (two, b""), (one, b"first")]);
+        let kept = Kept::open(&path).unwrap();
+        assert_eq!(kept.find(&one).unwrap(), b"first");
+        assert_eq!(kept.find(&two).unwrap(), b"");
+        assert_eq!(kept.find(&[3; 32]), None);
+    }
+
+    #[test]
+    fn a_build_keeps_its_own_blocks_and_those_that_it_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = kept_in(dir.path(), &[([1; 32], b"first"), ([2; 32], b"second")]);
+        let earlier = Kept::open(&path).unwrap();
+        let mut keeper = Keeper::new(&path).unwrap();
+        keeper.add(&[2; 32], b"second", true);
+        keeper.add(&[3; 32], b"third", false);
+        keeper.finish(Some(&earlier)).unwrap();
+        let kept = Kept::open(&path).unwrap();
+        assert_eq!(kept.find(&[1; 32]), None);
+        assert_eq!(kept.find(&[2; 32]).unwrap(), b"second");
+        assert_eq!(kept.find(&[3; 32]).unwrap(), b"third");
+    }
+
+    #[test]
+    fn no_change_of_the_file_gives_another_block() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = kept_in(dir.path(), &[([1; 32], b"first"), ([2; 32], b"second")]);
+        let whole = std::fs::read(&path).unwrap();
+        let is_harmless = |bytes: &[u8]| {
+            std::fs::write(&path, bytes).unwrap();
+            Kept::open(&path).is_none_or(|kept| {
+                let right = |key, stored: &[u8]| kept.find(key).is_none_or(|it| it == stored);
+                right(&[1; 32], b"first") && right(&[2; 32], b"second")
+            })
+        };
+        for at in 0..whole.len() {
+            for bit in [1, 0x80] {
+                let mut changed = whole.clone();
+                changed[at] ^= bit;
+                assert!(is_harmless(&changed), "bit {bit} of byte {at}");
+            }
+            assert!(is_harmless(&whole[..at]), "the first {at} bytes");
+            assert!(is_harmless(&whole[at..]), "without the first {at} bytes");
+        }
+    }
+
+    #[test]
+    fn records_of_an_impossible_number_or_length_are_not_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("blocks");
+        let written = |record: &[u8], count: u64| {
+            let digest = Digest::of(record);
+            let footer = [digest.as_bytes().as_slice(), &count.to_le_bytes(), MAGIC];
+            std::fs::write(&path, [record, &footer.concat()].concat()).unwrap();
+            Kept::open(&path).is_some()
+        };
+        let record = |bytes: u32| [[0; 72].as_slice(), &bytes.to_le_bytes()].concat();
+        assert!(written(&record(5), 1));
+        assert!(!written(&record(u32::MAX), 1));
+        assert!(!written(&record(5), 2));
+        assert!(!written(&record(5), u64::MAX));
+    }
+}

@@ -1,0 +1,130 @@
+//! What no number of cores and no earlier build may change.
+
+use std::os::unix::fs::FileExt;
+
+use super::*;
+use crate::tree::Meta;
+
+/// Bytes that are neither all equal nor noise.
+fn numbers(first: u64, bytes: usize) -> Vec<u8> {
+    let numbers = (first..).flat_map(|n| (n * n).to_le_bytes());
+    numbers.take(bytes).collect()
+}
+
+/// Files of every kind of block: shared and own, whole and short, holes, and names that sort otherwise as bytes than as paths.
+fn tree(of: u64) -> Tree {
+    let block = BLOCK_BYTES as usize;
+    let mut tree = Tree::new();
+    let mut file = |path: &[u8], bytes: Vec<u8>| {
+        tree.file(path, Meta::root(0o644), Content::from_bytes(bytes))
+            .unwrap();
+    };
+    file(b"a/large", numbers(1, 5 * block + 77));
+    file(b"a/whole", numbers(2, block));
+    file(
+        b"a/hole",
+        [numbers(3, block), vec![0; 2 * block + 5]].concat(),
+    );
+    file(b"a/all-zero", vec![0; 3 * block]);
+    file(b"a/small-zero", vec![0; 100]);
+    file(b"a/empty", Vec::new());
+    file(b"a-b/changing", numbers(of, 3 * block + 9));
+    for number in 0..40 {
+        file(format!("c/{number}").as_bytes(), numbers(number, 20_000));
+    }
+    tree
+}
+
+fn image(of: u64, workers: usize, kept: Option<&Path>) -> (Vec<u8>, Made) {
+    let file = tempfile::tempfile().unwrap();
+    let making = Making {
+        time: 1_700_000_000,
+        level: KEPT_LEVEL_MIN,
+        kept,
+    };
+    let made = write_with_workers(&tree(of), making, workers, &file).unwrap();
+    let mut bytes = vec![0; usize::try_from(file.metadata().unwrap().len()).unwrap()];
+    file.read_exact_at(&mut bytes, 0).unwrap();
+    (bytes, made)
+}
+
+fn way(level: i32) -> Way<'static> {
+    Way {
+        level,
+        keeps: true,
+        earlier: None,
+    }
+}
+
+#[test]
+fn the_number_of_workers_does_not_change_a_byte() {
+    let (one, made) = image(5, 1, None);
+    let files = tree(5);
+    let files = files.iter().filter_map(|(_, entry)| match &entry.node {
+        Node::File(content) => Some(content.len()),
+        _ => None,
+    });
+    assert_eq!(made.content_bytes, files.sum::<u64>());
+    assert!(one == image(5, 2, None).0);
+    assert!(one == image(5, 7, None).0);
+}
+
+#[test]
+fn kept_blocks_do_not_change_a_byte() {
+    let dir = tempfile::tempdir().unwrap();
+    let kept = dir.path().join("blocks").join("layer");
+    for of in [5, 5, 6, 5] {
+        let (with, made) = image(of, 2, Some(&kept));
+        assert!(made.not_kept.is_none(), "{made:?}");
+        assert!(with == image(of, 2, None).0, "{of}");
+    }
+    // Damaged, in the middle of a block; cut off; gone.
+    let mut bytes = std::fs::read(&kept).unwrap();
+    bytes[1000] ^= 1;
+    std::fs::write(&kept, &bytes).unwrap();
+    assert!(image(5, 2, Some(&kept)).0 == image(5, 2, None).0);
+    std::fs::write(&kept, &bytes[..bytes.len() / 2]).unwrap();
+    assert!(image(5, 2, Some(&kept)).0 == image(5, 2, None).0);
+    std::fs::remove_file(&kept).unwrap();
+    assert!(image(5, 2, Some(&kept)).0 == image(5, 2, None).0);
+}
+
+#[test]
+fn only_what_changed_is_compressed_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let kept = dir.path().join("layer");
+    image(5, 2, Some(&kept));
+    let keys = |of| {
+        let way = way(KEPT_LEVEL_MIN);
+        let tree = tree(of);
+        let blocks = blocks::blocks(&tree, BLOCK_BYTES as usize);
+        let key = |block: &Block<'_>| way.key(&block.read().unwrap());
+        blocks.iter().map(key).collect::<Vec<_>>()
+    };
+    let earlier = Kept::open(&kept).unwrap();
+    // The holes are never stored.
+    let found = |of| {
+        let keys = keys(of);
+        let found = keys.iter().filter(|key| earlier.find(key).is_some());
+        keys.len() - found.count()
+    };
+    let holes = 6;
+    assert_eq!(found(5), holes);
+    assert_eq!(found(6), holes + 4, "the changed file has four blocks");
+    // Another level has other bytes, and so other keys.
+    let block = numbers(1, 100);
+    assert_ne!(
+        way(KEPT_LEVEL_MIN).key(&block),
+        way(KEPT_LEVEL_MIN + 1).key(&block)
+    );
+}
+
+#[test]
+fn a_folder_for_blocks_that_cannot_be_written_stops_no_image() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let (with, made) = image(5, 2, Some(&file.join("layer")));
+    assert!(made.not_kept.is_some());
+    assert!(with == image(5, 2, None).0);
+}

@@ -1,0 +1,79 @@
+//! What no number of cores may change, and what others must read.
+
+use std::io::{Read, Seek};
+
+use super::*;
+use crate::content::Content;
+use crate::tree::Meta;
+
+/// Several of zstd's jobs and of our pieces, neither all equal nor noise; bodies that end and begin at pieces' borders.
+fn tree() -> Tree {
+    let numbers = (0..800_000_u64)
+        .flat_map(|n| (n * n).to_le_bytes())
+        .collect::<Vec<_>>();
+    let mut tree = Tree::new();
+    let mut file = |path: &[u8], bytes: &[u8]| {
+        tree.file(path, Meta::root(0o644), Content::from_bytes(bytes))
+            .unwrap();
+    };
+    file(b"numbers", &numbers);
+    for (number, bytes) in [1, 0, 3, (1 << 20) - 124, 1 << 20, (1 << 20) + 1]
+        .into_iter()
+        .enumerate()
+    {
+        file(format!("part-{number}").as_bytes(), &numbers[..bytes]);
+    }
+    tree
+}
+
+fn written(tree: &Tree, compression: Compression, workers: usize) -> (Stored, Vec<u8>) {
+    let mut file = tempfile::tempfile().unwrap();
+    let stored = write_with_workers(tree, 0, compression, 3, workers, &file).unwrap();
+    let mut bytes = Vec::new();
+    file.rewind().unwrap();
+    file.read_to_end(&mut bytes).unwrap();
+    (stored, bytes)
+}
+
+#[test]
+fn the_number_of_workers_does_not_change_a_byte() {
+    let tree = tree();
+    for compression in [Compression::None, Compression::Gzip, Compression::Zstd] {
+        let one = written(&tree, compression, 1);
+        for workers in [0, 2, 7] {
+            let other = written(&tree, compression, workers);
+            assert_eq!(one.0, other.0, "{compression:?} with {workers}");
+            assert!(one.1 == other.1, "{compression:?} with {workers}");
+        }
+    }
+}
+
+#[test]
+fn digests_and_sizes_are_those_of_the_file() {
+    let (stored, bytes) = written(&tree(), Compression::Gzip, 2);
+    assert_eq!(stored.digest, Digest::of(&bytes));
+    assert_eq!(stored.stored_bytes, bytes.len() as u64);
+    let chunks = bytes.chunks(1 << 20).map(Digest::of);
+    assert_eq!(stored.chunks, chunks.collect::<Vec<_>>());
+}
+
+#[test]
+fn every_compression_has_the_same_archive_in_one_member_or_frame() {
+    let tree = tree();
+    let plain = written(&tree, Compression::None, 2).1;
+    let mut archive = Vec::new();
+    let gzip = written(&tree, Compression::Gzip, 2).1;
+    let mut decoder = flate2::bufread::GzDecoder::new(gzip.as_slice());
+    decoder.read_to_end(&mut archive).unwrap();
+    assert!(plain == archive, "gzip");
+    assert!(decoder.into_inner().iter().all(|byte| *byte == 0));
+
+    archive.clear();
+    let zstd = written(&tree, Compression::Zstd, 2).1;
+    let mut decoder = zstd::Decoder::with_buffer(zstd.as_slice())
+        .unwrap()
+        .single_frame();
+    decoder.read_to_end(&mut archive).unwrap();
+    assert!(plain == archive, "zstd");
+    assert!(decoder.finish().iter().all(|byte| *byte == 0));
+}
