@@ -7,7 +7,7 @@ mod verify;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use clap::{Args, Subcommand};
 use serde_json::json;
@@ -81,7 +81,9 @@ struct BuildWith {
     /// beside this one]
     #[arg(long = "set", value_name = "NAME=VALUE", value_parser = setting)]
     settings: Vec<(String, String)>,
-    /// Folder for downloaded packages [default: towline/packages in the user's cache directory]
+    /// Folder for downloaded packages, and for what spares the next build
+    /// work; may be shared and deleted [default: towline/packages in the
+    /// user's cache directory]
     #[arg(long, value_name = "DIR")]
     cache: Option<PathBuf>,
 }
@@ -103,26 +105,46 @@ fn setting(text: &str) -> Result<(String, String), String> {
 
 fn run_build(args: &BuildArgs, quiet: bool) -> Outcome {
     let started = Instant::now();
-    let built = build(&args.recipe, &args.with, &args.out, quiet)?;
-    print(&built, started.elapsed().as_secs_f64(), args.json);
+    let (recipe, options) = prepare(&args.recipe, &args.with, &args.out)?;
+    let mut talk = talk(quiet);
+    let built = build::build_if_changed(&recipe, &options, SystemTime::now(), &mut talk);
+    let (built, was_built) = built.map_err(build_failure)?;
+    if !was_built {
+        talk("nothing that it is made of has changed since it was built");
+    }
+    print(
+        &built,
+        was_built,
+        started.elapsed().as_secs_f64(),
+        args.json,
+    );
     Ok(())
 }
 
-/// Builds the layer of `recipe` into `out`.
+/// Builds the layer of `recipe` into `out`, whatever is there.
 fn build(recipe: &Path, with: &BuildWith, out: &Path, quiet: bool) -> Result<Built, Failure> {
+    let (recipe, options) = prepare(recipe, with, out)?;
+    build::build(&recipe, &options, &mut talk(quiet)).map_err(build_failure)
+}
+
+fn prepare(recipe: &Path, with: &BuildWith, out: &Path) -> Result<(Recipe, Options), Failure> {
     let settings = settings(recipe, &with.settings)?;
     let recipe = Recipe::read(recipe, &settings).map_err(recipe_failure)?;
     let options = Options {
         out: out.to_owned(),
         cache: cache(with.cache.as_deref())?,
     };
-    let mut talk = |what: &str| {
+    Ok((recipe, options))
+}
+
+/// Says on stderr what is going on.
+fn talk(quiet: bool) -> impl FnMut(&str) {
+    move |what| {
         if !quiet {
             // Archives of strangers have a word in it.
             eprintln!("towline: {}", printable(what));
         }
-    };
-    build::build(&recipe, &options, &mut talk).map_err(build_failure)
+    }
 }
 
 /// The values of the recipe's variables. Every value given must be of use; stage 1 is found when none is given.
@@ -299,7 +321,7 @@ pub(super) fn apt_failure(error: &AptError) -> (Exit, String) {
     clippy::cast_precision_loss,
     reason = "sizes are shown in megabytes with one digit"
 )]
-fn print(built: &Built, seconds: f64, json: bool) {
+fn print(built: &Built, was_built: bool, seconds: f64, json: bool) {
     let Manifest {
         digest,
         stored_bytes,
@@ -311,7 +333,7 @@ fn print(built: &Built, seconds: f64, json: bool) {
         let result = json!({
             "layer": built.layer, "manifest": built.manifest_file, "target": built.manifest.target_name(),
             "digest": digest, "stored_bytes": stored_bytes, "unpacked_bytes": unpacked_bytes, "entries": entries,
-            "seconds": seconds,
+            "built": was_built, "seconds": seconds,
         });
         println!("{result}");
         return;

@@ -215,6 +215,24 @@ impl Apt {
         Ok(downloads.iter().filter_map(|it| it.listed()).collect())
     }
 
+    /// Names and digests of the files that [`Apt::closure`] would give; nothing is downloaded.
+    ///
+    /// # Errors
+    /// See [`AptError`].
+    pub fn files(
+        &self,
+        packages: &[String],
+        without: &[String],
+    ) -> Result<Vec<(String, Digest)>, AptError> {
+        let _lock = self.lock()?;
+        let status = self.pretend_installed(without)?;
+        let downloads = self.resolve(packages, &status)?;
+        Ok(downloads
+            .into_iter()
+            .map(|it| (it.file, it.digest))
+            .collect())
+    }
+
     /// The package files of `packages` and all they depend on (recommendations are not followed), less `without` and
     /// what only those need; sorted by file name. Downloads what the folder does not have.
     ///

@@ -3,6 +3,8 @@
 //! Both appear whole or not at all: they are written under temporary names, synced, and renamed; the manifest last.
 
 mod describe;
+mod sources;
+mod unchanged;
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -20,6 +22,7 @@ use crate::recipe::{Form, NumberedSource, Recipe};
 use crate::scratch::Scratch;
 use crate::tree::{Meta, Tree, TreeError};
 use crate::write::{self, WriteError};
+pub use unchanged::build_if_changed;
 
 /// Why a layer cannot be built.
 #[derive(Debug, thiserror::Error)]

@@ -296,6 +296,11 @@ impl Recipe {
         })
     }
 
+    /// A name for files about its layer, whatever the version.
+    pub(crate) fn file_name(&self) -> String {
+        format!("{}-{}-{}", self.kind, self.name, self.architecture)
+    }
+
     /// `path` of the recipe as one of this machine.
     #[must_use]
     pub fn beside(&self, path: &str) -> PathBuf {

@@ -1,0 +1,176 @@
+//! The state of all that a layer is made of, told without reading it: whether a build would give another layer.
+//!
+//! Of files and folders of this machine it is what `stat` says of each; of packages, what the archives' signed lists say; of
+//! a file that is fetched, its digest in the recipe; of the rest, the recipe's own fields. Invariant: whatever cannot be told
+//! so makes no state at all, and the layer is built.
+
+use std::fs::{self, Metadata};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use towline_contract::Digest;
+use towline_contract::digest::Hasher;
+
+use crate::apt::Apt;
+use crate::recipe::{Input, Recipe, Source};
+
+/// A file that was changed so shortly before may be changed again without a sign: clocks of file systems tick every few
+/// milliseconds, and some every second or two (FAT).
+const SETTLED_AFTER: Duration = Duration::from_secs(3);
+
+/// The state of a recipe's sources.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct State {
+    pub(super) digest: Digest,
+    newest: SystemTime,
+}
+
+impl State {
+    /// The state now; none when a build alone can tell it.
+    pub(super) fn of(recipe: &Recipe, cache: &Path) -> Option<Self> {
+        let mut look = Look {
+            hasher: Hasher::default(),
+            newest: UNIX_EPOCH,
+        };
+        look.program().ok()?;
+        // All its fields, with the variables' values in them.
+        look.text(&format!("{recipe:?}"));
+        for numbered in &recipe.sources {
+            look.source(&numbered.source, recipe, cache)?;
+        }
+        Some(Self {
+            digest: look.hasher.finish(),
+            newest: look.newest,
+        })
+    }
+
+    /// Whether every change after `now` will show.
+    pub(super) fn is_settled(&self, now: SystemTime) -> bool {
+        let age = now.duration_since(self.newest);
+        age.is_ok_and(|age| age >= SETTLED_AFTER)
+    }
+}
+
+struct Look {
+    hasher: Hasher,
+    /// The newest change of anything that was looked at.
+    newest: SystemTime,
+}
+
+impl Look {
+    /// What builds: another version may build otherwise.
+    fn program(&mut self) -> io::Result<()> {
+        self.text(env!("CARGO_PKG_VERSION"));
+        let metadata = std::env::current_exe()?.metadata()?;
+        self.metadata(&metadata);
+        Ok(())
+    }
+
+    fn source(&mut self, source: &Source, recipe: &Recipe, cache: &Path) -> Option<()> {
+        for input in source.inputs() {
+            match input {
+                Input::Beside(path) => self.file(&recipe.beside(path)).ok()?,
+                // Its digest is a field of the recipe; without one, its makers may have made another.
+                Input::Fetched(download) => download.sha256.as_ref().map(drop)?,
+            }
+        }
+        match source {
+            Source::Apt(source) => self.packages(&source.packages, &source.without, cache),
+            Source::Kernel(source) => self.packages(source.package.as_slice(), &[], cache),
+            Source::Certificates(source) => self.packages(source.package.as_slice(), &[], cache),
+            Source::Directory(source) => self.tree(&recipe.beside(&source.path)).ok(),
+            // Which libraries they need, from where, is found by building.
+            Source::Program(_) => None,
+            Source::Deb(_)
+            | Source::Rpm(_)
+            | Source::Tar(_)
+            | Source::Run(_)
+            | Source::Initrd(_)
+            | Source::File(_)
+            | Source::Links(_)
+            | Source::Directories(_) => Some(()),
+        }
+    }
+
+    /// Packages and all they depend on.
+    fn packages(&mut self, packages: &[String], without: &[String], cache: &Path) -> Option<()> {
+        if packages.is_empty() {
+            return Some(());
+        }
+        let files = Apt::new(cache).and_then(|apt| apt.files(packages, without));
+        for (file, digest) in files.ok()? {
+            self.text(&file);
+            self.text(&digest.to_string());
+        }
+        Some(())
+    }
+
+    fn tree(&mut self, path: &Path) -> io::Result<()> {
+        let metadata = self.entry(path)?;
+        if metadata.is_symlink() {
+            self.bytes(fs::read_link(path)?.as_os_str().as_bytes());
+        }
+        if metadata.is_dir() {
+            let names = fs::read_dir(path)?.map(|entry| Ok(entry?.path()));
+            let mut names = names.collect::<io::Result<Vec<_>>>()?;
+            names.sort();
+            names.iter().try_for_each(|path| self.tree(path))?;
+        }
+        Ok(())
+    }
+
+    /// An entry of a tree, which may be a link.
+    fn entry(&mut self, path: &Path) -> io::Result<Metadata> {
+        let metadata = path.symlink_metadata()?;
+        self.bytes(path.as_os_str().as_bytes());
+        self.metadata(&metadata);
+        Ok(metadata)
+    }
+
+    /// A file that is read, through whatever links lead to it.
+    fn file(&mut self, path: &Path) -> io::Result<()> {
+        self.bytes(path.as_os_str().as_bytes());
+        let metadata = path.metadata()?;
+        self.metadata(&metadata);
+        Ok(())
+    }
+
+    fn metadata(&mut self, metadata: &Metadata) {
+        self.text(&stamp(metadata));
+        for (seconds, nanoseconds) in [
+            (metadata.mtime(), metadata.mtime_nsec()),
+            (metadata.ctime(), metadata.ctime_nsec()),
+        ] {
+            let part = |number: i64| u64::try_from(number).unwrap_or(0);
+            let since = Duration::from_secs(part(seconds))
+                .saturating_add(Duration::from_nanos(part(nanoseconds)));
+            let time = UNIX_EPOCH.checked_add(since).unwrap_or(UNIX_EPOCH);
+            self.newest = self.newest.max(time);
+        }
+    }
+
+    fn text(&mut self, text: &str) {
+        self.bytes(text.as_bytes());
+    }
+
+    /// With the length, so that no two rows of texts are one row of bytes.
+    fn bytes(&mut self, bytes: &[u8]) {
+        self.hasher.update(&(bytes.len() as u64).to_le_bytes());
+        self.hasher.update(bytes);
+    }
+}
+
+/// What changes with a file's content, owner, mode or place.
+pub(super) fn stamp(metadata: &Metadata) -> String {
+    let (mtime, ctime) = (
+        (metadata.mtime(), metadata.mtime_nsec()),
+        (metadata.ctime(), metadata.ctime_nsec()),
+    );
+    let (dev, ino, mode) = (metadata.dev(), metadata.ino(), metadata.mode());
+    let (uid, gid, rdev) = (metadata.uid(), metadata.gid(), metadata.rdev());
+    let (links, bytes) = (metadata.nlink(), metadata.len());
+    format!("{dev} {ino} {mode:o} {uid} {gid} {rdev} {links} {bytes} {mtime:?} {ctime:?}")
+}

@@ -1,0 +1,149 @@
+//! What makes a build, and what does not.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::time::Duration;
+
+use super::*;
+
+/// What is done to a site, in words.
+type Change = (&'static str, fn(&Site));
+
+/// A folder with a recipe of a directory and a file, and a cache.
+struct Site {
+    dir: tempfile::TempDir,
+}
+
+impl Site {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let tree = dir.path().join("tree");
+        fs::create_dir_all(tree.join("etc")).unwrap();
+        fs::write(tree.join("etc/agent.conf"), "server = one\n").unwrap();
+        symlink("agent.conf", tree.join("etc/link")).unwrap();
+        fs::write(dir.path().join("note"), "a note\n").unwrap();
+        let site = Self { dir };
+        site.recipe("[[source]]\ntype = \"directory\"\npath = \"tree\"\n\n[[source]]\ntype = \"file\"\npath = \"note\"\nfrom = \"note\"\n");
+        site
+    }
+
+    fn path(&self, path: &str) -> PathBuf {
+        self.dir.path().join(path)
+    }
+
+    fn recipe(&self, sources: &str) {
+        let head = "kind = \"agent\"\nname = \"own\"\nversion = \"1\"\n[agent]\nrestore = [\"/bin/true\"]\n\n";
+        fs::write(self.path("recipe.toml"), format!("{head}{sources}")).unwrap();
+    }
+
+    /// Builds long after every change; says whether it was a build.
+    fn builds(&self) -> bool {
+        self.builds_at(SystemTime::now() + Duration::from_secs(60))
+    }
+
+    fn builds_at(&self, now: SystemTime) -> bool {
+        let recipe = Recipe::read(&self.path("recipe.toml"), &BTreeMap::new()).unwrap();
+        let options = Options {
+            out: self.path("out"),
+            cache: self.path("cache"),
+        };
+        let (built, was_built) = build_if_changed(&recipe, &options, now, &mut |_| {}).unwrap();
+        // What is said is so.
+        let layer = fs::read(&built.layer).unwrap();
+        assert_eq!(Digest::of(&layer), built.manifest.digest);
+        was_built
+    }
+}
+
+#[test]
+fn a_layer_whose_sources_are_as_they_were_is_not_built_again() {
+    let site = Site::new();
+    assert!(site.builds());
+    assert!(!site.builds());
+    assert!(!site.builds());
+}
+
+#[test]
+fn whatever_is_changed_is_built_in() {
+    let site = Site::new();
+    let changes: [Change; 9] = [
+        ("a file's content", |site| {
+            fs::write(site.path("tree/etc/agent.conf"), "server = two\n").unwrap();
+        }),
+        ("a mode", |site| {
+            let mode = PermissionsExt::from_mode(0o755);
+            fs::set_permissions(site.path("tree/etc/agent.conf"), mode).unwrap();
+        }),
+        ("a new file", |site| {
+            fs::write(site.path("tree/etc/new"), "").unwrap();
+        }),
+        ("a file less", |site| {
+            fs::remove_file(site.path("tree/etc/new")).unwrap();
+        }),
+        ("a link", |site| {
+            fs::remove_file(site.path("tree/etc/link")).unwrap();
+            symlink("elsewhere", site.path("tree/etc/link")).unwrap();
+        }),
+        ("a file of its own", |site| {
+            fs::write(site.path("note"), "b note\n").unwrap();
+        }),
+        ("the recipe", |site| {
+            site.recipe("[[source]]\ntype = \"directory\"\npath = \"tree\"\nkeep-modes = true\n");
+        }),
+        ("a layer that is touched", |site| {
+            let layer = site.path("out/agent-own-1-amd64.layer");
+            let bytes = fs::read(&layer).unwrap();
+            fs::write(layer, bytes).unwrap();
+        }),
+        ("a manifest that is gone", |site| {
+            fs::remove_file(site.path("out/agent-own-1-amd64.manifest.json")).unwrap();
+        }),
+    ];
+    site.builds();
+    for (what, change) in changes {
+        assert!(!site.builds(), "before {what}");
+        change(&site);
+        assert!(site.builds(), "{what}");
+    }
+}
+
+#[test]
+fn a_change_that_was_just_made_is_not_relied_on() {
+    let site = Site::new();
+    let now = SystemTime::now();
+    assert!(site.builds_at(now));
+    assert!(
+        site.builds_at(now),
+        "another change in the same tick would not show"
+    );
+}
+
+#[test]
+fn a_record_that_is_damaged_or_gone_makes_a_build() {
+    let site = Site::new();
+    site.builds();
+    for damage in ["", "{}", "no JSON"] {
+        fs::write(site.path("cache/built/agent-own-amd64"), damage).unwrap();
+        assert!(site.builds(), "{damage:?}");
+        assert!(!site.builds());
+    }
+    fs::remove_dir_all(site.path("cache")).unwrap();
+    assert!(site.builds());
+}
+
+#[test]
+fn a_record_that_cannot_be_kept_stops_no_build() {
+    let site = Site::new();
+    fs::create_dir_all(site.path("cache")).unwrap();
+    fs::write(site.path("cache/built"), "in the way").unwrap();
+    assert!(site.builds());
+    assert!(site.builds());
+}
+
+#[test]
+fn programs_of_this_machine_are_always_looked_at() {
+    let site = Site::new();
+    site.recipe("[[source]]\ntype = \"program\"\nprograms = [\"/bin/true\"]\n");
+    assert!(site.builds());
+    assert!(site.builds());
+}
