@@ -13,6 +13,7 @@ mod payload;
 mod prepare;
 mod recovery;
 mod site;
+mod tree;
 
 use anyhow::{Result, bail};
 use prepare::Workshop;
