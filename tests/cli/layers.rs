@@ -65,6 +65,29 @@ fn a_built_layer_is_shown_and_verified() {
 }
 
 #[test]
+fn a_layer_that_is_there_is_built_again_only_when_it_would_be_another() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    fs::write(dir.path().join("recipe.toml"), RECIPE).expect("a file");
+    let build = |session: &str| {
+        let setting = format!("session={session}");
+        let with = ["-o", "out", "--cache", "cache", "--json", "--set", &setting];
+        let output = layer(dir.path(), &[&["build", "recipe.toml"][..], &with].concat());
+        assert!(output.status.success(), "{}", talk(&output));
+        let result: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        (result, talk(&output))
+    };
+    let (first, said) = build("s1");
+    assert_eq!(first["built"], true, "{said}");
+    let (again, said) = build("s1");
+    assert_eq!(again["built"], false);
+    assert!(said.contains("has changed since it was built"), "{said}");
+    assert_eq!(again["digest"], first["digest"]);
+    let (other, said) = build("s2");
+    assert_eq!(other["built"], true, "{said}");
+    assert_eq!(other["target"], "host/web-1/s2/all");
+}
+
+#[test]
 fn a_flipped_bit_ends_verify_with_3_and_both_digests() {
     let (dir, path) = built();
     let file = dir.path().join(&path);

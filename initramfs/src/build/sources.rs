@@ -64,8 +64,7 @@ impl Look {
     /// What builds: another version may build otherwise.
     fn program(&mut self) -> io::Result<()> {
         self.text(env!("CARGO_PKG_VERSION"));
-        let metadata = std::env::current_exe()?.metadata()?;
-        self.metadata(&metadata);
+        self.text(&stamp(&std::env::current_exe()?.metadata()?));
         Ok(())
     }
 
