@@ -1,8 +1,8 @@
 //! Where the bytes of a file come from, without holding them in memory.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, Read, Seek, SeekFrom};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -17,8 +17,8 @@ pub enum Content {
     Disk {
         /// Where it is.
         path: PathBuf,
-        /// Its size when the tree was read, in bytes.
-        bytes: u64,
+        /// Which it was when the tree was read.
+        version: Version,
     },
     /// A part of a [`Spool`].
     Spool {
@@ -31,7 +31,32 @@ pub enum Content {
     },
 }
 
+/// What tells a file from what it was, or from another in its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Version {
+    file: (u64, u64),
+    modified: (i64, i64),
+    bytes: u64,
+}
+
+impl Version {
+    fn of(metadata: &Metadata) -> Self {
+        Self {
+            file: (metadata.dev(), metadata.ino()),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            bytes: metadata.len(),
+        }
+    }
+}
+
 impl Content {
+    /// The file of this machine at `path`, which has this `metadata`.
+    #[must_use]
+    pub fn of_file(path: PathBuf, metadata: &Metadata) -> Self {
+        let version = Version::of(metadata);
+        Self::Disk { path, version }
+    }
+
     /// Content in memory.
     #[must_use]
     pub fn from_bytes(bytes: impl Into<Arc<[u8]>>) -> Self {
@@ -43,7 +68,8 @@ impl Content {
     pub fn len(&self) -> u64 {
         match self {
             Self::Bytes(bytes) => bytes.len() as u64,
-            Self::Disk { bytes, .. } | Self::Spool { bytes, .. } => *bytes,
+            Self::Disk { version, .. } => version.bytes,
+            Self::Spool { bytes, .. } => *bytes,
         }
     }
 
@@ -53,14 +79,22 @@ impl Content {
         self.len() == 0
     }
 
-    /// Opens the content for reading at any place.
+    /// Opens the content for reading at any place. A layer is read in pieces, and none may be of another version of a file.
     ///
     /// # Errors
-    /// The file of [`Content::Disk`] cannot be opened.
+    /// The file of [`Content::Disk`] cannot be opened, or is not what it was.
     pub fn open(&self) -> io::Result<OpenContent<'_>> {
         Ok(match self {
             Self::Bytes(bytes) => OpenContent::Bytes(bytes),
-            Self::Disk { path, bytes } => OpenContent::Disk(File::open(path)?, *bytes),
+            Self::Disk { path, version } => {
+                let file = File::open(path)?;
+                if Version::of(&file.metadata()?) != *version {
+                    return Err(io::Error::other(
+                        "it was changed while the layer was built; build again when it is at rest",
+                    ));
+                }
+                OpenContent::Disk(file, version.bytes)
+            }
             Self::Spool {
                 file,
                 offset,
@@ -226,6 +260,23 @@ impl Spool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_that_was_changed_or_replaced_is_not_read_as_what_it_was() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        std::fs::write(&path, "before").unwrap();
+        let content = Content::of_file(path.clone(), &path.metadata().unwrap());
+        assert_eq!(content.read().unwrap(), b"before");
+        let other = dir.path().join("other");
+        std::fs::write(&other, "behind").unwrap();
+        std::fs::rename(&other, &path).unwrap();
+        let refused = content.read().unwrap_err().to_string();
+        assert!(refused.contains("was changed while"), "{refused}");
+        let content = Content::of_file(path.clone(), &path.metadata().unwrap());
+        std::fs::write(&path, "short").unwrap();
+        assert!(content.read().is_err());
+    }
 
     #[test]
     fn what_unpacks_to_more_than_a_layer_may_have_is_refused() {

@@ -69,6 +69,9 @@ struct BuildArgs {
     out: PathBuf,
     #[command(flatten)]
     with: BuildWith,
+    /// Build even if nothing has changed since the layer there was built
+    #[arg(long)]
+    again: bool,
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
@@ -107,7 +110,10 @@ fn run_build(args: &BuildArgs, quiet: bool) -> Outcome {
     let started = Instant::now();
     let (recipe, options) = prepare(&args.recipe, &args.with, &args.out)?;
     let mut talk = talk(quiet);
-    let built = build::build_if_changed(&recipe, &options, SystemTime::now(), &mut talk);
+    let built = match args.again {
+        true => build::build(&recipe, &options, &mut talk).map(|built| (built, true)),
+        false => build::build_if_changed(&recipe, &options, SystemTime::now(), &mut talk),
+    };
     let (built, was_built) = built.map_err(build_failure)?;
     if !was_built {
         talk("nothing that it is made of has changed since it was built");

@@ -99,12 +99,7 @@ fn node(
         ));
     }
     if kind.is_file() {
-        let content = || {
-            Arc::new(Content::Disk {
-                path: path.to_owned(),
-                bytes: metadata.len(),
-            })
-        };
+        let content = || Arc::new(Content::of_file(path.to_owned(), metadata));
         let key = (metadata.dev(), metadata.ino());
         return Ok(Node::File(match metadata.nlink() {
             1 => content(),

@@ -55,8 +55,8 @@ impl Assembler<'_> {
             path: path.clone(),
             cause,
         })?;
-        let (bytes, mode) = (metadata.len(), directory::plain_mode(&metadata));
-        Ok((Content::Disk { path, bytes }, mode))
+        let mode = directory::plain_mode(&metadata);
+        Ok((Content::of_file(path, &metadata), mode))
     }
 
     fn file_of_layer(&self, path: &str) -> Result<(Content, u32), SourceError> {

@@ -6,6 +6,7 @@ mod describe;
 mod sources;
 mod unchanged;
 
+use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -99,6 +100,12 @@ pub struct Built {
     pub manifest: Manifest,
 }
 
+/// The files of a finished layer.
+struct Files {
+    layer: File,
+    manifest: File,
+}
+
 /// Builds the layer of `recipe`; `talk` hears what is going on.
 ///
 /// # Errors
@@ -108,6 +115,15 @@ pub fn build(
     options: &Options,
     talk: &mut dyn FnMut(&str),
 ) -> Result<Built, BuildError> {
+    build_files(recipe, options, talk).map(|(built, _)| built)
+}
+
+/// The same, and the files: their paths may be another build's a moment later.
+fn build_files(
+    recipe: &Recipe,
+    options: &Options,
+    talk: &mut dyn FnMut(&str),
+) -> Result<(Built, Files), BuildError> {
     for numbered in &recipe.sources {
         files::check(recipe, &numbered.source).map_err(|cause| source(recipe, numbered, cause))?;
     }
@@ -234,7 +250,7 @@ fn pack(
     let number = if recipe.kind == Kind::Kernel { 10 } else { 20 };
     let path = format!("{IMAGES_DIR}/{number}-{}.squashfs", recipe.kind);
     let file = scratch.join("image");
-    let image = std::fs::File::create_new(&file).map_err(|cause| output(&file, cause))?;
+    let image = File::create_new(&file).map_err(|cause| output(&file, cause))?;
     let kept = kept_blocks(recipe, cache);
     let making = Making {
         time,
@@ -248,11 +264,9 @@ fn pack(
             "the next build compresses everything again: cannot write {kept}: {error}"
         ));
     }
-    let bytes = image
-        .metadata()
-        .map_err(|cause| output(&file, cause))?
-        .len();
-    let content = Content::Disk { path: file, bytes };
+    let metadata = image.metadata().map_err(|cause| output(&file, cause))?;
+    let bytes = metadata.len();
+    let content = Content::of_file(file, &metadata);
     beside.file(path.as_bytes(), Meta::root(0o644), content)?;
     Ok(Packed {
         tree: beside,
@@ -280,7 +294,7 @@ fn publish(
     manifest: Manifest,
     out: &Path,
     scratch: &Path,
-) -> Result<Built, BuildError> {
+) -> Result<(Built, Files), BuildError> {
     let name = format!(
         "{}-{}-{}-{}",
         manifest.kind, manifest.name, manifest.version, manifest.architecture
@@ -295,21 +309,25 @@ fn publish(
     document
         .write_all(&manifest.to_bytes())
         .map_err(failed(&manifest_file))?;
-    for (file, path) in [(file, &layer), (document, &manifest_file)] {
-        let permissions = std::os::unix::fs::PermissionsExt::from_mode(0o644);
-        file.as_file()
-            .set_permissions(permissions)
-            .map_err(failed(path))?;
-        file.as_file().sync_all().map_err(failed(path))?;
-        file.persist(path)
-            .map_err(|error| output(path, error.error))?;
-    }
-    std::fs::File::open(out)
+    let files = Files {
+        layer: put(file, &layer).map_err(failed(&layer))?,
+        manifest: put(document, &manifest_file).map_err(failed(&manifest_file))?,
+    };
+    File::open(out)
         .and_then(|dir| dir.sync_all())
         .map_err(failed(out))?;
-    Ok(Built {
+    let built = Built {
         layer,
         manifest_file,
         manifest,
-    })
+    };
+    Ok((built, files))
+}
+
+/// Gives a finished file its name.
+fn put(file: NamedTempFile, path: &Path) -> io::Result<File> {
+    let permissions = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+    file.as_file().set_permissions(permissions)?;
+    file.as_file().sync_all()?;
+    file.persist(path).map_err(|error| error.error)
 }

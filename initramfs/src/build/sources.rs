@@ -78,9 +78,12 @@ impl Look {
         }
         match source {
             Source::Apt(source) => self.packages(&source.packages, &source.without, cache),
-            Source::Kernel(source) => self.packages(source.package.as_slice(), &[], cache),
+            Source::Kernel(source) => {
+                self.depmod().ok()?;
+                self.packages(source.package.as_slice(), &[], cache)
+            }
             Source::Certificates(source) => self.packages(source.package.as_slice(), &[], cache),
-            Source::Directory(source) => self.tree(&recipe.beside(&source.path)).ok(),
+            Source::Directory(source) => self.directory(&recipe.beside(&source.path)).ok(),
             // Which libraries they need, from where, is found by building.
             Source::Program(_) => None,
             Source::Deb(_)
@@ -107,29 +110,52 @@ impl Look {
         Some(())
     }
 
-    fn tree(&mut self, path: &Path) -> io::Result<()> {
-        let metadata = self.entry(path)?;
-        if metadata.is_symlink() {
-            self.bytes(fs::read_link(path)?.as_os_str().as_bytes());
+    /// The program that writes the modules' indexes, wherever it would be found, and its settings (depmod.d(5)).
+    fn depmod(&mut self) -> io::Result<()> {
+        let path = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/sbin";
+        for dir in std::env::split_paths(&path) {
+            self.if_there(&dir.join("depmod"), Self::file)?;
         }
-        if metadata.is_dir() {
-            let names = fs::read_dir(path)?.map(|entry| Ok(entry?.path()));
-            let mut names = names.collect::<io::Result<Vec<_>>>()?;
-            names.sort();
-            names.iter().try_for_each(|path| self.tree(path))?;
+        for dir in ["/etc", "/run", "/usr/local/lib", "/usr/lib", "/lib"] {
+            self.if_there(&Path::new(dir).join("depmod.d"), Self::directory)?;
         }
         Ok(())
     }
 
-    /// An entry of a tree, which may be a link.
-    fn entry(&mut self, path: &Path) -> io::Result<Metadata> {
-        let metadata = path.symlink_metadata()?;
-        self.bytes(path.as_os_str().as_bytes());
-        self.metadata(&metadata);
-        Ok(metadata)
+    fn if_there(
+        &mut self,
+        path: &Path,
+        look: fn(&mut Self, &Path) -> io::Result<()>,
+    ) -> io::Result<()> {
+        match look(self, path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            looked => looked,
+        }
     }
 
-    /// A file that is read, through whatever links lead to it.
+    /// A folder with all in it. A link may lead to it; those in it are not followed.
+    fn directory(&mut self, path: &Path) -> io::Result<()> {
+        self.file(path)?;
+        let names = fs::read_dir(path)?.map(|entry| Ok(entry?.path()));
+        let mut names = names.collect::<io::Result<Vec<_>>>()?;
+        names.sort();
+        names.iter().try_for_each(|path| self.entry(path))
+    }
+
+    fn entry(&mut self, path: &Path) -> io::Result<()> {
+        let metadata = path.symlink_metadata()?;
+        if metadata.is_dir() {
+            return self.directory(path);
+        }
+        self.bytes(path.as_os_str().as_bytes());
+        self.metadata(&metadata);
+        if metadata.is_symlink() {
+            self.bytes(fs::read_link(path)?.as_os_str().as_bytes());
+        }
+        Ok(())
+    }
+
+    /// A file or folder that is read, through whatever links lead to it.
     fn file(&mut self, path: &Path) -> io::Result<()> {
         self.bytes(path.as_os_str().as_bytes());
         let metadata = path.metadata()?;

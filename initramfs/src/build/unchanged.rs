@@ -16,7 +16,7 @@ use towline_contract::limits::MANIFEST_BYTES_MAX;
 use towline_contract::manifest::Manifest;
 
 use super::sources::{State, stamp};
-use super::{BuildError, Built, Options, build};
+use super::{BuildError, Built, Files, Options, build_files};
 use crate::recipe::Recipe;
 
 /// Most bytes of a record: two paths and two stamps are a few hundred.
@@ -54,10 +54,10 @@ pub fn build_if_changed(
     if let Some(built) = state.and_then(|state| found(&record, &options.out, &state)) {
         return Ok((built, false));
     }
-    let built = build(recipe, options, talk)?;
+    let (built, files) = build_files(recipe, options, talk)?;
     match state.filter(|state| state.is_settled(now)) {
         Some(state) => {
-            if let Err(error) = note(&record, &state, &built) {
+            if let Err(error) = note(&record, &state, &built, &files) {
                 let record = record.display();
                 talk(&format!(
                     "the next build looks at everything again: cannot write {record}: {error}"
@@ -75,29 +75,32 @@ pub fn build_if_changed(
 /// The layer of the record in `out`, if it and its sources are as they were.
 fn found(record: &Path, out: &Path, state: &State) -> Option<Built> {
     let record: Record = serde_json::from_slice(&read(record, RECORD_BYTES_MAX).ok()?).ok()?;
-    let out = out.canonicalize().ok()?;
+    let real = out.canonicalize().ok()?;
     let is_same = record.sources == state.digest
         && [&record.layer, &record.manifest]
             .into_iter()
-            .all(|file| file.is_same() && file.path.parent() == Some(&out));
+            .all(|file| file.is_same() && file.path.parent() == Some(&real));
     if !is_same {
         return None;
     }
     let manifest = read(&record.manifest.path, MANIFEST_BYTES_MAX).ok()?;
+    // As a build would name them.
+    let named = |path: &Path| path.file_name().map(|name| out.join(name));
     Some(Built {
         manifest: Manifest::parse(&manifest).ok()?,
-        layer: record.layer.path,
-        manifest_file: record.manifest.path,
+        layer: named(&record.layer.path)?,
+        manifest_file: named(&record.manifest.path)?,
     })
 }
 
-fn note(record: &Path, state: &State, built: &Built) -> io::Result<()> {
+/// What was built, by its own files: another build may have put its layer in their place.
+fn note(record: &Path, state: &State, built: &Built, files: &Files) -> io::Result<()> {
     let dir = record.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(dir)?;
     let text = serde_json::to_vec(&Record {
         sources: state.digest,
-        layer: Stamped::of(&built.layer)?,
-        manifest: Stamped::of(&built.manifest_file)?,
+        layer: Stamped::of(&built.layer, &files.layer)?,
+        manifest: Stamped::of(&built.manifest_file, &files.manifest)?,
     })?;
     let mut file = NamedTempFile::new_in(dir)?;
     file.write_all(&text)?;
@@ -114,9 +117,9 @@ fn read(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
 }
 
 impl Stamped {
-    fn of(path: &Path) -> io::Result<Self> {
+    fn of(path: &Path, file: &fs::File) -> io::Result<Self> {
         let path = path.canonicalize()?;
-        let stamp = stamp(&path.metadata()?);
+        let stamp = stamp(&file.metadata()?);
         Ok(Self { path, stamp })
     }
 

@@ -31,30 +31,61 @@ pub(super) struct Ready {
 struct State {
     ready: Peekable<InOrder<io::Result<Ready>>>,
     keeper: Option<Keeper>,
+    blocks: Blocks,
+}
+
+/// How many blocks came which way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Blocks {
+    /// Found among those of an earlier build.
+    pub found: usize,
+    /// Compressed ahead.
+    pub compressed: usize,
+    /// Compressed when the writer asked: its tables, and whatever it cuts in another way than was foreseen.
+    pub on_the_spot: usize,
 }
 
 /// What backhand takes for a compressor.
 pub(super) struct Ahead(Mutex<Option<State>>);
 
 impl Ahead {
-    /// A compressor that has `ready` at hand. It stays for the life of the program, empty once [`Ahead::finish`] was called: a
-    /// hundred bytes an image, because backhand wants a compressor that no writer outlives.
-    pub(super) fn new(ready: InOrder<io::Result<Ready>>, keeper: Option<Keeper>) -> &'static Self {
-        let ready = ready.peekable();
-        let state = State { ready, keeper };
-        Box::leak(Box::new(Self(Mutex::new(Some(state)))))
+    /// A compressor that has `ready` at hand. It stays for the life of the program, empty once it was finished: some hundred
+    /// bytes an image, because backhand wants a compressor that no writer outlives.
+    pub(super) fn lend(ready: InOrder<io::Result<Ready>>, keeper: Option<Keeper>) -> Lent {
+        let state = State {
+            ready: ready.peekable(),
+            keeper,
+            blocks: Blocks::default(),
+        };
+        Lent(Box::leak(Box::new(Self(Mutex::new(Some(state))))))
+    }
+
+    fn take(&self) -> Option<State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// A compressor while an image is written. Whatever ends the writing, the workers do not wait for ever.
+pub(super) struct Lent(&'static Ahead);
+
+impl Lent {
+    /// For the writer.
+    pub(super) fn compressor(&self) -> &'static Ahead {
+        self.0
     }
 
     /// Lets go of the blocks, and gives what keeps them.
-    pub(super) fn finish(&self) -> Option<Keeper> {
-        let state = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let mut state = state?;
-        state.pass_holes();
-        debug_assert!(
-            state.ready.next().is_none(),
-            "the writer cuts blocks in another way than image/blocks.rs"
-        );
-        state.keeper
+    pub(super) fn finish(self) -> (Option<Keeper>, Blocks) {
+        match self.0.take() {
+            Some(state) => (state.keeper, state.blocks),
+            None => (None, Blocks::default()),
+        }
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        drop(self.0.take());
     }
 }
 
@@ -66,8 +97,15 @@ impl State {
             Ok(ready) => ready.bytes == bytes,
             Err(_) => true,
         };
-        let ready = self.ready.next_if(is_next)?;
+        let Some(ready) = self.ready.next_if(is_next) else {
+            self.blocks.on_the_spot += 1;
+            return None;
+        };
         Some(ready.map(|ready| {
+            match ready.was_found {
+                true => self.blocks.found += 1,
+                false => self.blocks.compressed += 1,
+            }
             if let (Some(keeper), Some(key)) = (&mut self.keeper, &ready.key) {
                 keeper.add(key, &ready.stored, ready.was_found);
             }

@@ -6,6 +6,7 @@
 
 use std::io;
 
+use super::Unreadable;
 use crate::content::Content;
 use crate::tree::{Node, Tree};
 
@@ -19,6 +20,7 @@ pub(super) struct Block<'a> {
 
 /// A part of a file.
 struct Part<'a> {
+    path: &'a [u8],
     content: &'a Content,
     at: u64,
     bytes: usize,
@@ -28,13 +30,15 @@ impl Block<'_> {
     /// Its bytes.
     ///
     /// # Errors
-    /// A file cannot be read or has become shorter.
+    /// A file cannot be read or has changed: [`Unreadable`].
     pub(super) fn read(&self) -> io::Result<Vec<u8>> {
         let mut bytes = vec![0; self.bytes];
         let mut rest = bytes.as_mut_slice();
         for part in &self.parts {
             let (here, after) = rest.split_at_mut(part.bytes);
-            part.content.open()?.read_exact_at(here, part.at)?;
+            let open = part.content.open();
+            open.and_then(|open| open.read_exact_at(here, part.at))
+                .map_err(|cause| Unreadable::error(part.path, cause))?;
             rest = after;
         }
         Ok(bytes)
@@ -45,7 +49,7 @@ impl Block<'_> {
 pub(super) fn blocks(tree: &Tree, block_bytes: usize) -> Vec<Block<'_>> {
     let mut blocks = Vec::new();
     let mut shared = shared_block();
-    for content in contents(tree) {
+    for (path, content) in contents(tree) {
         match usize::try_from(content.len()) {
             Ok(0) => {}
             Ok(bytes) if bytes < block_bytes => {
@@ -54,9 +58,14 @@ pub(super) fn blocks(tree: &Tree, block_bytes: usize) -> Vec<Block<'_>> {
                 }
                 shared.bytes += bytes;
                 let at = 0;
-                shared.parts.push(Part { content, at, bytes });
+                shared.parts.push(Part {
+                    path,
+                    content,
+                    at,
+                    bytes,
+                });
             }
-            _ => blocks.extend(cut(content, block_bytes)),
+            _ => blocks.extend(cut(path, content, block_bytes)),
         }
     }
     if shared.bytes > 0 {
@@ -73,26 +82,35 @@ fn shared_block<'a>() -> Block<'a> {
     }
 }
 
-/// The files' contents in the order of their paths, component by component.
-fn contents(tree: &Tree) -> Vec<&Content> {
+/// The files in the order of their paths, component by component.
+fn contents(tree: &Tree) -> Vec<(&[u8], &Content)> {
     let mut files = Vec::new();
     for (path, entry) in tree.iter() {
         if let Node::File(content) = &entry.node {
             let components: Vec<&[u8]> = path.split(|byte| *byte == b'/').collect();
-            files.push((components, &**content));
+            files.push((components, (path, &**content)));
         }
     }
     files.sort_by(|one, other| one.0.cmp(&other.0));
-    files.into_iter().map(|(_, content)| content).collect()
+    files.into_iter().map(|(_, file)| file).collect()
 }
 
 /// The blocks of a file that shares none.
-fn cut(content: &Content, block_bytes: usize) -> impl Iterator<Item = Block<'_>> {
+fn cut<'a>(
+    path: &'a [u8],
+    content: &'a Content,
+    block_bytes: usize,
+) -> impl Iterator<Item = Block<'a>> {
     (0..content.len()).step_by(block_bytes).map(move |at| {
         let left = usize::try_from(content.len() - at).unwrap_or(usize::MAX);
         let bytes = left.min(block_bytes);
         Block {
-            parts: vec![Part { content, at, bytes }],
+            parts: vec![Part {
+                path,
+                content,
+                at,
+                bytes,
+            }],
             bytes,
             may_be_hole: true,
         }

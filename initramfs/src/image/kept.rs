@@ -4,18 +4,21 @@
 //! stored bytes, where it begins, how long it is); then the SHA-256 of the records, their number, and [`MAGIC`]. Numbers are
 //! little-endian.
 //!
-//! Invariants: what is damaged is not found, so that the file can change no layer; it is replaced as a whole, so that two
-//! builds at once, or somebody who deletes it, cost time only.
+//! Invariants: what is damaged is not found, and what is found unpacks to the very block, so that the file can change no
+//! content of a layer; it is replaced as a whole, so that two builds at once, or somebody who deletes it, cost time only.
 
 use std::collections::{HashMap, HashSet};
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io::{self, BufWriter, Write};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
 use towline_contract::Digest;
 use towline_contract::limits::LAYER_UNPACKED_BYTES_MAX;
+
+use super::BLOCK_BYTES;
+use crate::scratch::Scratch;
 
 /// The last bytes of the file.
 const MAGIC: &[u8; 16] = b"towline blocks 1";
@@ -26,8 +29,8 @@ const RECORD_BYTES: usize = 32 + 32 + 8 + 4;
 /// Digest of the records, their number, the magic.
 const FOOTER_BYTES: usize = 32 + 8 + 16;
 
-/// Most blocks of one file: those of the largest layer, if all were of 4 KiB.
-const BLOCKS_MAX: u64 = LAYER_UNPACKED_BYTES_MAX >> 12;
+/// Most blocks of one file: those of the largest layer, if all were half full.
+const BLOCKS_MAX: u64 = LAYER_UNPACKED_BYTES_MAX / (BLOCK_BYTES as u64 / 2);
 
 /// Most bytes of a stored block: of squashfs's largest block, if it grew a little.
 const STORED_BYTES_MAX: u32 = 2 << 20;
@@ -57,8 +60,15 @@ impl Kept {
         Some(Self { file, places })
     }
 
-    /// What was stored for the block with this key.
-    pub(super) fn find(&self, key: &Key) -> Option<Vec<u8>> {
+    /// What was stored for the block with this key. It is what unpacks to `bytes`, whoever wrote the file.
+    pub(super) fn find(&self, key: &Key, bytes: &[u8]) -> Option<Vec<u8>> {
+        let stored = self.stored(key)?;
+        let unpacked = zstd::bulk::decompress(&stored, bytes.len()).ok()?;
+        (unpacked == bytes).then_some(stored)
+    }
+
+    /// The stored bytes as they were written.
+    fn stored(&self, key: &Key) -> Option<Vec<u8>> {
         let place = self.places.get(key)?;
         let mut stored = vec![0; usize::try_from(place.bytes).ok()?];
         self.file.read_exact_at(&mut stored, place.at).ok()?;
@@ -79,9 +89,9 @@ fn places(file: &File) -> Option<HashMap<Key, Place>> {
         return None;
     }
     let records_bytes = count * RECORD_BYTES as u64;
+    let records_at = footer_at.checked_sub(records_bytes)?;
     let mut records = vec![0; usize::try_from(records_bytes).ok()?];
-    file.read_exact_at(&mut records, footer_at.checked_sub(records_bytes)?)
-        .ok()?;
+    file.read_exact_at(&mut records, records_at).ok()?;
     if Digest::of(&records).as_bytes() != digest {
         return None;
     }
@@ -103,6 +113,8 @@ fn place(record: &[u8]) -> Option<(Key, Place)> {
 /// Keeps the blocks of this build.
 pub(super) struct Keeper {
     path: PathBuf,
+    /// A build that ended early leaves its folder behind, and the next one removes it.
+    _scratch: Scratch,
     out: BufWriter<NamedTempFile>,
     records: Vec<u8>,
     keys: HashSet<Key>,
@@ -121,9 +133,15 @@ impl Keeper {
     pub(super) fn new(path: &Path) -> io::Result<Self> {
         let dir = path.parent().unwrap_or(Path::new("."));
         std::fs::create_dir_all(dir)?;
+        let scratch = Scratch::new(dir)?;
+        let permissions = Permissions::from_mode(0o666);
+        let file = tempfile::Builder::new()
+            .permissions(permissions)
+            .tempfile_in(scratch.path())?;
         Ok(Self {
             path: path.to_owned(),
-            out: BufWriter::with_capacity(1 << 20, NamedTempFile::new_in(dir)?),
+            _scratch: scratch,
+            out: BufWriter::with_capacity(1 << 20, file),
             records: Vec::new(),
             keys: HashSet::new(),
             found: Vec::new(),
@@ -169,7 +187,7 @@ impl Keeper {
             return Ok(());
         }
         for key in std::mem::take(&mut self.found) {
-            if let Some(stored) = earlier.and_then(|kept| kept.find(&key)) {
+            if let Some(stored) = earlier.and_then(|kept| kept.stored(&key)) {
                 self.write(&key, &stored)?;
             }
         }
@@ -191,11 +209,15 @@ impl Keeper {
 mod tests {
     use super::*;
 
+    fn packed(bytes: &[u8]) -> Vec<u8> {
+        zstd::bulk::compress(bytes, 3).unwrap()
+    }
+
     fn kept_in(dir: &Path, blocks: &[(Key, &[u8])]) -> PathBuf {
         let path = dir.join("blocks").join("layer");
         let mut keeper = Keeper::new(&path).unwrap();
         for (key, stored) in blocks {
-            keeper.add(key, stored, false);
+            keeper.add(key, &packed(stored), false);
         }
         keeper.finish(None).unwrap();
         path
@@ -207,9 +229,9 @@ mod tests {
         let (one, two) = ([1; 32], [2; 32]);
         let path = kept_in(dir.path(), &[(one, b"first"), (two, b""), (one, b"first")]);
         let kept = Kept::open(&path).unwrap();
-        assert_eq!(kept.find(&one).unwrap(), b"first");
-        assert_eq!(kept.find(&two).unwrap(), b"");
-        assert_eq!(kept.find(&[3; 32]), None);
+        assert_eq!(kept.find(&one, b"first").unwrap(), packed(b"first"));
+        assert_eq!(kept.find(&two, b"").unwrap(), packed(b""));
+        assert_eq!(kept.find(&[3; 32], b"first"), None);
     }
 
     #[test]
@@ -218,13 +240,13 @@ mod tests {
         let path = kept_in(dir.path(), &[([1; 32], b"first"), ([2; 32], b"second")]);
         let earlier = Kept::open(&path).unwrap();
         let mut keeper = Keeper::new(&path).unwrap();
-        keeper.add(&[2; 32], b"second", true);
-        keeper.add(&[3; 32], b"third", false);
+        keeper.add(&[2; 32], &packed(b"second"), true);
+        keeper.add(&[3; 32], &packed(b"third"), false);
         keeper.finish(Some(&earlier)).unwrap();
         let kept = Kept::open(&path).unwrap();
-        assert_eq!(kept.find(&[1; 32]), None);
-        assert_eq!(kept.find(&[2; 32]).unwrap(), b"second");
-        assert_eq!(kept.find(&[3; 32]).unwrap(), b"third");
+        assert_eq!(kept.find(&[1; 32], b"first"), None);
+        assert_eq!(kept.find(&[2; 32], b"second").unwrap(), packed(b"second"));
+        assert_eq!(kept.find(&[3; 32], b"third").unwrap(), packed(b"third"));
     }
 
     #[test]
@@ -235,7 +257,8 @@ mod tests {
         let is_harmless = |bytes: &[u8]| {
             std::fs::write(&path, bytes).unwrap();
             Kept::open(&path).is_none_or(|kept| {
-                let right = |key, stored: &[u8]| kept.find(key).is_none_or(|it| it == stored);
+                let right =
+                    |key, bytes: &[u8]| kept.find(key, bytes).is_none_or(|it| it == packed(bytes));
                 right(&[1; 32], b"first") && right(&[2; 32], b"second")
             })
         };
@@ -248,6 +271,15 @@ mod tests {
             assert!(is_harmless(&whole[..at]), "the first {at} bytes");
             assert!(is_harmless(&whole[at..]), "without the first {at} bytes");
         }
+    }
+
+    #[test]
+    fn a_block_that_somebody_put_in_anothers_place_is_not_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = kept_in(dir.path(), &[([1; 32], b"theirs")]);
+        let kept = Kept::open(&path).unwrap();
+        assert_eq!(kept.find(&[1; 32], b"ours!!"), None);
+        assert_eq!(kept.find(&[1; 32], b"ours"), None);
     }
 
     #[test]

@@ -23,6 +23,7 @@ use towline_contract::newc::mode;
 use crate::content::{Content, ContentReader};
 use crate::parallel;
 use crate::tree::{Entry, Node, Tree, display};
+pub use ahead::Blocks;
 use ahead::{Ahead, Ready};
 use blocks::Block;
 use kept::{Keeper, Kept, Key};
@@ -46,14 +47,43 @@ pub enum ImageError {
         #[source]
         cause: io::Error,
     },
-    /// Reading a file or writing the image failed.
+    /// A file cannot be read, or was changed meanwhile.
+    #[error("cannot read the content of {path}")]
+    Content {
+        /// Its path in the layer.
+        path: String,
+        /// Why.
+        #[source]
+        cause: io::Error,
+    },
+    /// Writing the image failed.
     #[error("cannot write the image")]
     Write(#[source] io::Error),
 }
 
 impl ImageError {
     fn write(error: BackhandError) -> Self {
-        Self::Write(io_error(error))
+        match io_error(error).downcast::<Unreadable>() {
+            Ok(Unreadable { path, cause }) => Self::Content { path, cause },
+            Err(error) => Self::Write(error),
+        }
+    }
+}
+
+/// A file that cannot be read, on its way through backhand, which knows [`io::Error`] only.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot read the content of {path}")]
+struct Unreadable {
+    path: String,
+    cause: io::Error,
+}
+
+impl Unreadable {
+    fn error(path: &[u8], cause: io::Error) -> io::Error {
+        io::Error::other(Self {
+            path: display(path),
+            cause,
+        })
     }
 }
 
@@ -81,6 +111,8 @@ pub struct Making<'a> {
 pub struct Made {
     /// Sum of the files' sizes.
     pub content_bytes: u64,
+    /// Where its blocks came from.
+    pub blocks: Blocks,
     /// Why the blocks are not kept for the next build, which the image does not depend on.
     pub not_kept: Option<io::Error>,
 }
@@ -117,12 +149,13 @@ fn write_with_workers(
         move |number| way.ready(&blocks[number], &mut compressor)
     };
     parallel::in_order(blocks.len(), workers, worker, |ready| {
-        let ahead = Ahead::new(ready, keeper);
-        let content_bytes = write_tree(tree, making, ahead, file);
-        let keeper = ahead.finish();
+        let lent = Ahead::lend(ready, keeper);
+        let content_bytes = write_tree(tree, making, lent.compressor(), file)?;
+        let (keeper, blocks) = lent.finish();
         let kept = keeper.map_or(Ok(()), |keeper| keeper.finish(earlier.as_ref()));
         Ok(Made {
-            content_bytes: content_bytes?,
+            content_bytes,
+            blocks,
             not_kept: not_kept.or(kept.err()),
         })
     })
@@ -149,7 +182,7 @@ impl Way<'_> {
         let found = self
             .earlier
             .zip(key)
-            .and_then(|(kept, key)| kept.find(&key));
+            .and_then(|(kept, key)| kept.find(&key, &bytes));
         let was_found = found.is_some();
         let stored = match found {
             _ if is_hole => Vec::new(),
@@ -223,11 +256,11 @@ fn writer<'c>(
 
 fn push<'c>(
     writer: &mut FilesystemWriter<'c, 'c, 'c>,
-    path: &[u8],
+    name: &'c [u8],
     entry: &'c Entry,
     time: u32,
 ) -> Result<(), BackhandError> {
-    let path = Path::new(OsStr::from_bytes(path));
+    let path = Path::new(OsStr::from_bytes(name));
     let header = NodeHeader {
         permissions: u16::try_from(entry.meta.mode & 0o7777).unwrap_or_default(),
         uid: entry.meta.uid,
@@ -236,7 +269,14 @@ fn push<'c>(
     };
     match &entry.node {
         Node::Directory { .. } => writer.push_dir(path, header),
-        Node::File(content) => writer.push_file(Lazy::Closed(content), path, header),
+        Node::File(content) => writer.push_file(
+            Lazy {
+                path: name,
+                state: LazyState::Closed(content),
+            },
+            path,
+            header,
+        ),
         Node::Symlink(target) => writer.push_symlink(OsStr::from_bytes(target), path, header),
         Node::Special {
             file_type,
@@ -257,13 +297,18 @@ fn device(major: u32, minor: u32) -> u32 {
 }
 
 /// A content that is opened when it is first read, and closed at its end: there are thousands.
-enum Lazy<'a> {
+struct Lazy<'a> {
+    path: &'a [u8],
+    state: LazyState<'a>,
+}
+
+enum LazyState<'a> {
     Closed(&'a Content),
     Open(ContentReader<'a>),
     Done,
 }
 
-impl Read for Lazy<'_> {
+impl LazyState<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if let Self::Closed(content) = *self {
             *self = Self::Open(content.reader()?);
@@ -276,6 +321,13 @@ impl Read for Lazy<'_> {
             *self = Self::Done;
         }
         Ok(read)
+    }
+}
+
+impl Read for Lazy<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.state.read(buffer);
+        read.map_err(|cause| Unreadable::error(self.path, cause))
     }
 }
 

@@ -93,30 +93,61 @@ fn kept_blocks_do_not_change_a_byte() {
 fn only_what_changed_is_compressed_again() {
     let dir = tempfile::tempdir().unwrap();
     let kept = dir.path().join("layer");
-    image(5, 2, Some(&kept));
-    let keys = |of| {
-        let way = way(KEPT_LEVEL_MIN);
-        let tree = tree(of);
-        let blocks = blocks::blocks(&tree, BLOCK_BYTES as usize);
-        let key = |block: &Block<'_>| way.key(&block.read().unwrap());
-        blocks.iter().map(key).collect::<Vec<_>>()
-    };
-    let earlier = Kept::open(&kept).unwrap();
-    // The holes are never stored.
-    let found = |of| {
-        let keys = keys(of);
-        let found = keys.iter().filter(|key| earlier.find(key).is_some());
-        keys.len() - found.count()
-    };
-    let holes = 6;
-    assert_eq!(found(5), holes);
-    assert_eq!(found(6), holes + 4, "the changed file has four blocks");
+    let blocks = |of| image(of, 2, Some(&kept)).1.blocks;
+    let cold = blocks(5);
+    assert_eq!((cold.found, cold.on_the_spot > 0), (0, true), "{cold:?}");
+    let same = blocks(5);
+    assert_eq!((same.found, same.compressed), (cold.compressed, 0));
+    let changed = blocks(6);
+    assert_eq!(changed.compressed, 4, "the changed file has four blocks");
+    assert_eq!(changed.found, cold.compressed - 4);
+    assert_eq!(blocks(6).compressed, 0, "and they are kept now");
     // Another level has other bytes, and so other keys.
     let block = numbers(1, 100);
     assert_ne!(
         way(KEPT_LEVEL_MIN).key(&block),
         way(KEPT_LEVEL_MIN + 1).key(&block)
     );
+}
+
+#[test]
+fn the_writer_asks_for_the_blocks_that_were_foreseen_and_for_its_tables() {
+    let tree = tree(5);
+    let foreseen = blocks::blocks(&tree, BLOCK_BYTES as usize);
+    let is_hole = |block: &&Block<'_>| {
+        block.may_be_hole && block.read().unwrap().iter().all(|byte| *byte == 0)
+    };
+    let holes = foreseen.iter().filter(is_hole).count();
+    let blocks = image(5, 2, None).1.blocks;
+    assert_eq!(blocks.compressed, foreseen.len() - holes);
+    // Of inodes, of directories, of fragments and of owners.
+    assert!((1..=4).contains(&blocks.on_the_spot), "{blocks:?}");
+}
+
+#[test]
+fn a_file_that_changes_meanwhile_is_named_and_the_kept_blocks_stay() {
+    let dir = tempfile::tempdir().unwrap();
+    let (kept, path) = (dir.path().join("layer"), dir.path().join("file"));
+    image(5, 2, Some(&kept));
+    let before = std::fs::read(&kept).unwrap();
+    std::fs::write(&path, numbers(7, BLOCK_BYTES as usize + 5)).unwrap();
+    let mut tree = tree(6);
+    let content = Content::of_file(path.clone(), &path.metadata().unwrap());
+    tree.file(b"b/at-work", Meta::root(0o644), content).unwrap();
+    std::fs::write(&path, "shorter").unwrap();
+    let making = Making {
+        time: 0,
+        level: KEPT_LEVEL_MIN,
+        kept: Some(&kept),
+    };
+    let file = tempfile::tempfile().unwrap();
+    let refused = write_with_workers(&tree, making, 2, &file).unwrap_err();
+    let ImageError::Content { path, cause } = refused else {
+        panic!("{refused}");
+    };
+    assert_eq!(path, "b/at-work");
+    assert!(cause.to_string().contains("was changed"), "{cause}");
+    assert!(before == std::fs::read(&kept).unwrap());
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! them side by side.
 
 use std::collections::BTreeSet;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::Read as _;
 use std::path::Path;
 use std::sync::Arc;
@@ -40,7 +40,7 @@ impl Kernel {
             path: image.to_owned(),
             cause,
         };
-        let (bytes, setup) = read(image).map_err(failed)?;
+        let (metadata, setup) = read(image).map_err(failed)?;
         if let Some(of) = release_of(&setup).filter(|of| *of != release) {
             return Err(KernelError::OtherKernel {
                 image: image.to_owned(),
@@ -49,8 +49,7 @@ impl Kernel {
                 modules: release,
             });
         }
-        let path = image.to_owned();
-        let content = Arc::new(Content::Disk { path, bytes });
+        let content = Arc::new(Content::of_file(image.to_owned(), &metadata));
         let kernel = Self::of_tree(&release, content, None, &tree)?;
         if kernel.modules.is_empty() {
             return Err(no_modules(initrd, "none"));
@@ -66,13 +65,13 @@ fn no_modules(path: &Path, found: &str) -> KernelError {
     }
 }
 
-/// The size of the image, and its beginning.
-fn read(image: &Path) -> std::io::Result<(u64, Vec<u8>)> {
+/// Which file the image is, and its beginning.
+fn read(image: &Path) -> std::io::Result<(Metadata, Vec<u8>)> {
     let file = File::open(image)?;
-    let bytes = file.metadata()?.len();
+    let metadata = file.metadata()?;
     let mut setup = Vec::new();
     file.take(SETUP_BYTES).read_to_end(&mut setup)?;
-    Ok((bytes, setup))
+    Ok((metadata, setup))
 }
 
 /// The release that an x86 image says it is (Linux Documentation/arch/x86/boot.rst, `header` and `kernel_version`).

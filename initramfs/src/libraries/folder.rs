@@ -50,8 +50,7 @@ impl Root for Folder {
         let real = self.real(path).ok()?;
         let metadata = real.metadata().ok().filter(fs::Metadata::is_file)?;
         let name = real.strip_prefix(&self.path).ok()?.to_str()?.to_owned();
-        let bytes = metadata.len();
-        Some((name, Arc::new(Content::Disk { path: real, bytes })))
+        Some((name, Arc::new(Content::of_file(real, &metadata))))
     }
 
     fn directory(&self, path: &str) -> Option<String> {

@@ -53,8 +53,7 @@ impl Root for Machine {
         let real = Path::new("/").join(path).canonicalize().ok()?;
         let metadata = real.metadata().ok().filter(std::fs::Metadata::is_file)?;
         let name = real.to_str()?.trim_start_matches('/').to_owned();
-        let bytes = metadata.len();
-        Some((name, Arc::new(Content::Disk { path: real, bytes })))
+        Some((name, Arc::new(Content::of_file(real, &metadata))))
     }
 
     fn directory(&self, path: &str) -> Option<String> {

@@ -76,10 +76,7 @@ fn programs() -> Vec<PathBuf> {
     let files = folders.into_iter().flatten().map(|it| it.unwrap().path());
     let is_program = |path: &PathBuf| {
         let is_file = path.symlink_metadata().is_ok_and(|it| it.is_file());
-        let content = || Content::Disk {
-            path: path.clone(),
-            bytes: path.metadata().map_or(0, |it| it.len()),
-        };
+        let content = || Content::of_file(path.clone(), &path.metadata().unwrap());
         is_file && matches!(elf::read(&content()), Ok(Some(elf)) if elf.interpreter.is_some())
     };
     let mut programs: Vec<_> = files.filter(is_program).collect();
@@ -307,8 +304,8 @@ fn tree(workshop: &Workshop, files: &[(&str, &str)]) -> Tree {
     let mut tree = Tree::new();
     for (path, file) in files {
         let file = workshop.path(file);
-        let bytes = file.metadata().unwrap().len();
-        let content = Content::Disk { path: file, bytes };
+        let metadata = file.metadata().unwrap();
+        let content = Content::of_file(file, &metadata);
         tree.file(path.as_bytes(), Meta::root(0o755), content)
             .unwrap();
     }
@@ -506,8 +503,8 @@ fn tree_of_program_calling(workshop: &Workshop, source: &str, arguments: &[&str]
     }
     let mut tree = Tree::new();
     for (path, file) in files {
-        let bytes = file.metadata().unwrap().len();
-        let content = Content::Disk { path: file, bytes };
+        let metadata = file.metadata().unwrap();
+        let content = Content::of_file(file, &metadata);
         tree.file(path.as_bytes(), Meta::root(0o755), content)
             .unwrap();
     }
@@ -528,8 +525,8 @@ fn modules_for_names_of_users_come_as_nsswitch_names_them_for_who_asks() {
     );
     let add = |mut asks: Tree, name: &str| {
         let file = workshop.path("libnss.so");
-        let bytes = file.metadata().unwrap().len();
-        let content = Content::Disk { path: file, bytes };
+        let metadata = file.metadata().unwrap();
+        let content = Content::of_file(file, &metadata);
         asks.file(name.as_bytes(), Meta::root(0o644), content)
             .unwrap();
         asks

@@ -66,7 +66,7 @@ fn a_layer_whose_sources_are_as_they_were_is_not_built_again() {
 #[test]
 fn whatever_is_changed_is_built_in() {
     let site = Site::new();
-    let changes: [Change; 9] = [
+    let changes: [Change; 10] = [
         ("a file's content", |site| {
             fs::write(site.path("tree/etc/agent.conf"), "server = two\n").unwrap();
         }),
@@ -86,6 +86,13 @@ fn whatever_is_changed_is_built_in() {
         }),
         ("a file of its own", |site| {
             fs::write(site.path("note"), "b note\n").unwrap();
+        }),
+        ("a folder that is a link, and what it leads to", |site| {
+            fs::rename(site.path("tree"), site.path("release")).unwrap();
+            symlink("release", site.path("tree")).unwrap();
+            site.builds();
+            assert!(!site.builds(), "the link is there");
+            fs::write(site.path("release/etc/agent.conf"), "server = three\n").unwrap();
         }),
         ("the recipe", |site| {
             site.recipe("[[source]]\ntype = \"directory\"\npath = \"tree\"\nkeep-modes = true\n");
@@ -137,6 +144,26 @@ fn a_record_that_cannot_be_kept_stops_no_build() {
     fs::create_dir_all(site.path("cache")).unwrap();
     fs::write(site.path("cache/built"), "in the way").unwrap();
     assert!(site.builds());
+    assert!(site.builds());
+}
+
+#[test]
+fn a_record_is_of_the_files_that_this_very_build_made() {
+    let site = Site::new();
+    site.builds();
+    let record = site.path("cache/built/agent-own-amd64");
+    let recipe = Recipe::read(&site.path("recipe.toml"), &BTreeMap::new()).unwrap();
+    let options = Options {
+        out: site.path("out"),
+        cache: site.path("cache"),
+    };
+    let state = State::of(&recipe, &options.cache).unwrap();
+    let (built, files) = build_files(&recipe, &options, &mut |_| {}).unwrap();
+    // Another build of other sources puts its layer there, before this one notes its own.
+    let other = site.path("out/other");
+    fs::write(&other, "another layer").unwrap();
+    fs::rename(&other, &built.layer).unwrap();
+    note(&record, &state, &built, &files).unwrap();
     assert!(site.builds());
 }
 
