@@ -6,6 +6,7 @@
 mod boot;
 mod capture;
 mod chain;
+mod dracut;
 mod files;
 mod layers;
 mod measure;
@@ -20,12 +21,11 @@ use prepare::Workshop;
 
 fn main() -> Result<()> {
     let wanted: Vec<String> = std::env::args().skip(1).collect();
-    if let Some(unknown) = wanted
-        .iter()
-        .find(|name| !["layers", "chain", "boot", "recovery", "capture"].contains(&name.as_str()))
-    {
+    if let Some(unknown) = wanted.iter().find(|name| {
+        !["layers", "dracut", "chain", "boot", "recovery", "capture"].contains(&name.as_str())
+    }) {
         bail!(
-            "there is no benchmark {unknown:?}: layers, chain, boot, recovery, capture, or none for all"
+            "there is no benchmark {unknown:?}: layers, dracut, chain, boot, recovery, capture, or none for all"
         );
     }
     let runs = |name: &str| wanted.is_empty() || wanted.iter().any(|wanted| wanted == name);
@@ -33,6 +33,9 @@ fn main() -> Result<()> {
     println!("# Benchmarks\n\n{}", prepare::machine());
     if runs("layers") {
         layers::bench(&workshop)?;
+    }
+    if runs("dracut") {
+        dracut::bench(&workshop)?;
     }
     if runs("chain") {
         chain::bench(&workshop)?;
