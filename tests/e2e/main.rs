@@ -8,6 +8,7 @@ mod flipped_bit;
 mod foreign_files;
 mod kexec;
 mod nightly;
+mod read_alike;
 mod recovery;
 mod refused_plans;
 mod resume;
