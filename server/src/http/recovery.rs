@@ -51,9 +51,10 @@ pub(super) fn recovery(
     let plan = composed(state, &request, &recovery, &made)?;
     let signed = state.signed(&plan)?;
     let renewed = state.seal_keys.renew();
-    renewed.map_err(|error| Fault::ours(&error))?;
+    let new_key = renewed.map_err(|error| Fault::ours(&error))?;
+    // Before the machine's key for reports is remembered: whatever becomes of that, no earlier request takes it away.
+    state.taken.answered(&id, new_key);
     let recovery = used(state, peer, &code, &request, &made, &plan)?;
-    state.taken.answered(&recovery.id, opened.key);
     log::say(format_args!(
         "{peer}: recovery {} of {} is started: plan of {} layers, credentials of {} bytes",
         recovery.id,

@@ -1,10 +1,10 @@
-//! The keys that machines seal recovery codes to. Plans name the newest; a new one comes after each answer, so that a recovery
-//! is answered by each key once ([`super::taken`]).
+//! The keys that machines seal recovery codes to. Plans name the newest; a new one comes with each answer, and what is sealed to
+//! an earlier one is of no use for that recovery from then on ([`super::taken`]).
 //!
 //! They are kept in memory, and nowhere else.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use towline_contract::seal::{SealError, SealKey, SealTo, Sealed};
 use zeroize::Zeroizing;
@@ -20,11 +20,11 @@ const KEYS_MAX: usize = 8;
 #[derive(Debug)]
 pub(super) struct SealKeys(Mutex<VecDeque<Numbered>>);
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Numbered {
     /// Rises from each key to the next.
     number: u64,
-    key: SealKey,
+    key: Arc<SealKey>,
 }
 
 /// What a machine has sealed to one of the keys.
@@ -40,7 +40,7 @@ impl SealKeys {
     /// # Errors
     /// The system has no random numbers.
     pub(super) fn new() -> Result<Self, KeyError> {
-        let key = SealKey::generate(&random()?);
+        let key = Arc::new(SealKey::generate(&random()?));
         Ok(Self(Mutex::new([Numbered { number: 0, key }].into())))
     }
 
@@ -49,17 +49,17 @@ impl SealKeys {
         self.lock().front().map(|it| it.key.public())
     }
 
-    /// Makes a new key for plans to name from now on.
+    /// Makes a new key for plans to name from now on; its number.
     ///
     /// # Errors
     /// The system has no random numbers.
-    pub(super) fn renew(&self) -> Result<(), KeyError> {
-        let key = SealKey::generate(&random()?);
+    pub(super) fn renew(&self) -> Result<u64, KeyError> {
+        let key = Arc::new(SealKey::generate(&random()?));
         let mut keys = self.lock();
         let number = keys.front().map_or(0, |it| it.number + 1);
         keys.push_front(Numbered { number, key });
         keys.truncate(KEYS_MAX);
-        Ok(())
+        Ok(number)
     }
 
     /// Opens a recovery request.
@@ -68,9 +68,11 @@ impl SealKeys {
     /// It is not sealed, or to none of these keys.
     pub(super) fn open(&self, body: &[u8]) -> Result<Opened, SealError> {
         let mut refusal = SealError::Closed;
-        for Numbered { number, key } in &*self.lock() {
+        // What opens nothing costs as many openings as there are keys: nobody's plan waits for that.
+        let keys = self.lock().clone();
+        for Numbered { number, key } in keys {
             match key.open(Sealed::RecoveryRequest, body) {
-                Ok(body) => return Ok(Opened { key: *number, body }),
+                Ok(body) => return Ok(Opened { key: number, body }),
                 Err(error) => refusal = error,
             }
         }
@@ -99,7 +101,7 @@ mod tests {
             let newest = sealed(2);
             let numbers = [&first, &newest].map(|it| keys.open(it).unwrap().key);
             assert_eq!(numbers, [0, number as u64]);
-            keys.renew().unwrap();
+            assert_eq!(keys.renew().unwrap(), number as u64 + 1);
         }
         assert_eq!(keys.open(&first).err(), Some(SealError::Closed));
         assert_eq!(keys.open(b"code").err(), Some(SealError::NotSealed));

@@ -1,9 +1,10 @@
 //! Which sealed requests a run of the server has taken. Whoever carries one can send it again, or hold it back until the machine
 //! has tried again: then the recovery would get another key for reports than its machine has.
 //!
-//! So each is taken once, and a recovery is answered once by each key that requests are sealed to ([`super::seal_keys`]): what was
-//! sealed before the last answer is of no use after it. All this is in memory, and nowhere else, as those keys are: what an
-//! earlier run was sent does not open by the keys of a later one.
+//! So each is taken once, and each answer makes a new key for requests to be sealed to ([`super::seal_keys`]), before which the
+//! recovery takes none any more: what was sealed before the last answer is of no use after it, whichever key it was sealed to. A
+//! machine may go back to the key of an older plan, so that of the request that was answered would not do. All this is in memory,
+//! and nowhere else, as those keys are: what an earlier run was sent does not open by the keys of a later one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -23,8 +24,8 @@ pub(super) struct Taken(Mutex<BTreeMap<String, OfOne>>);
 struct OfOne {
     /// SHA-256 of the sealed requests.
     requests: BTreeSet<Digest>,
-    /// Number of the key of the last one that was answered.
-    answered: Option<u64>,
+    /// Number of the key that was made for the last answer: what is sealed to an earlier one may be older than that answer.
+    floor: u64,
 }
 
 /// Why a sealed request is not taken.
@@ -35,7 +36,7 @@ pub(super) enum Refused {
     Again,
     /// It was sealed before the last answer.
     #[error(
-        "the recovery code is sealed to a key by which this recovery was answered, and each answer needs a new one"
+        "the recovery code is sealed to a key of before the last answer of this recovery, and each answer needs a new one"
     )]
     Late,
     /// No more is remembered of this recovery.
@@ -67,7 +68,7 @@ impl Taken {
         if of_one.requests.contains(&request) {
             return Err(Refused::Again);
         }
-        if of_one.answered.is_some_and(|last| key <= last) {
+        if key < of_one.floor {
             return Err(Refused::Late);
         }
         if of_one.requests.len() >= REQUESTS_MAX {
@@ -77,9 +78,11 @@ impl Taken {
         Ok(())
     }
 
-    /// One that was sealed to the key of this number is answered: no other to this or an earlier key is from now on.
-    pub(super) fn answered(&self, recovery: &str, key: u64) {
-        self.lock().entry(recovery.to_owned()).or_default().answered = Some(key);
+    /// One is answered, and the key of this number was made for that: none to an earlier key is taken from now on.
+    pub(super) fn answered(&self, recovery: &str, new_key: u64) {
+        let mut all = self.lock();
+        let of_one = all.entry(recovery.to_owned()).or_default();
+        of_one.floor = of_one.floor.max(new_key);
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, OfOne>> {
@@ -115,12 +118,16 @@ mod tests {
         take("r-1", 5, 1).unwrap();
         // A failure is no answer.
         take("r-1", 5, 2).unwrap();
-        taken.answered("r-1", 5);
-        for key in [4, 5] {
+        // Others were answered meanwhile, and this one was sealed to the key of an older plan than some that were held back.
+        taken.answered("r-1", 8);
+        for key in [4, 5, 6, 7] {
             assert_eq!(take("r-1", key, 3), Err(Refused::Late));
         }
         assert_eq!(take("r-1", 5, 2), Err(Refused::Again));
-        take("r-1", 6, 3).unwrap();
+        take("r-1", 8, 3).unwrap();
         take("r-2", 5, 3).unwrap();
+        // Whatever comes out of turn, it never goes back.
+        taken.answered("r-1", 6);
+        assert_eq!(take("r-1", 7, 4), Err(Refused::Late));
     }
 }

@@ -462,3 +462,33 @@ fn a_request_that_was_held_back_takes_no_recovery_from_its_machine() {
     verified(&world, &MACHINE.code(&server, code));
     assert_eq!(MACHINE.send_sealed(&server, &another).status, 421);
 }
+
+#[test]
+fn a_request_that_was_held_back_is_of_no_use_though_a_later_one_is_sealed_to_an_older_key() {
+    let world = world();
+    let mut other = host("s1", "cccc3333", 3);
+    other.manifest.name = "web2".into();
+    world.succeeds(&["publish", &world.written("web2", &other)]);
+    let opened = open(&world, &[]);
+    let (id, code) = (&opened["id"], opened["code"].as_str().unwrap());
+    let server = Server::start(&world);
+    // The machine's first plan, whose key it goes back to when a person types the code once more.
+    let came = MACHINE.code_sealed(&server, code);
+    let others = world.succeeds(&["recovery", "open", "web2", "--json"]);
+    let others: Value = serde_json::from_str(&others).unwrap();
+    let others = OTHER.code(&server, others["code"].as_str().unwrap());
+    assert_eq!(others.status, 200);
+    // By a plan that it has asked for meanwhile.
+    let held_back = MACHINE.code_sealed(&server, code);
+    let (_, credentials) = verified(&world, &MACHINE.send_sealed(&server, &came));
+    let shown = state(&world, id);
+    let late = MACHINE.send_sealed(&server, &held_back);
+    assert_eq!(late.status, 421);
+    assert_eq!(state(&world, id), shown, "nothing has happened to it");
+    let ready = json!({"event": "rescue-ready", "checks": [], "memory_used_kib": 1});
+    assert_eq!(
+        event(&server, id, Some(&token(&credentials)), &ready),
+        204,
+        "the real machine is heard"
+    );
+}
