@@ -125,7 +125,7 @@ pub(crate) async fn run() -> ExitCode {
     let settings = fs::read(&path).map(Zeroizing::new);
     let settings = settings.and_then(|bytes| Ok(serde_json::from_slice(&bytes)?));
     let reported = match settings {
-        Ok(settings) => report(root, &settings, PAUSE).await,
+        Ok(settings) => report(root, &settings, clock::now, PAUSE).await,
         Err(error) => Err(format!("{}: {error}", path.display())),
     };
     match reported {
@@ -142,43 +142,32 @@ pub(crate) async fn run() -> ExitCode {
 
 /// Reports until a server has heard it, all refuse it, or this boot has tried long enough. The new key becomes the host's own
 /// only when a server has heard of it; what was left for a later boot is removed then, or when nobody waits for it any more.
-async fn report(root: &Path, settings: &Settings, pause: Duration) -> Result<(), String> {
-    let is_late = || clock::now() > settings.until;
-    let late = || {
-        remove(root);
-        format!("nobody waits for the report since {}", settings.until)
-    };
-    if is_late() {
-        return Err(late());
-    }
-    let key = new_key(root).unwrap_or_else(|error| {
-        eprintln!("{FIRST_BOOT}: this host has no key, and none can be made: {error}");
-        None
-    });
-    let what = What::FirstBoot {
-        hostname: fs::read_to_string("/proc/sys/kernel/hostname")
-            .unwrap_or_default()
-            .trim()
-            .to_owned(),
-        kernel_release: machine::kernel_release(),
-        key: key.as_ref().map(SigningKey::public),
-    };
-    let event = Event::new(&settings.recovery, Part::FirstBoot, uptime(), what);
+///
+/// This starts with the network, and the clock may be set only after it: one that runs ahead is waited for as long as a server is.
+async fn report(
+    root: &Path,
+    settings: &Settings,
+    now: impl Fn() -> Timestamp,
+    pause: Duration,
+) -> Result<(), String> {
+    let is_late = || now() > settings.until;
+    let mut made = None;
     for attempt in 0..TRIES {
         if attempt > 0 {
             tokio::time::sleep(pause).await;
         }
-        // The clock may have been set meanwhile.
         if is_late() {
-            return Err(late());
+            continue;
         }
+        let (key, event) = made.get_or_insert_with(|| event(root, &settings.recovery));
+        // Anew each time, for the clock: it may run behind too, and then no certificate is good yet.
         let reports = Reports::to(
             &settings.servers,
             &settings.ca,
             &settings.recovery,
             &settings.token,
         );
-        match reports.send(&event).await {
+        match reports.send(event).await {
             Heard::Yes => {
                 if key.is_some() {
                     fs::rename(root.join(NEXT_KEY), root.join(KEY))
@@ -191,8 +180,33 @@ async fn report(root: &Path, settings: &Settings, pause: Duration) -> Result<(),
             Heard::Nobody => {}
         }
     }
+    if is_late() {
+        remove(root);
+        return Err(format!(
+            "nobody waits for the report since {}",
+            settings.until
+        ));
+    }
     let servers = settings.servers.join(", ");
     Err(format!("no server takes the report: {servers}"))
+}
+
+/// What is reported, and the new key that it brings.
+fn event(root: &Path, recovery: &str) -> (Option<SigningKey>, Event) {
+    let key = new_key(root).unwrap_or_else(|error| {
+        eprintln!("{FIRST_BOOT}: this host has no key, and none can be made: {error}");
+        None
+    });
+    let what = What::FirstBoot {
+        hostname: fs::read_to_string("/proc/sys/kernel/hostname")
+            .unwrap_or_default()
+            .trim()
+            .to_owned(),
+        kernel_release: machine::kernel_release(),
+        key: key.as_ref().map(SigningKey::public),
+    };
+    let event = Event::new(recovery, Part::FirstBoot, uptime(), what);
+    (key, event)
 }
 
 /// The key of a protected host whose own did not come back with its files: made once, and the host's own when the server has it.
@@ -306,7 +320,7 @@ mod tests {
             until: Timestamp::MAX,
             ..settings()
         };
-        let done = report(host, &settings, Duration::ZERO).await;
+        let done = report(host, &settings, clock::now, Duration::ZERO).await;
         (done, servers.iter().map(Answering::asked).collect())
     }
 
@@ -335,18 +349,41 @@ mod tests {
         assert!(host.path().join(KEY).exists());
     }
 
+    /// Reports to a server that takes everything, by a clock that shows these times one after the other, and then the last; how
+    /// often the server was asked.
+    async fn reported_by(host: &Path, clock: &[&str]) -> (Result<(), String>, usize) {
+        let server = Answering::start(&[204]);
+        let settings = Settings {
+            token: "05".repeat(32).into(),
+            servers: vec![server.url.clone()],
+            ..settings()
+        };
+        let looks = std::cell::Cell::new(0);
+        let now = || {
+            let look = looks.replace(looks.get() + 1);
+            clock[look.min(clock.len() - 1)].parse().unwrap()
+        };
+        let done = report(host, &settings, now, Duration::ZERO).await;
+        (done, server.asked())
+    }
+
+    #[tokio::test]
+    async fn a_clock_that_runs_ahead_or_behind_until_it_is_set_keeps_no_first_boot_from_being_reported()
+     {
+        for wrong in ["2026-04-09T00:00:00Z", "1970-01-01T00:00:00Z"] {
+            let host = recovered();
+            let clock = [wrong, wrong, wrong, "2026-03-07T00:00:00Z"];
+            assert_eq!(reported_by(host.path(), &clock).await, (Ok(()), 1));
+            assert!(host.path().join(KEY).exists() && !host.path().join(UNIT).exists());
+        }
+    }
+
     #[tokio::test]
     async fn nobody_is_told_of_a_first_boot_once_nobody_waits_for_it() {
         let host = recovered();
-        let server = Answering::start(&[204]);
-        let late = Settings {
-            servers: vec![server.url.clone()],
-            until: "2026-01-01T00:00:00Z".parse().unwrap(),
-            ..settings()
-        };
-        let done = report(host.path(), &late, Duration::ZERO).await;
-        assert!(done.unwrap_err().contains("2026-01-01"));
-        assert_eq!(server.asked(), 0);
+        let (done, asked) = reported_by(host.path(), &["2026-03-08T00:00:01Z"]).await;
+        assert!(done.unwrap_err().contains("2026-03-08"));
+        assert_eq!(asked, 0);
         assert!(!host.path().join(UNIT).exists() && !host.path().join(NEXT_KEY).exists());
     }
 
