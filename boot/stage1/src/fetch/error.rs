@@ -243,9 +243,18 @@ impl FetchError {
         }
     }
 
-    /// Whether the server understood, said no, and would again.
+    /// Whether the server understood an event, said no, and would again. Who stands before a server that is just starting, or
+    /// between, answers without its words, or that there is no such path.
     pub(crate) fn is_refusal(&self) -> bool {
-        matches!(self, Self::Status { .. }) && self.is_final()
+        let Self::Status {
+            status,
+            body: Some(_),
+            ..
+        } = self
+        else {
+            return false;
+        };
+        (400..500).contains(status) && ![404, 408, 425, 429].contains(status)
     }
 
     /// Whether the catalogue seems to have changed between two answers; asking again settles it.
@@ -334,6 +343,9 @@ mod tests {
         for last in [301, 400, 403, 404] {
             assert!(status(last).is_final(), "{last}");
         }
+        let is_refusal = |it| status(it).is_refusal();
+        assert!([400, 403, 409, 413].into_iter().all(is_refusal));
+        assert!(![302, 404, 408, 429, 500, 503].into_iter().any(is_refusal));
         let broke = |cause| FetchError::Tls {
             server: "https://backup.example".into(),
             cause,

@@ -5,6 +5,9 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+/// Added to a status: it comes without the words of a server of ours, as from who stands before one.
+pub(crate) const BARE: u16 = 1000;
+
 /// A server; it takes nothing any more after its last answer.
 pub(crate) struct Answering {
     /// Its base URL.
@@ -34,8 +37,14 @@ impl Answering {
                     }
                 }
                 asked.fetch_add(1, Ordering::Relaxed);
+                let words = match status {
+                    400..BARE => r#"{"message": "no"}"#,
+                    _ => "",
+                };
                 let answer = format!(
-                    "HTTP/1.1 {status} It\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+                    "HTTP/1.1 {} It\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{words}",
+                    status % BARE,
+                    words.len()
                 );
                 stream.write_all(answer.as_bytes()).unwrap();
             }

@@ -242,7 +242,7 @@ fn remove(root: &Path) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rescue::answering::Answering;
+    use crate::rescue::answering::{Answering, BARE};
     use std::os::unix::fs::PermissionsExt as _;
 
     fn settings() -> Settings {
@@ -343,6 +343,11 @@ mod tests {
         assert_eq!(asked, [1]);
         assert!(!host.path().join(KEY).exists() && host.path().join(NEXT_KEY).exists());
         assert!(host.path().join(UNIT).exists(), "the next boot tries again");
+        // Nor is one refused by who stands before a server that is not there yet.
+        let host = recovered();
+        let (done, asked) = reported(host.path(), &[&[BARE + 404, 302, BARE + 403, 204]]).await;
+        assert_eq!((done, asked), (Ok(()), vec![4]));
+        let host = recovered();
         // One that was not reached might have taken it.
         let (done, asked) = reported(host.path(), &[&[403, 403], &[502, 204]]).await;
         assert_eq!((done, asked), (Ok(()), vec![2, 2]));

@@ -178,7 +178,7 @@ fn lines(events: &[Event]) -> io::Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rescue::answering::Answering;
+    use crate::rescue::answering::{Answering, BARE};
 
     fn nobody(folder: &Path) -> Reports {
         Reports {
@@ -209,13 +209,18 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_servers_refusal_is_final_only_when_no_other_server_was_unreached() {
-        let answers: [(&[&[u16]], _); 5] = [
+    async fn a_refusal_is_final_only_in_a_servers_own_words_and_when_no_other_server_was_unreached()
+    {
+        let answers: [(&[&[u16]], _); 9] = [
             (&[&[409]], "refused"),
             (&[&[409], &[403]], "refused"),
             (&[&[409], &[503]], "nobody"),
             (&[&[503], &[409]], "nobody"),
             (&[&[409], &[204]], "yes"),
+            (&[&[404]], "nobody"),
+            (&[&[302]], "nobody"),
+            (&[&[BARE + 403]], "nobody"),
+            (&[&[409], &[BARE + 404]], "nobody"),
         ];
         for (answers, expected) in answers {
             let servers: Vec<_> = answers.iter().map(|it| Answering::start(it)).collect();
