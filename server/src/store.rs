@@ -8,7 +8,7 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use rustix::fs::FlockOperation;
 use towline_contract::Digest;
@@ -16,6 +16,10 @@ use towline_contract::Digest;
 use crate::private::{self, Lock};
 
 const FOLDERS: [&str; 3] = ["layers", "manifests", "metadata"];
+
+/// The file that writers of metadata lock, and how often who does not wait for long looks whether it is free.
+const LOCK: &str = "lock";
+const LOCK_PAUSE: Duration = Duration::from_millis(50);
 
 /// How the names of files begin that are not whole yet.
 const HALF_WRITTEN: &str = ".new-";
@@ -72,15 +76,38 @@ impl Store {
     /// # Errors
     /// The lock's file cannot be opened.
     pub fn lock(&self) -> Result<Lock, StoreError> {
-        let path = self.dir.join("lock");
-        let failed = |cause| StoreError {
+        let lock = self.locked(FlockOperation::LockExclusive);
+        lock.map_err(|cause| self.not_locked(cause))
+    }
+
+    /// The same, if it need not wait for longer than this; none if it would.
+    ///
+    /// # Errors
+    /// The lock's file cannot be opened.
+    pub fn lock_within(&self, patience: Duration) -> Result<Option<Lock>, StoreError> {
+        let until = Instant::now() + patience;
+        loop {
+            match self.locked(FlockOperation::NonBlockingLockExclusive) {
+                Ok(lock) => return Ok(Some(lock)),
+                Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
+                    return Err(self.not_locked(error));
+                }
+                Err(_) if Instant::now() >= until => return Ok(None),
+                Err(_) => std::thread::sleep(LOCK_PAUSE),
+            }
+        }
+    }
+
+    fn locked(&self, how: FlockOperation) -> io::Result<Lock> {
+        private::lock_file(&File::open(&self.dir)?, LOCK, how)
+    }
+
+    fn not_locked(&self, cause: io::Error) -> StoreError {
+        StoreError {
             what: "lock",
-            path: path.clone(),
+            path: self.dir.join(LOCK),
             cause,
-        };
-        let lock = File::open(&self.dir)
-            .and_then(|folder| private::lock_file(&folder, "lock", FlockOperation::LockExclusive));
-        lock.map_err(failed)
+        }
     }
 
     /// Removes what writers that were killed have left half-written: temporary files that nobody has touched for a day before `now`.

@@ -1,6 +1,7 @@
 //! `POST /v1/events`: those of a recovery move it, when its machine has signed them; others are for people.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use hyper::{HeaderMap, Response, StatusCode};
 use towline_contract::Timestamp;
@@ -13,8 +14,12 @@ use super::handlers::{State, parse};
 use crate::events::{self, Line};
 use crate::hosts;
 use crate::log;
+use crate::private::Lock;
 use crate::recoveries::{NotTaken, RecoveriesError, Turn};
 use crate::site::Site;
+
+/// Longest that an event waits for the catalogue to be free; its machine waits for 10 s. `publish` may have it for minutes.
+const STORE_WAIT: Duration = Duration::from_secs(5);
 
 /// The signature that came with an event; none if none came.
 pub(super) fn signature(headers: &HeaderMap) -> Result<Option<EventSignature>, Fault> {
@@ -72,8 +77,7 @@ fn signed(
     let new_key = signed.new_key().filter(|_| site.config.trial.is_none());
     // Before the lock of the recoveries: `publish` has this one while it copies a layer, and no other recovery waits for that.
     let changes = new_key.is_some() && signed.is_next();
-    let store = changes.then(|| site.store.lock()).transpose();
-    let _store = store.map_err(|error| Fault::ours(&error))?;
+    let _store = changes.then(|| unchanging(site)).transpose()?;
     let first = || {
         if let Some(key) = new_key {
             let succeeded = hosts::succeed(site, host, key, now);
@@ -89,6 +93,20 @@ fn signed(
             "a later event of the same recovery came before this one",
         )),
     }
+}
+
+/// The catalogue, for us to change. A host that is told to come again does, and a thread for each that waits is not there.
+fn unchanging(site: &Site) -> Result<Lock, Fault> {
+    let lock = site.store.lock_within(STORE_WAIT);
+    lock.map_err(|error| Fault::ours(&error))?.ok_or_else(|| {
+        let told = ErrorBody {
+            message:
+                "the catalogue is being changed, so that the new key of this host is not taken now"
+                    .into(),
+            next: Some("wait: the host reports again by itself".into()),
+        };
+        Fault::refused(StatusCode::SERVICE_UNAVAILABLE, told)
+    })
 }
 
 /// A host that is told that it was heard uses its new key from then on: so it is told that only if the key is the host's.

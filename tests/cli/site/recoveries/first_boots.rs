@@ -95,3 +95,36 @@ fn of_two_first_boots_at_once_one_key_is_taken_and_only_its_host_hears_so() {
     let shown: Value = serde_json::from_str(&shown).unwrap();
     assert_eq!(shown["fingerprint"], heard[0].1);
 }
+
+#[test]
+fn a_first_boot_does_not_wait_for_long_while_the_catalogue_is_changed_and_is_taken_afterwards() {
+    let world = world();
+    let [old, new] = [1, 2].map(|seed| SigningKey::generate([seed; 32]).public());
+    let site = Site::open(&world.site()).unwrap();
+    hosts::approve(&site, HOST, &old, Timestamp::now()).unwrap();
+    let opened = open(&world, &[]);
+    let id = &opened["id"];
+    let server = Server::start(&world);
+    let answer = MACHINE.code(&server, opened["code"].as_str().unwrap());
+    let (_, credentials) = verified(&world, &answer);
+    let token = token(&credentials);
+    let what =
+        json!({"event": "first-boot", "hostname": HOST, "kernel_release": "6.1", "key": new});
+    let body = event_body(id, 7, &what);
+    let report = || send(&server, &body, Some(signed(id, &token, &body)));
+    let published = site.store.lock().unwrap();
+    let begun = Instant::now();
+    let refused = report();
+    assert!(
+        begun.elapsed() < Duration::from_secs(9),
+        "a host waits 10 s"
+    );
+    assert_eq!(refused.status, 503, "{refused:?}");
+    assert!(refused.refusal().contains("is being changed"));
+    assert_eq!(state(&world, id)["state"]["is"], "started");
+    drop(published);
+    assert_eq!(report().status, 204);
+    let shown = world.succeeds(&["host", "show", HOST, "--json"]);
+    let shown: Value = serde_json::from_str(&shown).unwrap();
+    assert_eq!(shown["fingerprint"], new.id().fingerprint());
+}
