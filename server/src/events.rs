@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 use towline_contract::Timestamp;
 use towline_contract::event::{Event, What};
 
+use crate::private;
+
 /// Largest file of events, in bytes. Then it becomes `events.old.jsonl` in place of the one before: nobody who floods the
 /// server with events can fill its disk, or make it refuse new ones.
 const FILE_BYTES_MAX: u64 = 64 << 20;
@@ -133,10 +135,14 @@ impl Log {
             fs::rename(&self.path, self.path.with_extension("old.jsonl"))?;
         }
         let mut file = OpenOptions::new()
+            .read(true)
             .append(true)
             .create(true)
             .mode(0o640)
             .open(&self.path)?;
+        if private::ends_within_a_line(&file, file.metadata()?.len())? {
+            text.insert(0, b'\n');
+        }
         file.write_all(&text)
     }
 }
@@ -162,6 +168,35 @@ mod tests {
         for bad in ["", "../x", "a b", "a\nb", "é", &"a".repeat(129)] {
             assert!(mistake(&failed(bad, "x")).is_some(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn half_a_line_of_a_full_disk_takes_no_other_event_with_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("events.jsonl");
+        let log = Log::new(path.clone());
+        let append = |message: &str| {
+            let line = Line {
+                received: Timestamp::UNIX_EPOCH,
+                peer: IpAddr::from([127, 0, 0, 1]),
+                event: failed("r-1", message),
+            };
+            log.append(&line).unwrap();
+        };
+        append("one");
+        let bytes = fs::metadata(&path).unwrap().len();
+        append("two");
+        let file = OpenOptions::new().write(true).open(&path).unwrap();
+        file.set_len(bytes + 9).unwrap();
+        append("two");
+        append("three");
+        let text = fs::read_to_string(&path).unwrap();
+        let whole: Vec<Option<Line>> = text
+            .lines()
+            .map(|it| serde_json::from_str(it).ok())
+            .collect();
+        let whole: Vec<_> = whole.iter().map(Option::is_some).collect();
+        assert_eq!(whole, [true, false, true, true]);
     }
 
     #[test]

@@ -239,6 +239,16 @@ fn plain(folder: &File, name: &str, flags: OFlags) -> io::Result<File> {
     Ok(file)
 }
 
+/// Whether the last who added a line to this file of so many bytes was interrupted, or found no room for all of it.
+pub(crate) fn ends_within_a_line(file: &File, bytes: u64) -> io::Result<bool> {
+    use std::os::unix::fs::FileExt as _;
+    let mut last = [0];
+    match bytes.checked_sub(1) {
+        None => Ok(false),
+        Some(at) => file.read_exact_at(&mut last, at).map(|()| last != *b"\n"),
+    }
+}
+
 /// The JSON document in the file, of at most `max` bytes; none when there is no file.
 ///
 /// # Errors

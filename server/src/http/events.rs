@@ -62,7 +62,7 @@ fn keep(state: &State, peer: IpAddr, event: &Event, received: Timestamp) -> Resu
 }
 
 /// Lets the event happen to its recovery, if it is its turn. Whatever can fail comes first: then nothing has happened, and the
-/// machine sends it again.
+/// machine sends it again. People may read it twice then: it is written for them before it is remembered that it has happened.
 fn signed(
     state: &State,
     peer: IpAddr,

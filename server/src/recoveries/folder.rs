@@ -3,8 +3,7 @@
 //!
 //! The journal is written before the record: what a record says is in its journal already, for those who follow it.
 
-use std::fs::File;
-use std::io::{self, Write as _};
+use std::io::Write as _;
 use std::path::PathBuf;
 
 use towline_contract::Timestamp;
@@ -200,7 +199,7 @@ impl Locked<'_> {
             }
             let mut line = serde_json::to_vec(&Entry { at, what })?;
             line.push(b'\n');
-            if ends_within_a_line(&file, bytes)? {
+            if private::ends_within_a_line(&file, bytes)? {
                 line.insert(0, b'\n');
             }
             (&file).write_all(&line)
@@ -223,16 +222,6 @@ pub fn entries(bytes: &[u8]) -> Vec<Entry> {
     complete
         .filter_map(|line| serde_json::from_slice(line).ok())
         .collect()
-}
-
-/// Whether the last writer was interrupted.
-fn ends_within_a_line(file: &File, bytes: u64) -> io::Result<bool> {
-    use std::os::unix::fs::FileExt as _;
-    let mut last = [0];
-    match bytes.checked_sub(1) {
-        None => Ok(false),
-        Some(at) => file.read_exact_at(&mut last, at).map(|()| last != *b"\n"),
-    }
 }
 
 /// `r-` and 16 hex digits: nothing that could be another file.
