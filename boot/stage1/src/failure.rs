@@ -110,6 +110,9 @@ fn after_fetch(error: &FetchError) -> &'static str {
         FetchError::NoKey(_) => {
             "if the server is older than this medium, install this version there; else try again"
         }
+        FetchError::NoRecovery(_) => {
+            "see on the server whether it was closed or is past its deadline (`towline recovery list --all`), and open another"
+        }
         FetchError::Status { .. } => "do what the server says",
         FetchError::Trust { cause, .. } if matches!(**cause, TrustError::Rollback { .. }) => {
             "if the server was restored from an older copy, stamp the medium again, or repeat `towline key rotate ROLE --renew` there until the document has that version; else do not trust this server"

@@ -112,6 +112,9 @@ pub enum FetchError {
     /// Its plan names no key to seal a recovery code to.
     #[error("{0} names no key that a recovery code can be sealed to")]
     NoKey(String),
+    /// It wanted a code, and when it was asked once more, none.
+    #[error("no recovery is open for this machine at {0} any more")]
+    NoRecovery(String),
     /// An answer that is not of the shape it should have.
     #[error("the answer of {server} to {path} cannot be read: {why}")]
     Answer {

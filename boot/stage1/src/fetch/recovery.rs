@@ -17,7 +17,7 @@ const SEALED_TO_ANOTHER_KEY: u16 = 421;
 /// names, on a new connection, whose certificate is checked at the plan's time, dates included.
 ///
 /// # Errors
-/// The server refuses the code, names no key, or is reached by plain HTTP; and as [`super::plan::plan`].
+/// The server refuses the code, names no key, has no recovery for this machine any more, or is reached by plain HTTP; and as [`super::plan::plan`].
 pub async fn with_code(
     planned: &Planned,
     settings: &Settings,
@@ -37,6 +37,9 @@ pub async fn with_code(
         // It has another key, since it was started again, or has answered this recovery: a new plan names it.
         Err(error) if error.is_between_versions() || is_misdirected(&error) => {
             let again = from(client, server, root, ask, None).await?;
+            if !matches!(again.chain.plan.order, Some(Order::AskCode { .. })) {
+                return Err(FetchError::NoRecovery(server.to_string()));
+            }
             from(client, server, root, ask, Some(sealed(&again)?)).await
         }
         planned => planned,

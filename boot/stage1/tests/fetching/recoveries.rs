@@ -252,6 +252,12 @@ impl Overheard {
         }
     }
 
+    fn close(&self) {
+        let all = self.site.site.recoveries();
+        let recovery = all.all(Timestamp::now()).unwrap().remove(0);
+        all.close(&recovery.id, "a test", Timestamp::now()).unwrap();
+    }
+
     async fn first(&self) -> Result<Planned, FetchError> {
         planned(&self.settings, &asking(None), &Lines::default()).await
     }
@@ -461,12 +467,24 @@ fn a_machine_whose_answer_was_lost_has_its_code_taken_again_by_a_new_key() {
 }
 
 #[test]
+fn a_recovery_that_was_closed_before_its_code_came_to_another_key_is_told_to_be_open_no_more() {
+    let overheard = Overheard::new();
+    let again = overheard.site.served_again();
+    let refused = run(async {
+        let first = overheard.first().await?;
+        overheard.close();
+        overheard.eavesdropper.turn_to(again.https);
+        overheard.with_code(&first).await
+    });
+    let error = refused.err().unwrap();
+    assert!(matches!(error, FetchError::NoRecovery(_)), "{error:?}");
+}
+
+#[test]
 fn a_code_is_not_sent_to_a_server_whose_plan_names_no_key() {
     let overheard = Overheard::new();
     // As the plans of servers that know nothing of sealing: without a recovery to be open, no plan names a key.
-    let all = overheard.site.site.recoveries();
-    let recovery = all.all(Timestamp::now()).unwrap().remove(0);
-    all.close(&recovery.id, "a test", Timestamp::now()).unwrap();
+    overheard.close();
     let refused = run(async {
         let first = overheard.first().await?;
         assert_eq!(first.chain.plan.order, None);
