@@ -4,10 +4,13 @@ use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use anyhow::anyhow;
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 use towline_contract::Timestamp;
+use towline_server::Site;
 use towline_server::http::{self, ServeError};
+use towline_server::private::{Folder, Locked};
 
 use super::refresh;
 use super::site::{SiteArgs, failure};
@@ -26,6 +29,7 @@ pub(crate) struct ServeArgs {
 /// Serves until it is told to stop; `quiet` leaves out where it listens. Its log is for whoever looks for failures later.
 pub(crate) fn run(args: &ServeArgs, quiet: bool) -> Outcome {
     let mut site = args.site.open()?;
+    let _only = alone(&site)?;
     if let Some(listen) = args.listen {
         site.config.listen = listen;
     }
@@ -63,6 +67,20 @@ pub(crate) fn run(args: &ServeArgs, quiet: bool) -> Outcome {
         ServeError::Site(error) => failure(error),
         ServeError::Listen { .. } => Failure::new(Exit::Usage, error).next("choose an address of this machine with --listen"),
         ServeError::Runtime(_) => Failure::new(Exit::Internal, error),
+    })
+}
+
+/// The site's state, which no other server of this site serves from. What each has taken of a recovery is in its own memory: a
+/// sealed request would be taken by both.
+fn alone(site: &Site) -> Result<Locked, Failure> {
+    let state = Folder::make(&site.state()).and_then(Folder::try_lock);
+    state.map_err(|error| match error.is_locked() {
+        true => Failure::new(
+            Exit::Usage,
+            anyhow!(error).context("another `towline serve` serves this site"),
+        )
+        .next("stop that one first; it ends within 10 seconds"),
+        false => anyhow::Error::from(error).into(),
     })
 }
 

@@ -178,6 +178,21 @@ fn a_port_in_use_is_named_with_what_to_do() {
 }
 
 #[test]
+fn a_site_has_one_server_at_a_time_however_the_one_before_has_ended() {
+    let world = World::new();
+    let mut first = Server::start(&world);
+    let another = ["serve", "--listen", "127.0.0.1:0"];
+    let parts = ["another `towline serve`", "state/.lock", "next: stop"];
+    world.refuses(&another, 2, &parts);
+    assert_eq!(first.terminate(), Some(0));
+    let second = Server::start(&world);
+    world.refuses(&another, 2, &parts);
+    // Killed.
+    drop(second);
+    Server::start(&world);
+}
+
+#[test]
 fn a_quiet_server_does_not_say_where_it_listens() {
     let world = World::new();
     let port = std::net::TcpListener::bind("127.0.0.1:0")
