@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
 /// Results that each worker may have ready before they are wanted.
-const AHEAD: usize = 4;
+const AHEAD: usize = 2;
 
 /// Most workers: each holds several megabytes.
 const WORKERS_MAX: usize = 8;

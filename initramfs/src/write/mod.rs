@@ -32,6 +32,14 @@ const WINDOW_LOG: u32 = 24;
 /// which leaves cores idle, and takes memory that they do not: for 0.6 % of the size at level 15.
 const JOB_BYTES: u32 = 16 << 20;
 
+/// The search for distant matches at quick levels: long ones only, among fewer places. A third of its time for two thirds of what
+/// it saves.
+const DISTANT: [CParameter; 3] = [
+    CParameter::LdmHashLog(17),
+    CParameter::LdmHashRateLog(8),
+    CParameter::LdmMinMatch(128),
+];
+
 /// Highest level that takes less time; zstd's own jobs are small there.
 const LEVEL_QUICK_MAX: i32 = 9;
 
@@ -178,6 +186,10 @@ fn zstd_encoder<W: Write>(
     encoder.window_log(window_log)?;
     if level > LEVEL_QUICK_MAX {
         encoder.set_parameter(CParameter::JobSize(JOB_BYTES))?;
+    } else {
+        for parameter in DISTANT {
+            encoder.set_parameter(parameter)?;
+        }
     }
     // Finds again what stands megabytes before, for a tenth of the time that a higher level would take.
     encoder.long_distance_matching(true)?;

@@ -2,8 +2,9 @@
 
 use std::fs::File;
 use std::io::{self, Write};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::thread::JoinHandle;
+use std::thread::{self, JoinHandle};
 
 use towline_contract::Digest;
 use towline_contract::digest::Hasher;
@@ -16,26 +17,50 @@ const _: () = assert!(CHUNK as u64 == CHUNK_BYTES);
 /// Chunks that may wait to be hashed.
 const WAITING_MAX: usize = 2;
 
-/// Passes bytes on to a file and hashes them: whole here, by chunk on another core.
+/// A chunk on its way to both digests.
+type Chunk = Arc<Vec<u8>>;
+
+/// Passes bytes on to a file; they are hashed on other cores, whole and by chunk.
 pub(super) struct ChunkHasher<'a> {
     file: &'a File,
-    whole: Hasher,
     chunk: Vec<u8>,
-    chunks: SyncSender<Vec<u8>>,
-    digests: JoinHandle<Vec<Digest>>,
+    whole: Worker<Digest>,
+    chunks: Worker<Vec<Digest>>,
     /// Bytes so far.
     pub(super) bytes: u64,
 }
 
+/// A thread that makes something of all chunks.
+struct Worker<T> {
+    sender: SyncSender<Chunk>,
+    thread: JoinHandle<T>,
+}
+
+impl<T: Send + 'static> Worker<T> {
+    fn new(work: fn(&Receiver<Chunk>) -> T) -> Self {
+        let (sender, chunks) = sync_channel(WAITING_MAX);
+        let thread = thread::spawn(move || work(&chunks));
+        Self { sender, thread }
+    }
+
+    fn send(&self, chunk: Chunk) -> io::Result<()> {
+        self.sender.send(chunk).map_err(io::Error::other)
+    }
+
+    fn finish(self) -> io::Result<T> {
+        drop(self.sender);
+        let made = self.thread.join();
+        made.map_err(|_| io::Error::other("hashing ended early"))
+    }
+}
+
 impl<'a> ChunkHasher<'a> {
     pub(super) fn new(file: &'a File) -> Self {
-        let (chunks, waiting) = sync_channel(WAITING_MAX);
         Self {
             file,
-            whole: Hasher::default(),
-            chunk: new_chunk(),
-            chunks,
-            digests: std::thread::spawn(move || digests(&waiting)),
+            chunk: Vec::with_capacity(CHUNK),
+            whole: Worker::new(whole),
+            chunks: Worker::new(each),
             bytes: 0,
         }
     }
@@ -45,23 +70,24 @@ impl<'a> ChunkHasher<'a> {
         if !self.chunk.is_empty() {
             self.hand_over()?;
         }
-        drop(self.chunks);
-        let digests = self.digests.join();
-        let digests = digests.map_err(|_| io::Error::other("hashing ended early"))?;
-        Ok((self.whole.finish(), digests, self.bytes))
+        Ok((self.whole.finish()?, self.chunks.finish()?, self.bytes))
     }
 
     fn hand_over(&mut self) -> io::Result<()> {
-        let chunk = std::mem::replace(&mut self.chunk, new_chunk());
-        self.chunks.send(chunk).map_err(io::Error::other)
+        let next = Vec::with_capacity(CHUNK);
+        let chunk = Arc::new(std::mem::replace(&mut self.chunk, next));
+        self.whole.send(Arc::clone(&chunk))?;
+        self.chunks.send(chunk)
     }
 }
 
-fn new_chunk() -> Vec<u8> {
-    Vec::with_capacity(CHUNK)
+fn whole(chunks: &Receiver<Chunk>) -> Digest {
+    let mut hasher = Hasher::default();
+    chunks.iter().for_each(|chunk| hasher.update(&chunk));
+    hasher.finish()
 }
 
-fn digests(chunks: &Receiver<Vec<u8>>) -> Vec<Digest> {
+fn each(chunks: &Receiver<Chunk>) -> Vec<Digest> {
     chunks.iter().map(|chunk| Digest::of(&chunk)).collect()
 }
 
@@ -69,9 +95,7 @@ impl Write for ChunkHasher<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let room = CHUNK - self.chunk.len();
         let written = self.file.write(&bytes[..room.min(bytes.len())])?;
-        let bytes = &bytes[..written];
-        self.whole.update(bytes);
-        self.chunk.extend_from_slice(bytes);
+        self.chunk.extend_from_slice(&bytes[..written]);
         self.bytes += written as u64;
         if self.chunk.len() == CHUNK {
             self.hand_over()?;
