@@ -32,6 +32,7 @@ pub mod recipe;
 pub mod rpm;
 pub mod sbom;
 pub mod scratch;
+pub mod squashfs;
 pub mod stored;
 pub mod tarball;
 pub mod tree;

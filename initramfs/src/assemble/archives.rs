@@ -2,12 +2,15 @@
 
 use std::fs::File;
 use std::io::BufReader;
+use std::path::Path;
 
 use crate::compressed::all_members;
+use crate::content::Spool;
 use crate::filter::Filter;
 use crate::initrd;
 use crate::makeself;
-use crate::recipe::{InitrdSource, TarSource};
+use crate::recipe::{ImageSource, TarSource};
+use crate::squashfs;
 use crate::tarball::Unpacker;
 use crate::tree::Tree;
 
@@ -64,18 +67,42 @@ impl Assembler<'_> {
         }
     }
 
-    pub(super) fn initrd(&mut self, source: &InitrdSource) -> Result<(), SourceError> {
-        let path = self.input(&source.file)?;
-        let filter = Filter::new(&source.include, &source.exclude)?;
-        let newest = if source.to.is_empty() {
-            initrd::unpack(&path, &filter, &mut self.spool, &mut self.assembly.tree)?
-        } else {
-            let (mut tree, all) = (Tree::new(), Filter::default());
-            let newest = initrd::unpack(&path, &all, &mut self.spool, &mut tree)?;
-            self.graft(&tree, &source.to, &filter)?;
-            newest
-        };
+    pub(super) fn initrd(&mut self, source: &ImageSource) -> Result<(), SourceError> {
+        let newest = self.image(source, initrd::unpack)?;
         self.note_time(newest);
         Ok(())
+    }
+
+    pub(super) fn live_image(&mut self, source: &ImageSource) -> Result<(), SourceError> {
+        let unpacked = self.image(source, squashfs::unpack)?;
+        self.note_time(unpacked.newest);
+        if unpacked.with_attributes > 0 {
+            let entries = unpacked.with_attributes;
+            (self.talk)(&format!(
+                "{entries} entries of the live image have extended attributes, such as file capabilities; these are left out, for layers have none"
+            ));
+        }
+        Ok(())
+    }
+
+    /// Adds what `unpack` finds in the image.
+    fn image<T, E>(
+        &mut self,
+        source: &ImageSource,
+        unpack: impl FnOnce(&Path, &Filter, &mut Spool, &mut Tree) -> Result<T, E>,
+    ) -> Result<T, SourceError>
+    where
+        SourceError: From<E>,
+    {
+        let path = self.input(&source.file)?;
+        let filter = Filter::new(&source.include, &source.exclude)?;
+        if source.to.is_empty() {
+            let tree = &mut self.assembly.tree;
+            return Ok(unpack(&path, &filter, &mut self.spool, tree)?);
+        }
+        let (mut tree, all) = (Tree::new(), Filter::default());
+        let unpacked = unpack(&path, &all, &mut self.spool, &mut tree)?;
+        self.graft(&tree, &source.to, &filter)?;
+        Ok(unpacked)
     }
 }

@@ -26,6 +26,7 @@ use crate::libraries::LibraryError;
 use crate::makeself::MakeselfError;
 use crate::recipe::{Input, Permissions, Recipe, Source};
 use crate::rpm::RpmError;
+use crate::squashfs::SquashfsError;
 use crate::tarball::TarError;
 use crate::tree::{Entry, Node, Tree, TreeError};
 pub use certificates::CertificatesFault;
@@ -58,6 +59,9 @@ pub enum SourceError {
     /// An initramfs cannot be unpacked.
     #[error(transparent)]
     Initrd(#[from] InitrdError),
+    /// A live image cannot be unpacked.
+    #[error(transparent)]
+    Squashfs(#[from] SquashfsError),
     /// An archive cannot be unpacked.
     #[error("cannot unpack {path}")]
     Tar {
@@ -185,6 +189,7 @@ impl<'a> Assembler<'a> {
             Source::Tar(source) => self.tar(source),
             Source::Run(source) => self.run(source),
             Source::Initrd(source) => self.initrd(source),
+            Source::LiveImage(source) => self.live_image(source),
             Source::Directory(source) => self.directory(source),
             Source::Program(source) => self.programs_of_machine(source),
             Source::Certificates(source) => self.certificates(source),

@@ -8,7 +8,7 @@ use towline_contract::manifest::Package;
 use crate::content::Spool;
 use crate::deb;
 use crate::filter::Filter;
-use crate::kernel::{Kernel, Selection};
+use crate::kernel::{Kernel, ModulesIn, Selection};
 use crate::recipe::{AptSource, DebSource, KernelSource};
 use crate::rpm::{self, Names};
 use crate::tree::{Meta, Node, Tree, TreeError};
@@ -222,9 +222,14 @@ impl Assembler<'_> {
     }
 
     fn unpack_kernel(&mut self, source: &KernelSource) -> Result<Kernel, SourceError> {
-        if let (Some(image), Some(initrd)) = (&source.image, &source.initrd) {
-            let (image, initrd) = (self.input(image)?, self.input(initrd)?);
-            return Ok(Kernel::loose(&image, &initrd, &mut self.spool)?);
+        let loose = match (&source.image, &source.initrd, &source.live_image) {
+            (Some(image), Some(file), _) => Some((image, ModulesIn::Initramfs, file)),
+            (Some(image), None, Some(file)) => Some((image, ModulesIn::Squashfs, file)),
+            _ => None,
+        };
+        if let Some((image, kind, file)) = loose {
+            let (image, file) = (self.input(image)?, self.input(file)?);
+            return Ok(Kernel::loose(&image, kind, &file, &mut self.spool)?);
         }
         let file = match (&source.file, &source.package) {
             (Some(file), _) => self.input(file)?,

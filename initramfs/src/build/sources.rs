@@ -91,6 +91,7 @@ impl Look {
             | Source::Tar(_)
             | Source::Run(_)
             | Source::Initrd(_)
+            | Source::LiveImage(_)
             | Source::File(_)
             | Source::Links(_)
             | Source::Directories(_) => Some(()),

@@ -1,5 +1,5 @@
 //! A kernel that came without a package: its image, and the initramfs that has its modules, as ReaR's `OUTPUT=RAMDISK` leaves
-//! them side by side.
+//! them side by side, or the squashfs that has them, as live systems do.
 
 use std::collections::BTreeSet;
 use std::fs::{File, Metadata};
@@ -11,21 +11,43 @@ use super::{Kernel, KernelError, MODULES, MODULES_DIR, files, modules_tree};
 use crate::content::{Content, Spool};
 use crate::filter::Filter;
 use crate::initrd;
+use crate::squashfs;
 
 /// What is read of an image to see of which release it is, in bytes: the version lies within the setup code, of at most 64
 /// sectors (Linux Documentation/arch/x86/boot.rst, `setup_sects`).
 const SETUP_BYTES: u64 = 64 * 512;
 
+/// What has the modules of a kernel that came without a package.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ModulesIn {
+    /// An initramfs.
+    Initramfs,
+    /// The squashfs of a live system.
+    Squashfs,
+}
+
 impl Kernel {
-    /// The kernel whose image is at `image` and whose modules are in the initramfs at `initrd`. Of an x86 image it is checked
+    /// The kernel whose image is at `image` and whose modules are in the file `modules`, of the kind `kind`. Of an x86 image it is checked
     /// that both are of one kernel; others do not say.
     ///
     /// # Errors
     /// See [`KernelError`].
-    pub fn loose(image: &Path, initrd: &Path, spool: &mut Spool) -> Result<Self, KernelError> {
+    pub fn loose(
+        image: &Path,
+        kind: ModulesIn,
+        modules: &Path,
+        spool: &mut Spool,
+    ) -> Result<Self, KernelError> {
         let mut tree = modules_tree()?;
         let wanted = Filter::only(&MODULES.map(str::to_owned), &[])?;
-        initrd::unpack(initrd, &wanted, spool, &mut tree)?;
+        match kind {
+            ModulesIn::Initramfs => {
+                initrd::unpack(modules, &wanted, spool, &mut tree)?;
+            }
+            ModulesIn::Squashfs => {
+                squashfs::unpack(modules, &wanted, spool, &mut tree)?;
+            }
+        }
         let prefix = format!("{MODULES_DIR}/");
         let releases: BTreeSet<_> = files(&tree, &prefix)
             .filter_map(|(path, _)| path.split_once('/'))
@@ -33,8 +55,8 @@ impl Kernel {
             .collect();
         let release = match releases.iter().collect::<Vec<_>>()[..] {
             [release] => (*release).to_owned(),
-            [] => return Err(no_modules(initrd, "none")),
-            ref several => return Err(no_modules(initrd, &format!("those of {several:?}"))),
+            [] => return Err(no_modules(modules, "none")),
+            ref several => return Err(no_modules(modules, &format!("those of {several:?}"))),
         };
         let failed = |cause| KernelError::Image {
             path: image.to_owned(),
@@ -45,14 +67,14 @@ impl Kernel {
             return Err(KernelError::OtherKernel {
                 image: image.to_owned(),
                 of,
-                initrd: initrd.to_owned(),
+                file: modules.to_owned(),
                 modules: release,
             });
         }
         let content = Arc::new(Content::of_file(image.to_owned(), &metadata));
         let kernel = Self::of_tree(&release, content, None, &tree)?;
         if kernel.modules.is_empty() {
-            return Err(no_modules(initrd, "none"));
+            return Err(no_modules(modules, "none"));
         }
         Ok(kernel)
     }

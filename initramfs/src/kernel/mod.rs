@@ -1,5 +1,5 @@
-//! Kernels from Debian packages, or from a kernel image and the initramfs that has its modules: a selection of modules with
-//! all they depend on, and their indexes.
+//! Kernels from Debian packages, or from a kernel image and the initramfs or live system that has its modules: a selection of
+//! modules with all they depend on, and their indexes.
 //!
 //! What a module needs is in its `.modinfo` section; `depmod` (kmod) writes the indexes of the selection. The medium and
 //! the kernel layer use the same functions, so that they fit.
@@ -20,8 +20,10 @@ use crate::content::{Content, Spool};
 use crate::deb::{self, DebError};
 use crate::filter::{Filter, glob_set};
 use crate::initrd::InitrdError;
+use crate::squashfs::SquashfsError;
 use crate::tree::{Meta, Node, Tree, TreeError};
 pub use drives::{Drives, drives};
+pub use loose::ModulesIn;
 use modinfo::ModInfo;
 
 /// Why a kernel's modules cannot be had.
@@ -33,6 +35,9 @@ pub enum KernelError {
     /// The initramfs cannot be unpacked.
     #[error(transparent)]
     Initrd(#[from] InitrdError),
+    /// The live image cannot be unpacked.
+    #[error(transparent)]
+    Squashfs(#[from] SquashfsError),
     /// The package has no kernel, or more than one.
     #[error("{path} is no kernel package: {what}")]
     NoKernel {
@@ -41,10 +46,10 @@ pub enum KernelError {
         /// What is missing.
         what: String,
     },
-    /// The initramfs has no modules, or those of several kernels.
-    #[error("initramfs {path} should have the modules of one kernel, and has {found}")]
+    /// The initramfs or live image has no modules, or those of several kernels.
+    #[error("{path} should have the modules of one kernel, and has {found}")]
     NoModules {
-        /// The initramfs.
+        /// The file.
         path: PathBuf,
         /// Whose modules it has.
         found: String,
@@ -59,14 +64,14 @@ pub enum KernelError {
         cause: io::Error,
     },
     /// Image and modules are not of one kernel.
-    #[error("kernel image {image} is {of}, and the modules in {initrd} are for {modules}")]
+    #[error("kernel image {image} is {of}, and the modules in {file} are for {modules}")]
     OtherKernel {
         /// The kernel image.
         image: PathBuf,
         /// Its release.
         of: String,
-        /// The initramfs.
-        initrd: PathBuf,
+        /// What has the modules.
+        file: PathBuf,
         /// The release that its modules are for.
         modules: String,
     },

@@ -98,11 +98,16 @@ impl Source {
             Self::Deb(source) | Self::Rpm(source) => source.files.iter().collect(),
             Self::Certificates(source) => source.files.iter().collect(),
             Self::Kernel(source) => {
-                let inputs = [&source.file, &source.image, &source.initrd];
+                let inputs = [
+                    &source.file,
+                    &source.image,
+                    &source.initrd,
+                    &source.live_image,
+                ];
                 inputs.into_iter().flatten().collect()
             }
             Self::Tar(source) | Self::Run(source) => vec![&source.file],
-            Self::Initrd(source) => vec![&source.file],
+            Self::Initrd(source) | Self::LiveImage(source) => vec![&source.file],
             Self::File(FileSource {
                 content: FileContent::From(input),
                 ..
@@ -116,11 +121,16 @@ impl Source {
             Self::Deb(source) | Self::Rpm(source) => source.files.iter_mut().collect(),
             Self::Certificates(source) => source.files.iter_mut().collect(),
             Self::Kernel(source) => {
-                let inputs = [&mut source.file, &mut source.image, &mut source.initrd];
+                let inputs = [
+                    &mut source.file,
+                    &mut source.image,
+                    &mut source.initrd,
+                    &mut source.live_image,
+                ];
                 inputs.into_iter().flatten().collect()
             }
             Self::Tar(source) | Self::Run(source) => vec![&mut source.file],
-            Self::Initrd(source) => vec![&mut source.file],
+            Self::Initrd(source) | Self::LiveImage(source) => vec![&mut source.file],
             Self::File(FileSource {
                 content: FileContent::From(input),
                 ..

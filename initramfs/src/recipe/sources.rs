@@ -11,7 +11,7 @@ use super::input::Input;
 use super::variables::Variables;
 
 /// The types, as messages list them.
-const TYPES: &str = "apt, deb, rpm, kernel, tar, run, initrd, directory, program, certificates, file, links, directories";
+const TYPES: &str = "apt, deb, rpm, kernel, tar, run, initrd, live-image, directory, program, certificates, file, links, directories";
 
 /// Where entries come from.
 #[derive(Clone, Debug)]
@@ -23,13 +23,15 @@ pub enum Source {
     /// Package files of rpm.
     Rpm(DebSource),
     /// A kernel package and a selection of its modules.
-    Kernel(KernelSource),
+    Kernel(Box<KernelSource>),
     /// A tar archive.
     Tar(TarSource),
     /// A self-extracting archive of makeself, which is not run.
     Run(TarSource),
     /// An initramfs image.
-    Initrd(InitrdSource),
+    Initrd(ImageSource),
+    /// The squashfs of a live system.
+    LiveImage(ImageSource),
     /// A directory of this machine.
     Directory(DirectorySource),
     /// Programs of this machine, or of another root, with their libraries.
@@ -95,10 +97,12 @@ pub struct KernelSource {
     pub package: Option<String>,
     /// A package file.
     pub file: Option<Input>,
-    /// A kernel image that came without a package; with `initrd`.
+    /// A kernel image that came without a package; with `initrd` or `live-image`.
     pub image: Option<Input>,
     /// The initramfs that has the modules of `image`.
     pub initrd: Option<Input>,
+    /// The squashfs that has them.
+    pub live_image: Option<Input>,
     /// Modules to take, by name, or by glob over the path below `kernel/`.
     pub modules: Vec<String>,
     /// Globs of modules that are taken only when another needs them.
@@ -130,10 +134,10 @@ pub struct TarSource {
     pub keep_owners: bool,
 }
 
-/// An initramfs image, such as ReaR's rescue system.
+/// The image of a whole system: an initramfs, such as ReaR's rescue system, or the squashfs of a live system.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct InitrdSource {
+pub struct ImageSource {
     /// The image.
     pub file: Input,
     /// Where it goes in the layer.
@@ -266,6 +270,7 @@ impl Source {
             Self::Tar(_) => "tar",
             Self::Run(_) => "run",
             Self::Initrd(_) => "initrd",
+            Self::LiveImage(_) => "live-image",
             Self::Directory(_) => "directory",
             Self::Program(_) => "program",
             Self::Certificates(_) => "certificates",
@@ -302,6 +307,7 @@ impl Source {
             "tar" => Self::Tar(fields(table)?),
             "run" => Self::Run(fields(table)?),
             "initrd" => Self::Initrd(fields(table)?),
+            "live-image" => Self::LiveImage(fields(table)?),
             "directory" => Self::Directory(fields(table)?),
             "program" => Self::Program(fields(table)?),
             "certificates" => Self::Certificates(fields(table)?),
@@ -402,12 +408,16 @@ fn kernel(source: &KernelSource) -> Result<(), String> {
         source.package.is_some(),
         source.file.is_some(),
         source.initrd.is_some(),
+        source.live_image.is_some(),
     ];
     if from.into_iter().filter(|is_there| *is_there).count() != 1 {
-        return Err("exactly one of `package`, `file` and `initrd` must be there".into());
+        return Err(
+            "exactly one of `package`, `file`, `initrd` and `live-image` must be there".into(),
+        );
     }
-    if source.image.is_some() != source.initrd.is_some() {
-        return Err("`image` and `initrd` must be there together".into());
+    let has_modules = source.initrd.is_some() || source.live_image.is_some();
+    if source.image.is_some() != has_modules {
+        return Err("`image` must be there together with `initrd` or `live-image`".into());
     }
     names(&source.package)
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use towline_initramfs::content::Spool;
-use towline_initramfs::kernel::{Kernel, KernelError, Selection};
+use towline_initramfs::kernel::{Kernel, KernelError, ModulesIn, Selection};
 use towline_initramfs::tree::{Node, Tree};
 
 use crate::deb::{package, tarball};
@@ -228,7 +228,13 @@ fn loose(workshop: &Workshop, release: &str, of_modules: &[&str]) -> (PathBuf, P
 fn a_kernel_image_with_an_initramfs_is_a_kernel_with_its_modules() {
     let workshop = Workshop::new();
     let (image, initrd) = loose(&workshop, "5.14.0-el9", &["5.14.0-el9"]);
-    let kernel = Kernel::loose(&image, &initrd, &mut Spool::new().unwrap()).unwrap();
+    let kernel = Kernel::loose(
+        &image,
+        ModulesIn::Initramfs,
+        &initrd,
+        &mut Spool::new().unwrap(),
+    )
+    .unwrap();
     assert_eq!((&*kernel.release, &kernel.package), ("5.14.0-el9", &None));
     let all = select(&kernel, &["**/*"], &[]).unwrap();
     assert_eq!(all, names(&["dca"]));
@@ -246,7 +252,12 @@ fn a_kernel_image_with_the_modules_of_another_kernel_or_of_two_is_refused_with_t
     let refusal = |of_modules: &[&str]| {
         let workshop = Workshop::new();
         let (image, initrd) = loose(&workshop, "6.1.0-9", of_modules);
-        let refused = Kernel::loose(&image, &initrd, &mut Spool::new().unwrap());
+        let refused = Kernel::loose(
+            &image,
+            ModulesIn::Initramfs,
+            &initrd,
+            &mut Spool::new().unwrap(),
+        );
         refused.unwrap_err().to_string()
     };
     let other = refusal(&["6.1.0-8"]);

@@ -13,6 +13,7 @@ mod deb;
 mod fetching;
 mod kernel;
 mod libraries;
+mod live_images;
 mod makeself;
 mod overrides;
 mod reading;
