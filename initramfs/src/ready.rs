@@ -40,6 +40,14 @@ const RECIPES: &[(&str, &[u8])] = &[
         include_bytes!("../recipes/personal-base.toml"),
     ),
     (
+        "live-kernel.toml",
+        include_bytes!("../recipes/live-kernel.toml"),
+    ),
+    (
+        "live-base.toml",
+        include_bytes!("../recipes/live-base.toml"),
+    ),
+    (
         "host-portable.toml",
         include_bytes!("../recipes/host-portable.toml"),
     ),

@@ -272,3 +272,17 @@ fn a_kernel_image_with_the_modules_of_another_kernel_or_of_two_is_refused_with_t
     );
     assert!(refusal(&[]).ends_with("has none"));
 }
+
+#[test]
+fn a_kernel_image_with_a_live_image_is_a_kernel_with_its_modules() {
+    let workshop = Workshop::new();
+    let (image, _) = loose(&workshop, "6.12.30-1-lts", &["6.12.30-1-lts"]);
+    let squashfs = workshop.path("live.squashfs");
+    let mut pack = Command::new("mksquashfs");
+    pack.arg(workshop.path("rescue")).arg(&squashfs);
+    output(pack.args(["-comp", "xz", "-quiet", "-no-progress"]));
+    let spool = &mut Spool::new().unwrap();
+    let kernel = Kernel::loose(&image, ModulesIn::Squashfs, &squashfs, spool).unwrap();
+    assert_eq!(kernel.release, "6.12.30-1-lts");
+    assert_eq!(select(&kernel, &["dca"], &[]).unwrap(), names(&["dca"]));
+}

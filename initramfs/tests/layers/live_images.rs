@@ -336,6 +336,21 @@ fn a_directory_that_lies_in_itself_is_refused() {
     );
 }
 
+#[test]
+fn a_file_that_is_said_to_be_larger_than_a_layer_is_refused_before_it_is_read() {
+    let workshop = Workshop::new();
+    let mut image = PLAIN.clone();
+    // Only files with several names have sizes of 64 bits.
+    let size = 10_000_u64.to_le_bytes();
+    let at = image.windows(8).rposition(|it| *it == size).unwrap();
+    image[at..at + 8].copy_from_slice(&(17_u64 << 30).to_le_bytes());
+    let refused = refusal(&workshop.write("bomb", &image));
+    assert!(
+        refused.contains("a/file") && refused.contains("that a layer may have"),
+        "{refused}"
+    );
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
 

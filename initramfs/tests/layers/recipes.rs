@@ -197,6 +197,8 @@ fn the_ready_recipes_are_valid_and_find_their_files() {
         ("kernel", "/srv/kernel"),
         ("initrd", "/srv/initrd"),
         ("archive", "/srv/archive"),
+        ("name", "live"),
+        ("squashfs", "/srv/squashfs"),
     ];
     let settings = BTreeMap::from(values.map(|(name, value)| (name.to_owned(), value.to_owned())));
     let files: BTreeMap<_, _> = ready_recipes().collect();
@@ -217,7 +219,7 @@ fn the_ready_recipes_are_valid_and_find_their_files() {
         }
         assert!(!recipe.sources.is_empty());
     }
-    assert_eq!(recipes, 12);
+    assert_eq!(recipes, 14);
 }
 
 #[test]
@@ -226,6 +228,8 @@ fn every_ready_base_says_that_it_puts_layers_onto_the_target() {
         ("stage1", "/bin/true"),
         ("host", "web1"),
         ("initrd", "/srv/initrd"),
+        ("name", "live"),
+        ("squashfs", "/srv/squashfs"),
     ];
     let settings = BTreeMap::from(values.map(|(name, value)| (name.to_owned(), value.to_owned())));
     let mut bases = 0;
@@ -243,7 +247,7 @@ fn every_ready_base_says_that_it_puts_layers_onto_the_target() {
         assert!(says, "{name}");
         bases += 1;
     }
-    assert_eq!(bases, 2);
+    assert_eq!(bases, 3);
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod drill_restores;
 mod host;
 mod kexec;
 mod little_memory;
+mod live_system;
 mod newer_rear;
 mod older_session;
 mod other_disks;
