@@ -32,14 +32,12 @@ impl LiveSystem {
         fs::create_dir_all(&it.0).expect("a folder below target/");
         let script = it.0.join("make");
         fs::write(&script, SCRIPT).expect("a folder below target/");
-        let mut command = match rustix::process::geteuid().is_root() {
-            true => Command::new("bash"),
-            false => {
-                let mut sudo = Command::new("sudo");
-                sudo.args(["-n", "bash"]);
-                sudo
-            }
+        let words: &[&str] = match rustix::process::geteuid().is_root() {
+            true => &["bash"],
+            false => &["sudo", "bash"],
         };
+        let mut command = Command::new(words[0]);
+        command.args(&words[1..]);
         let made = command.arg(&script).arg(&it.0).output().expect("bash runs");
         let talk = String::from_utf8_lossy(&made.stderr);
         assert!(made.status.success(), "the live system: {talk}");
