@@ -7,6 +7,8 @@ use std::io::{self, BufRead, Read};
 
 use towline_contract::limits::LAYER_UNPACKED_BYTES_MAX;
 
+use crate::xz::Xz;
+
 /// How a stream is compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Magic {
@@ -33,7 +35,7 @@ pub fn one_member<'a>(stored: &'a mut dyn BufRead) -> io::Result<Bounded<'a>> {
     Ok(Bounded::new(match magic(stored)? {
         Magic::None => Box::new(stored),
         Magic::Gzip => Box::new(flate2::bufread::GzDecoder::new(stored)),
-        Magic::Xz => Box::new(lzma_rust2::XzReader::new(stored, false)),
+        Magic::Xz => Box::new(Xz::one(stored)),
         Magic::Zstd => Box::new(zstd::Decoder::with_buffer(stored)?.single_frame()),
         Magic::Bzip2 => Box::new(bzip2::bufread::BzDecoder::new(stored)),
     }))
@@ -47,7 +49,7 @@ pub fn all_members<'a>(mut stored: impl BufRead + 'a) -> io::Result<Bounded<'a>>
     Ok(Bounded::new(match magic(&mut stored)? {
         Magic::None => Box::new(stored),
         Magic::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(stored)),
-        Magic::Xz => Box::new(lzma_rust2::XzReader::new(stored, true)),
+        Magic::Xz => Box::new(Xz::all(stored)),
         Magic::Zstd => Box::new(zstd::Decoder::with_buffer(stored)?),
         Magic::Bzip2 => Box::new(bzip2::bufread::MultiBzDecoder::new(stored)),
     }))

@@ -38,5 +38,6 @@ pub mod tarball;
 pub mod tree;
 pub mod upstream;
 pub mod write;
+mod xz;
 
 pub use ready::ready_recipes;

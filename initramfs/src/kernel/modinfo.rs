@@ -6,9 +6,13 @@ use goblin::container::Ctx;
 use goblin::elf::section_header::SectionHeader;
 
 use crate::content::{Content, OpenContent};
+use crate::xz::Xz;
 
 /// Largest section read, in bytes. Drivers with thousands of aliases have 300 KB.
 const SECTION_BYTES_MAX: u64 = 16 << 20;
+
+/// Largest module that is unpacked in memory, in bytes. The largest of distributions has 20 MB.
+const MODULE_BYTES_MAX: u64 = 256 << 20;
 
 /// What a module says of itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -25,15 +29,30 @@ pub(super) struct ModInfo {
 
 /// Reads what the module at `path` says. A compressed one is unpacked in memory.
 pub(super) fn read(path: &str, content: &Content) -> io::Result<ModInfo> {
-    let mut unpacked = Vec::new();
+    read_bounded(path, content, MODULE_BYTES_MAX)
+}
+
+fn read_bounded(path: &str, content: &Content, bytes_max: u64) -> io::Result<ModInfo> {
     let reader = || content.reader().map(io::BufReader::new);
-    match path.rsplit('.').next() {
-        Some("xz") => lzma_rust2::XzReader::new(reader()?, true).read_to_end(&mut unpacked)?,
-        Some("zst") => zstd::Decoder::new(reader()?)?.read_to_end(&mut unpacked)?,
-        Some("gz") => flate2::read::GzDecoder::new(reader()?).read_to_end(&mut unpacked)?,
+    let unpacked = match path.rsplit('.').next() {
+        Some("xz") => bounded(Xz::all(reader()?), bytes_max)?,
+        Some("zst") => bounded(zstd::Decoder::new(reader()?)?, bytes_max)?,
+        Some("gz") => bounded(flate2::read::GzDecoder::new(reader()?), bytes_max)?,
         _ => return parse(&content.open()?),
     };
     parse(&Content::from_bytes(unpacked).open()?)
+}
+
+/// All that `reader` gives, which is no more than `bytes_max`.
+fn bounded(reader: impl Read, bytes_max: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    reader.take(bytes_max + 1).read_to_end(&mut bytes)?;
+    match bytes.len() as u64 <= bytes_max {
+        true => Ok(bytes),
+        false => Err(io::Error::other(format!(
+            "it unpacks to more than the {bytes_max} bytes that a module may have"
+        ))),
+    }
 }
 
 fn parse(module: &OpenContent<'_>) -> io::Result<ModInfo> {
@@ -114,5 +133,33 @@ mod tests {
         assert_eq!(info.soft, ["sha256", "crypto-crc32c", "xts"]);
         assert_eq!(info.depends, ["xor", "raid6_pq"]);
         assert_eq!(info.aliases, ["fs-btrfs"]);
+    }
+
+    #[test]
+    fn a_module_that_unpacks_to_more_than_one_may_have_is_refused_whatever_its_compression() {
+        use std::io::Write as _;
+        let zeros = vec![0; 100_000];
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gzip.write_all(&zeros).unwrap();
+        let options = lzma_rust2::XzOptions::with_preset(0);
+        let mut xz = lzma_rust2::XzWriter::new(Vec::new(), options).unwrap();
+        xz.write_all(&zeros).unwrap();
+        for (path, stored) in [
+            ("bomb.ko.gz", gzip.finish().unwrap()),
+            (
+                "bomb.ko.zst",
+                zstd::encode_all(zeros.as_slice(), 1).unwrap(),
+            ),
+            ("bomb.ko.xz", xz.finish().unwrap()),
+        ] {
+            let content = Content::from_bytes(stored);
+            let refusal = |bytes_max| {
+                let refused = read_bounded(path, &content, bytes_max).unwrap_err();
+                refused.to_string()
+            };
+            let (whole, refused) = (refusal(100_000), refusal(99_999));
+            assert!(!whole.contains("a module may have"), "{path}: {whole}");
+            assert!(refused.contains("a module may have"), "{path}: {refused}");
+        }
     }
 }

@@ -2,6 +2,11 @@
 
 use std::io::{self, Read};
 
+use crate::xz::Xz;
+
+/// Largest dictionary of xz: that of the largest block, which Linux has room for (`fs/squashfs/xz_wrapper.c`).
+const DICTIONARY_BYTES_MAX: u64 = 1 << 20;
+
 /// How the blocks of an image are compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Compression {
@@ -32,7 +37,7 @@ impl Compression {
         let bytes = match self {
             // The name is history: the format is zlib's.
             Self::Gzip => bounded(flate2::read::ZlibDecoder::new(stored), bytes_max)?,
-            Self::Xz => bounded(lzma_rust2::XzReader::new(stored, false), bytes_max)?,
+            Self::Xz => bounded(Xz::one_block(stored, DICTIONARY_BYTES_MAX), bytes_max)?,
             Self::Zstd => zstd::bulk::decompress(stored, bytes_max)?,
         };
         match bytes.len() <= bytes_max {
@@ -66,7 +71,7 @@ mod tests {
         let zeros = vec![0; 10_000];
         let mut gzip = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::default());
         gzip.write_all(&zeros).unwrap();
-        let options = lzma_rust2::XzOptions::default();
+        let options = lzma_rust2::XzOptions::with_preset(0);
         let mut xz = lzma_rust2::XzWriter::new(Vec::new(), options).unwrap();
         xz.write_all(&zeros).unwrap();
         for (compression, stored) in [
