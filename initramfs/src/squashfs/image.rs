@@ -59,7 +59,17 @@ impl Image {
             Err(cause) if cause.kind() == io::ErrorKind::UnexpectedEof => {}
             other => other?,
         }
-        Ok(Superblock::parse(&start).map(|superblock| Self {
+        let superblock = match Superblock::parse(&start) {
+            Ok(superblock) => superblock,
+            Err(why) => return Ok(Err(why)),
+        };
+        let (found, bytes) = (file.metadata()?.len(), superblock.bytes);
+        if found < bytes {
+            return Ok(Err(format!(
+                "it has {found} of {bytes} bytes: fetch it again"
+            )));
+        }
+        Ok(Ok(Self {
             file,
             superblock,
             metadata: HashMap::new(),

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use towline_contract::limits::{LAYER_ENTRIES_MAX, LINK_BYTES_MAX};
+use towline_contract::limits::LINK_BYTES_MAX;
 use towline_contract::newc::mode;
 
 use super::blocks::damaged;
@@ -153,6 +153,9 @@ impl Image {
                 }
                 let mut target = vec![0; bytes as usize];
                 self.take(&mut place, &mut target)?;
+                if target.is_empty() || target.contains(&0) {
+                    return Err(damaged("a link leads to what is no path"));
+                }
                 let what = What::Symlink(target);
                 let attributes = self.attributes(kind, 10, &mut place)?;
                 Body::long(links, attributes, what)
@@ -211,7 +214,6 @@ impl Image {
         directory: Directory,
         most: u64,
     ) -> io::Result<Option<Vec<Named>>> {
-        debug_assert!(most <= LAYER_ENTRIES_MAX);
         let mut place = directory.place;
         let mut left = directory.bytes.saturating_sub(NOT_LISTED);
         let mut use_up = |bytes: u32| {
@@ -220,7 +222,7 @@ impl Image {
             })?;
             Ok::<_, io::Error>(left > 0)
         };
-        let mut names = Vec::new();
+        let mut names: Vec<Named> = Vec::new();
         let mut more = directory.bytes > NOT_LISTED;
         while more {
             let header = self.fields::<12>(&mut place)?;
@@ -238,6 +240,12 @@ impl Image {
                 self.take(&mut place, &mut name)?;
                 if name == b"." || name == b".." || name.contains(&b'/') || name.contains(&0) {
                     return Err(damaged("a name in a directory is none"));
+                }
+                // Linux stops looking at the first that is greater, so that all images are sorted.
+                if names.last().is_some_and(|before| before.name >= name) {
+                    return Err(damaged(
+                        "a name in a directory is there twice, or not in its place",
+                    ));
                 }
                 more = use_up(9 + u32::from(u16_at(&entry, 6)))?;
                 if names.len() as u64 == most {

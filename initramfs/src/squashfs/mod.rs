@@ -140,7 +140,7 @@ struct Walk<'a> {
     unpacked: Unpacked,
     /// Entries so far, also those that are left out.
     entries: u64,
-    /// Sizes of all files so far, also of those that are left out.
+    /// Bytes of all files that were read so far.
     bytes: u64,
     /// Directories so far, by their inodes.
     directories: HashSet<u64>,
@@ -195,9 +195,6 @@ impl Walk<'_> {
     /// Adds an entry, if it passes the filter; gives the names in it if it is a directory.
     fn entry(&mut self, path: &[u8], reference: u64) -> Result<Option<Vec<Named>>, Fault> {
         let inode = self.image.inode(reference)?;
-        if let What::File(content) = &inode.what {
-            self.count(reference, content.bytes)?;
-        }
         if self.filter.keeps(path) {
             self.add(path, reference, &inode)?;
         }
@@ -208,10 +205,7 @@ impl Walk<'_> {
     }
 
     /// Refuses what unpacks without end, before it fills the disk.
-    fn count(&mut self, reference: u64, bytes: u64) -> io::Result<()> {
-        if self.files.contains_key(&reference) {
-            return Ok(()); // another name of a file that was counted
-        }
+    fn count(&mut self, bytes: u64) -> io::Result<()> {
         self.bytes = self.bytes.saturating_add(bytes);
         match self.bytes <= LAYER_UNPACKED_BYTES_MAX {
             true => Ok(()),
@@ -262,6 +256,7 @@ impl Walk<'_> {
         if let Some(content) = self.files.get(&reference) {
             return Ok(Arc::clone(content));
         }
+        self.count(content.bytes)?;
         let offset = self.spool.end();
         let spool = &mut *self.spool;
         self.image.content(content, |bytes| spool.append(bytes))?;

@@ -22,6 +22,8 @@ const NONE: u64 = u64::MAX;
 pub(super) struct Superblock {
     pub(super) compression: Compression,
     pub(super) block_bytes: usize,
+    /// Length of the image; a file may have more, as padding.
+    pub(super) bytes: u64,
     /// Where the root directory's inode is.
     pub(super) root: u64,
     pub(super) ids: Table,
@@ -67,6 +69,7 @@ impl Superblock {
         Ok(Self {
             compression: Compression::of(u16_at(bytes, 20))?,
             block_bytes: 1 << block_log,
+            bytes: u64_at(bytes, 40),
             root: u64_at(bytes, 32),
             ids: Table {
                 at: u64_at(bytes, 48),
