@@ -69,6 +69,9 @@ struct BuildArgs {
     out: PathBuf,
     #[command(flatten)]
     with: BuildWith,
+    /// Compression level in place of the recipe's
+    #[arg(long, value_name = "N")]
+    level: Option<i32>,
     /// Build even if nothing has changed since the layer there was built
     #[arg(long)]
     again: bool,
@@ -108,7 +111,11 @@ fn setting(text: &str) -> Result<(String, String), String> {
 
 fn run_build(args: &BuildArgs, quiet: bool) -> Outcome {
     let started = Instant::now();
-    let (recipe, options) = prepare(&args.recipe, &args.with, &args.out)?;
+    let (mut recipe, options) = prepare(&args.recipe, &args.with, &args.out)?;
+    if let Some(level) = args.level {
+        let set = recipe.set_level(level);
+        set.map_err(|what| Failure::new(Exit::Usage, anyhow::anyhow!("--level: {what}")))?;
+    }
     let mut talk = talk(quiet);
     let built = match args.again {
         true => build::build(&recipe, &options, &mut talk).map(|built| (built, true)),

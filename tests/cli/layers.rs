@@ -88,6 +88,22 @@ fn a_layer_that_is_there_is_built_again_only_when_it_would_be_another() {
 }
 
 #[test]
+fn a_level_takes_the_place_of_the_recipes_and_one_that_there_is_not_is_refused() {
+    let (dir, path) = built();
+    let digest = |level: &str| {
+        let with = ["-o", "out", "--set", "session=s1", "--level", level];
+        layer(dir.path(), &[&["build", "recipe.toml"][..], &with].concat())
+    };
+    let whole = fs::read(dir.path().join(&path)).expect("a layer");
+    assert!(digest("22").status.success());
+    let other = fs::read(dir.path().join(&path)).expect("a layer");
+    assert_ne!(whole, other, "the frame's header has the window");
+    let refused = digest("23");
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(talk(&refused).contains("level 23 is not from 1 to 22"));
+}
+
+#[test]
 fn a_flipped_bit_ends_verify_with_3_and_both_digests() {
     let (dir, path) = built();
     let file = dir.path().join(&path);

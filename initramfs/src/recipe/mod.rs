@@ -296,6 +296,19 @@ impl Recipe {
         })
     }
 
+    /// Takes this level in place of the recipe's own.
+    ///
+    /// # Errors
+    /// There is no such level.
+    pub fn set_level(&mut self, level: i32) -> Result<(), String> {
+        let max = level_max(self.form, self.compression);
+        if !(1..=max).contains(&level) {
+            return Err(format!("level {level} is not from 1 to {max}"));
+        }
+        self.level = level;
+        Ok(())
+    }
+
     /// A name for files about its layer, whatever the version.
     pub(crate) fn file_name(&self) -> String {
         format!("{}-{}-{}", self.kind, self.name, self.architecture)
@@ -321,8 +334,7 @@ fn level(
     compression: Compression,
     at: &Place<'_>,
 ) -> Result<i32, RecipeError> {
-    let gzip = form == Form::Files && compression == Compression::Gzip;
-    let max = if gzip { LEVEL_MAX.1 } else { LEVEL_MAX.0 };
+    let max = level_max(form, compression);
     match given {
         None => Ok(LEVEL.min(max)),
         Some(level) if (1..=max).contains(level.get_ref()) => Ok(level.into_inner()),
@@ -331,6 +343,12 @@ fn level(
             &format!("level {} is not from 1 to {max}", level.get_ref()),
         )),
     }
+}
+
+/// The highest level of what compresses the layer's files.
+fn level_max(form: Form, compression: Compression) -> i32 {
+    let gzip = form == Form::Files && compression == Compression::Gzip;
+    if gzip { LEVEL_MAX.1 } else { LEVEL_MAX.0 }
 }
 
 fn permissions(
