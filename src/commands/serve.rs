@@ -70,16 +70,19 @@ pub(crate) fn run(args: &ServeArgs, quiet: bool) -> Outcome {
     })
 }
 
-/// The site's state, which no other server of this site serves from. What each has taken of a recovery is in its own memory: a
+/// The lock in the site's state, while which no other server of this site serves from. What each has taken of a recovery is in its own memory: a
 /// sealed request would be taken by both.
 fn alone(site: &Site) -> Result<Locked, Failure> {
-    let state = Folder::make(&site.state()).and_then(Folder::try_lock);
+    let state = Folder::make(&site.state().join("serve")).and_then(Folder::try_lock);
     state.map_err(|error| match error.is_locked() {
         true => Failure::new(
             Exit::Usage,
             anyhow!(error).context("another `towline serve` serves this site"),
         )
-        .next("stop that one first; it ends within 10 seconds"),
+        .next(
+            "stop that one first; it ends within 10 seconds. If its machine is gone for good, and a file server keeps the lock for it, move \
+             state/serve/.lock away",
+        ),
         false => anyhow::Error::from(error).into(),
     })
 }

@@ -182,7 +182,7 @@ fn a_site_has_one_server_at_a_time_however_the_one_before_has_ended() {
     let world = World::new();
     let mut first = Server::start(&world);
     let another = ["serve", "--listen", "127.0.0.1:0"];
-    let parts = ["another `towline serve`", "state/.lock", "next: stop"];
+    let parts = ["another `towline serve`", "state/serve/.lock", "next: stop"];
     world.refuses(&another, 2, &parts);
     assert_eq!(first.terminate(), Some(0));
     let second = Server::start(&world);
