@@ -40,6 +40,9 @@ const ENROLLED: &str = "etc/towline/host.toml";
 const KEY: &str = "etc/towline/host.key";
 const NEXT_KEY: &str = "etc/towline/host.key.next";
 
+/// The file that says that the clock was set from the network (systemd-timesyncd.service(8)).
+const CLOCK_IS_SET: &str = "run/systemd/timesync/synchronized";
+
 /// How long one boot tries, and with what pause. Afterwards the next boot tries.
 const TRIES: u32 = 120;
 const PAUSE: Duration = Duration::from_secs(15);
@@ -143,7 +146,8 @@ pub(crate) async fn run() -> ExitCode {
 /// Reports until a server has heard it, all refuse it, or this boot has tried long enough. The new key becomes the host's own
 /// only when a server has heard of it; what was left for a later boot is removed then, or when nobody waits for it any more.
 ///
-/// This starts with the network, and the clock may be set only after it: one that runs ahead is waited for as long as a server is.
+/// This starts with the network, and the clock may be set only after it: one that runs ahead is waited for as long as a server is,
+/// and if nobody has set it by then, the next boot tries again.
 async fn report(
     root: &Path,
     settings: &Settings,
@@ -181,11 +185,14 @@ async fn report(
         }
     }
     if is_late() {
+        let (until, now) = (settings.until, now());
+        if made.is_none() && !root.join(CLOCK_IS_SET).exists() {
+            return Err(format!(
+                "nobody waits for the report since {until}, and it is {now} by a clock that nobody has set: the next boot tries again"
+            ));
+        }
         remove(root);
-        return Err(format!(
-            "nobody waits for the report since {}",
-            settings.until
-        ));
+        return Err(format!("nobody waits for the report since {until}"));
     }
     let servers = settings.servers.join(", ");
     Err(format!("no server takes the report: {servers}"))
@@ -384,8 +391,22 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_clock_that_nobody_sets_takes_no_first_boot_from_the_next_boot() {
+        let host = recovered();
+        let (done, asked) = reported_by(host.path(), &["2026-04-09T00:00:00Z"]).await;
+        assert!(done.unwrap_err().contains("the next boot tries again"));
+        assert_eq!(asked, 0);
+        assert!(host.path().join(UNIT).exists());
+        let clock = ["2026-03-07T00:00:00Z"];
+        assert_eq!(reported_by(host.path(), &clock).await, (Ok(()), 1));
+    }
+
+    #[tokio::test]
     async fn nobody_is_told_of_a_first_boot_once_nobody_waits_for_it() {
         let host = recovered();
+        let set = host.path().join(CLOCK_IS_SET);
+        fs::create_dir_all(set.parent().unwrap()).unwrap();
+        fs::write(set, "").unwrap();
         let (done, asked) = reported_by(host.path(), &["2026-03-08T00:00:01Z"]).await;
         assert!(done.unwrap_err().contains("2026-03-08"));
         assert_eq!(asked, 0);
