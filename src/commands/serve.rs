@@ -70,8 +70,8 @@ pub(crate) fn run(args: &ServeArgs, quiet: bool) -> Outcome {
     })
 }
 
-/// The lock in the site's state, while which no other server of this site serves from. What each has taken of a recovery is in its own memory: a
-/// sealed request would be taken by both.
+/// The lock of the one server that serves the site. What a server has taken of a recovery is in its own memory: two would both
+/// take a sealed request that is sent to each.
 fn alone(site: &Site) -> Result<Locked, Failure> {
     let state = Folder::make(&site.state().join("serve")).and_then(Folder::try_lock);
     state.map_err(|error| match error.is_locked() {

@@ -32,8 +32,8 @@ const WINDOW_LOG: u32 = 24;
 /// which leaves cores idle, and takes memory that they do not: for 0.6 % of the size at level 15.
 const JOB_BYTES: u32 = 16 << 20;
 
-/// The search for distant matches at quick levels: long ones only, among fewer places. A third of its time for two thirds of what
-/// it saves.
+/// The search for distant matches at quick levels: long ones only, among fewer places. Half of its time for two thirds of what it
+/// saves.
 const DISTANT: [CParameter; 3] = [
     CParameter::LdmHashLog(17),
     CParameter::LdmHashRateLog(8),
@@ -52,7 +52,7 @@ pub enum WriteError {
     /// Writing to the layer's file failed.
     #[error("cannot write the layer")]
     Output(#[source] io::Error),
-    /// A file cannot be read, or has another size than when the tree was read.
+    /// A file cannot be read, or was changed since the tree was read.
     #[error("cannot read the content of {path}")]
     Content {
         /// Its path in the layer.
