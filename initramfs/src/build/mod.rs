@@ -258,10 +258,19 @@ fn pack(
         kept: Some(&kept),
     };
     let made = image::write(&tree, making, &image)?;
+    if made.blocks.found > 0 {
+        let (found, all) = (
+            made.blocks.found,
+            made.blocks.found + made.blocks.compressed,
+        );
+        talk(&format!(
+            "{found} of {all} blocks of the image are those of an earlier build"
+        ));
+    }
     if let Some(error) = made.not_kept {
         let kept = kept.display();
         talk(&format!(
-            "the next build compresses everything again: cannot write {kept}: {error}"
+            "blocks are not kept for the next build: cannot write {kept}: {error}"
         ));
     }
     let metadata = image.metadata().map_err(|cause| output(&file, cause))?;

@@ -141,7 +141,8 @@ fn write_with_workers(
     let blocks = &blocks::blocks(tree, BLOCK_BYTES as usize);
     let way = Way {
         level: making.level,
-        keeps: keeper.is_some(),
+        // Blocks that may be read serve also where none may be written.
+        has_keys: keeper.is_some() || earlier.is_some(),
         earlier: earlier.as_ref(),
     };
     let worker = || {
@@ -165,7 +166,7 @@ fn write_with_workers(
 #[derive(Clone, Copy)]
 struct Way<'a> {
     level: i32,
-    keeps: bool,
+    has_keys: bool,
     earlier: Option<&'a Kept>,
 }
 
@@ -177,7 +178,7 @@ impl Way<'_> {
         compressor: &mut Option<zstd::bulk::Compressor<'static>>,
     ) -> io::Result<Ready> {
         let bytes = block.read()?;
-        let key = self.keeps.then(|| self.key(&bytes));
+        let key = self.has_keys.then(|| self.key(&bytes));
         let is_hole = block.may_be_hole && bytes.iter().all(|byte| *byte == 0);
         let found = self
             .earlier

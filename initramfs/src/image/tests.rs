@@ -51,7 +51,7 @@ fn image(of: u64, workers: usize, kept: Option<&Path>) -> (Vec<u8>, Made) {
 fn way(level: i32) -> Way<'static> {
     Way {
         level,
-        keeps: true,
+        has_keys: true,
         earlier: None,
     }
 }
