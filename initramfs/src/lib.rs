@@ -23,6 +23,7 @@ pub mod initrd;
 mod items;
 pub mod kernel;
 pub mod libraries;
+mod listing;
 pub mod makeself;
 mod parallel;
 pub mod places;

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use crate::content::Content;
 use crate::filter::Filter;
+use crate::listing;
 use crate::recipe::{
     DirectoriesSource, DirectorySource, FileContent, FileSource, Input, LinksSource,
 };
@@ -16,7 +17,14 @@ impl Assembler<'_> {
         let from = self.recipe.beside(&source.path);
         let filter = Filter::new(&source.include, &source.exclude)?;
         let to = source.to.trim_matches('/');
+        let listing = match self.listings.remove(&from) {
+            Some(listing) => listing,
+            None => {
+                listing::list(&from).map_err(|(path, cause)| SourceError::Read { path, cause })?
+            }
+        };
         let newest = directory::add(
+            listing,
             &from,
             to,
             &filter,

@@ -23,6 +23,7 @@ use crate::filter::{Filter, glob_set};
 use crate::initrd::InitrdError;
 use crate::kernel::KernelError;
 use crate::libraries::LibraryError;
+use crate::listing::Listings;
 use crate::makeself::MakeselfError;
 use crate::recipe::{Input, Permissions, Recipe, Source};
 use crate::rpm::RpmError;
@@ -145,6 +146,8 @@ pub struct Assembler<'a> {
     stripped: Filter,
     talk: &'a mut dyn FnMut(&str),
     assembly: Assembly,
+    /// Folders that were looked at already; each is taken by the first source that has it.
+    pub(crate) listings: Listings,
 }
 
 impl<'a> Assembler<'a> {
@@ -169,6 +172,7 @@ impl<'a> Assembler<'a> {
             stripped: stripped(recipe)?,
             talk,
             assembly: Assembly::default(),
+            listings: Listings::new(),
         })
     }
 

@@ -19,6 +19,7 @@ use crate::content::Content;
 use crate::filter::glob_set;
 use crate::image::{self, ImageError, Making};
 use crate::libraries::{self, Findings, LibraryError, Missing};
+use crate::listing::Listings;
 use crate::recipe::{Form, NumberedSource, Recipe};
 use crate::scratch::Scratch;
 use crate::tree::{Meta, Tree, TreeError};
@@ -115,13 +116,14 @@ pub fn build(
     options: &Options,
     talk: &mut dyn FnMut(&str),
 ) -> Result<Built, BuildError> {
-    build_files(recipe, options, talk).map(|(built, _)| built)
+    build_files(recipe, options, Listings::new(), talk).map(|(built, _)| built)
 }
 
-/// The same, and the files: their paths may be another build's a moment later.
+/// The same, and the files: their paths may be another build's a moment later. Folders of `listings` are not looked at again.
 fn build_files(
     recipe: &Recipe,
     options: &Options,
+    listings: Listings,
     talk: &mut dyn FnMut(&str),
 ) -> Result<(Built, Files), BuildError> {
     for numbered in &recipe.sources {
@@ -130,7 +132,7 @@ fn build_files(
     let out = &options.out;
     std::fs::create_dir_all(out).map_err(|cause| output(out, cause))?;
     let scratch = Scratch::new(out).map_err(|cause| output(out, cause))?;
-    let mut assembly = assemble(recipe, &options.cache, talk)?;
+    let mut assembly = assemble(recipe, &options.cache, listings, talk)?;
     libraries::link_sonames(&mut assembly.tree)?;
     let findings = libraries::survey(&assembly.tree, &assembly.private)?;
     refuse_missing(recipe, &findings)?;
@@ -176,6 +178,7 @@ fn source(recipe: &Recipe, numbered: &NumberedSource, cause: SourceError) -> Bui
 fn assemble(
     recipe: &Recipe,
     cache: &Path,
+    listings: Listings,
     talk: &mut dyn FnMut(&str),
 ) -> Result<Assembly, BuildError> {
     let whole = |cause: SourceError| BuildError::Recipe {
@@ -183,6 +186,7 @@ fn assemble(
         what: cause.to_string(),
     };
     let mut assembler = Assembler::new(recipe, cache, talk).map_err(whole)?;
+    assembler.listings = listings;
     for numbered in &recipe.sources {
         assembler
             .add(&numbered.source)

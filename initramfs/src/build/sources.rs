@@ -4,7 +4,7 @@
 //! a file that is fetched, its digest in the recipe; of the rest, the recipe's own fields. Invariant: whatever cannot be told
 //! so makes no state at all, and the layer is built.
 
-use std::fs::{self, Metadata};
+use std::fs::Metadata;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
@@ -15,6 +15,7 @@ use towline_contract::Digest;
 use towline_contract::digest::Hasher;
 
 use crate::apt::Apt;
+use crate::listing::{self, Listings};
 use crate::recipe::{Input, Recipe, Source};
 
 /// A file that was changed so shortly before may be changed again without a sign: clocks of file systems tick every few
@@ -29,11 +30,12 @@ pub(super) struct State {
 }
 
 impl State {
-    /// The state now; none when a build alone can tell it.
-    pub(super) fn of(recipe: &Recipe, cache: &Path) -> Option<Self> {
+    /// The state now; none when a build alone can tell it. The folders that were looked at are added to `listings`.
+    pub(super) fn of(recipe: &Recipe, cache: &Path, listings: &mut Listings) -> Option<Self> {
         let mut look = Look {
             hasher: Hasher::default(),
             newest: UNIX_EPOCH,
+            listings,
         };
         look.program().ok()?;
         // All its fields, with the variables' values in them.
@@ -54,13 +56,14 @@ impl State {
     }
 }
 
-struct Look {
+struct Look<'a> {
     hasher: Hasher,
     /// The newest change of anything that was looked at.
     newest: SystemTime,
+    listings: &'a mut Listings,
 }
 
-impl Look {
+impl Look<'_> {
     /// What builds: another version may build otherwise.
     fn program(&mut self) -> io::Result<()> {
         self.text(env!("CARGO_PKG_VERSION"));
@@ -137,22 +140,15 @@ impl Look {
     /// A folder with all in it. A link may lead to it; those in it are not followed.
     fn directory(&mut self, path: &Path) -> io::Result<()> {
         self.file(path)?;
-        let names = fs::read_dir(path)?.map(|entry| Ok(entry?.path()));
-        let mut names = names.collect::<io::Result<Vec<_>>>()?;
-        names.sort();
-        names.iter().try_for_each(|path| self.entry(path))
-    }
-
-    fn entry(&mut self, path: &Path) -> io::Result<()> {
-        let metadata = path.symlink_metadata()?;
-        if metadata.is_dir() {
-            return self.directory(path);
+        let listing = listing::list(path).map_err(|(_, cause)| cause)?;
+        for entry in &listing {
+            self.bytes(entry.path.as_os_str().as_bytes());
+            self.metadata(&entry.metadata);
+            if let Some(target) = &entry.target {
+                self.bytes(target.as_bytes());
+            }
         }
-        self.bytes(path.as_os_str().as_bytes());
-        self.metadata(&metadata);
-        if metadata.is_symlink() {
-            self.bytes(fs::read_link(path)?.as_os_str().as_bytes());
-        }
+        self.listings.insert(path.to_owned(), listing);
         Ok(())
     }
 
@@ -164,12 +160,28 @@ impl Look {
         Ok(())
     }
 
+    /// All that [`stamp`] has.
     fn metadata(&mut self, metadata: &Metadata) {
-        self.text(&stamp(metadata));
-        for (seconds, nanoseconds) in [
+        let times = [
             (metadata.mtime(), metadata.mtime_nsec()),
             (metadata.ctime(), metadata.ctime_nsec()),
+        ];
+        let (uid, gid) = (metadata.uid().into(), metadata.gid().into());
+        for number in [
+            metadata.dev(),
+            metadata.ino(),
+            metadata.mode().into(),
+            uid,
+            gid,
+            metadata.rdev(),
+            metadata.nlink(),
+            metadata.len(),
         ] {
+            self.hasher.update(&number.to_le_bytes());
+        }
+        for (seconds, nanoseconds) in times {
+            self.hasher.update(&seconds.to_le_bytes());
+            self.hasher.update(&nanoseconds.to_le_bytes());
             let part = |number: i64| u64::try_from(number).unwrap_or(0);
             let since = Duration::from_secs(part(seconds))
                 .saturating_add(Duration::from_nanos(part(nanoseconds)));

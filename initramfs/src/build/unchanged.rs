@@ -17,6 +17,7 @@ use towline_contract::manifest::Manifest;
 
 use super::sources::{State, stamp};
 use super::{BuildError, Built, Files, Options, build_files};
+use crate::listing::Listings;
 use crate::recipe::Recipe;
 
 /// Most bytes of a record: two paths and two stamps are a few hundred.
@@ -50,11 +51,12 @@ pub fn build_if_changed(
     talk: &mut dyn FnMut(&str),
 ) -> Result<(Built, bool), BuildError> {
     let record = options.cache.join("built").join(recipe.file_name());
-    let state = State::of(recipe, &options.cache);
+    let mut listings = Listings::new();
+    let state = State::of(recipe, &options.cache, &mut listings);
     if let Some(built) = state.and_then(|state| found(&record, &options.out, &state)) {
         return Ok((built, false));
     }
-    let (built, files) = build_files(recipe, options, talk)?;
+    let (built, files) = build_files(recipe, options, listings, talk)?;
     match state.filter(|state| state.is_settled(now)) {
         Some(state) => {
             if let Err(error) = note(&record, &state, &built, &files) {

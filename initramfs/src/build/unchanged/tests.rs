@@ -157,8 +157,8 @@ fn a_record_is_of_the_files_that_this_very_build_made() {
         out: site.path("out"),
         cache: site.path("cache"),
     };
-    let state = State::of(&recipe, &options.cache).unwrap();
-    let (built, files) = build_files(&recipe, &options, &mut |_| {}).unwrap();
+    let state = State::of(&recipe, &options.cache, &mut Listings::new()).unwrap();
+    let (built, files) = build_files(&recipe, &options, Listings::new(), &mut |_| {}).unwrap();
     // Another build of other sources puts its layer there, before this one notes its own.
     let other = site.path("out/other");
     fs::write(&other, "another layer").unwrap();
