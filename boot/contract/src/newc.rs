@@ -106,13 +106,18 @@ impl Entry {
         let mut out = Vec::with_capacity(HEADER_BYTES + self.name.len() + 4);
         out.extend_from_slice(MAGIC);
         for field in fields {
-            out.extend_from_slice(format!("{field:08X}").as_bytes());
+            out.extend_from_slice(&digits(field));
         }
         out.extend_from_slice(&self.name);
         out.push(0);
         out.resize(out.len().next_multiple_of(4), 0);
         out
     }
+}
+
+/// A field as eight hex digits.
+fn digits(field: u32) -> [u8; 8] {
+    std::array::from_fn(|at| b"0123456789ABCDEF"[(field >> (28 - 4 * at) & 15) as usize])
 }
 
 /// The record that ends an archive.

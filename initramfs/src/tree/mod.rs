@@ -403,6 +403,12 @@ impl Tree {
     }
 
     fn make_parents(&mut self, path: &[u8]) -> Result<(), TreeError> {
+        if parents(path)
+            .next_back()
+            .is_none_or(|it| self.is_directory(it))
+        {
+            return Ok(());
+        }
         for parent in parents(path) {
             match self.entries.get(parent).map(|entry| &entry.node) {
                 Some(Node::Directory { .. }) => {}
@@ -423,8 +429,30 @@ impl Tree {
         Ok(())
     }
 
+    fn is_directory(&self, path: &[u8]) -> bool {
+        let there = self.entries.get(path).map(|entry| &entry.node);
+        matches!(there, Some(Node::Directory { .. }))
+    }
+
+    /// Whether `path` is known to be a real one without a look at each of its parents: those of an entry are directories.
+    fn is_real(&self, path: &[u8], follow_last: bool) -> bool {
+        match self.entries.get(path).map(|entry| &entry.node) {
+            Some(Node::Symlink(_)) => !follow_last,
+            Some(_) => true,
+            None => {
+                let parent = parents(path).next_back();
+                let name = parent.map_or(path, |it| &path[it.len() + 1..]);
+                let is_name = ![b"".as_slice(), b".", b".."].contains(&name);
+                is_name && parent.is_none_or(|it| self.is_directory(it))
+            }
+        }
+    }
+
     /// The real path that `path` leads to through the links of the tree; what does not exist is taken as it is.
     fn resolve(&self, path: &[u8], follow_last: bool) -> Result<Vec<u8>, TreeError> {
+        if self.is_real(path, follow_last) {
+            return Ok(path.to_vec());
+        }
         let mut todo: Vec<Vec<u8>> = components(path).map(<[u8]>::to_vec).collect();
         todo.reverse();
         let mut done: Vec<u8> = Vec::with_capacity(path.len());

@@ -23,7 +23,7 @@ pub(super) fn normalise(path: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// The directories that lead to `path`, outermost first.
-pub(super) fn parents(path: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub(super) fn parents(path: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
     let slashes = path.iter().enumerate().filter(|(_, byte)| **byte == b'/');
     slashes.map(|(at, _)| &path[..at])
 }

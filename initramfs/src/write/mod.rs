@@ -110,7 +110,7 @@ fn write_with_workers(
     file: &File,
 ) -> Result<Stored, WriteError> {
     let archive = Archive::new(records(tree, time)?);
-    let mut out = ChunkHasher::new(file);
+    let mut out = ChunkHasher::new(file).map_err(WriteError::Output)?;
     match compression {
         Compression::None => {
             let pieces = |pieces| copy(pieces, &mut out);

@@ -17,52 +17,62 @@ const _: () = assert!(CHUNK as u64 == CHUNK_BYTES);
 /// Chunks that may wait to be hashed.
 const WAITING_MAX: usize = 2;
 
+/// Chunks after which the disk gets what there is: who syncs the finished file waits for the last of it only.
+const SYNCED_AFTER: usize = 16;
+
 /// A chunk on its way to both digests.
 type Chunk = Arc<Vec<u8>>;
 
-/// Passes bytes on to a file; they are hashed on other cores, whole and by chunk.
+/// Passes bytes on to a file; they are hashed on other cores, whole and by chunk, while the disk writes those before them.
 pub(super) struct ChunkHasher<'a> {
     file: &'a File,
     chunk: Vec<u8>,
-    whole: Worker<Digest>,
-    chunks: Worker<Vec<Digest>>,
+    whole: Worker<Chunk, Digest>,
+    chunks: Worker<Chunk, Vec<Digest>>,
+    disk: Worker<(), io::Result<()>>,
+    /// Chunks that the disk was not told of.
+    not_synced: usize,
     /// Bytes so far.
     pub(super) bytes: u64,
 }
 
-/// A thread that makes something of all chunks.
-struct Worker<T> {
-    sender: SyncSender<Chunk>,
+/// A thread that makes a `T` of all that it is sent.
+struct Worker<S, T> {
+    sender: SyncSender<S>,
     thread: JoinHandle<T>,
 }
 
-impl<T: Send + 'static> Worker<T> {
-    fn new(work: fn(&Receiver<Chunk>) -> T) -> Self {
-        let (sender, chunks) = sync_channel(WAITING_MAX);
-        let thread = thread::spawn(move || work(&chunks));
+impl<S: Send + 'static, T: Send + 'static> Worker<S, T> {
+    fn new(work: impl FnOnce(&Receiver<S>) -> T + Send + 'static) -> Self {
+        let (sender, sent) = sync_channel(WAITING_MAX);
+        let thread = thread::spawn(move || work(&sent));
         Self { sender, thread }
     }
 
-    fn send(&self, chunk: Chunk) -> io::Result<()> {
-        self.sender.send(chunk).map_err(io::Error::other)
+    fn send(&self, what: S) -> io::Result<()> {
+        let sent = self.sender.send(what);
+        sent.map_err(|_| io::Error::other("a thread that writes the layer ended early"))
     }
 
     fn finish(self) -> io::Result<T> {
         drop(self.sender);
         let made = self.thread.join();
-        made.map_err(|_| io::Error::other("hashing ended early"))
+        made.map_err(|_| io::Error::other("a thread that writes the layer ended early"))
     }
 }
 
 impl<'a> ChunkHasher<'a> {
-    pub(super) fn new(file: &'a File) -> Self {
-        Self {
+    pub(super) fn new(file: &'a File) -> io::Result<Self> {
+        let same = file.try_clone()?;
+        Ok(Self {
             file,
             chunk: Vec::with_capacity(CHUNK),
             whole: Worker::new(whole),
             chunks: Worker::new(each),
+            disk: Worker::new(move |asked| sync(&same, asked)),
+            not_synced: 0,
             bytes: 0,
-        }
+        })
     }
 
     /// The digest of all, the digests of the chunks, and the number of bytes.
@@ -70,6 +80,7 @@ impl<'a> ChunkHasher<'a> {
         if !self.chunk.is_empty() {
             self.hand_over()?;
         }
+        self.disk.finish()??;
         Ok((self.whole.finish()?, self.chunks.finish()?, self.bytes))
     }
 
@@ -77,7 +88,13 @@ impl<'a> ChunkHasher<'a> {
         let next = Vec::with_capacity(CHUNK);
         let chunk = Arc::new(std::mem::replace(&mut self.chunk, next));
         self.whole.send(Arc::clone(&chunk))?;
-        self.chunks.send(chunk)
+        self.chunks.send(chunk)?;
+        self.not_synced += 1;
+        // A disk that is still busy is asked again after the next chunk.
+        if self.not_synced >= SYNCED_AFTER && self.disk.sender.try_send(()).is_ok() {
+            self.not_synced = 0;
+        }
+        Ok(())
     }
 }
 
@@ -85,6 +102,11 @@ fn whole(chunks: &Receiver<Chunk>) -> Digest {
     let mut hasher = Hasher::default();
     chunks.iter().for_each(|chunk| hasher.update(&chunk));
     hasher.finish()
+}
+
+/// An error is told once by the kernel, and so must be told on.
+fn sync(file: &File, asked: &Receiver<()>) -> io::Result<()> {
+    asked.iter().try_for_each(|()| file.sync_data())
 }
 
 fn each(chunks: &Receiver<Chunk>) -> Vec<Digest> {

@@ -38,7 +38,9 @@ impl Body<'_> {
 pub(super) fn records(tree: &Tree, time: u32) -> Result<Vec<Record<'_>>, WriteError> {
     let mut names: HashMap<*const Content, u32> = HashMap::new();
     for (_, entry) in tree.iter() {
-        if let Node::File(content) = &entry.node {
+        if let Node::File(content) = &entry.node
+            && may_have_names(content)
+        {
             *names.entry(Arc::as_ptr(content)).or_default() += 1;
         }
     }
@@ -57,7 +59,9 @@ pub(super) fn records(tree: &Tree, time: u32) -> Result<Vec<Record<'_>>, WriteEr
         let inode = seen.unwrap_or(next_inode);
         if seen.is_none() {
             next_inode += 1;
-            if let Node::File(content) = &entry.node {
+            if let Node::File(content) = &entry.node
+                && may_have_names(content)
+            {
                 inodes.insert(Arc::as_ptr(content), inode);
             }
         }
@@ -70,6 +74,11 @@ pub(super) fn records(tree: &Tree, time: u32) -> Result<Vec<Record<'_>>, WriteEr
         records.push(Record { path, header, body });
     }
     Ok(records)
+}
+
+/// Whether the file may have more than one name: what is held once has one.
+fn may_have_names(content: &Arc<Content>) -> bool {
+    Arc::strong_count(content) > 1
 }
 
 fn header(
