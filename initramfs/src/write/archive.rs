@@ -8,24 +8,28 @@ use super::WriteError;
 use super::records::{Body, Record};
 use crate::tree::display;
 
-/// Bytes of a piece. What compresses pieces one by one loses little by them, and eight of them are little memory.
-const PIECE_BYTES: usize = 1 << 20;
+/// Bytes of a piece that is compressed by itself: which loses little, and eight of them are little memory.
+pub(super) const PIECE_BYTES: usize = 1 << 20;
+
+/// Bytes of a piece that is only read: few enough to stay in a core's cache until they are copied.
+pub(super) const PART_BYTES: usize = 1 << 18;
 
 /// Records and where they begin.
 pub(super) struct Archive<'a> {
     records: Vec<Record<'a>>,
     starts: Vec<u64>,
     trailer: Vec<u8>,
+    piece_bytes: usize,
     /// Bytes of all records and the trailer.
     pub(super) bytes: u64,
 }
 
 impl<'a> Archive<'a> {
-    pub(super) fn new(records: Vec<Record<'a>>) -> Self {
+    pub(super) fn new(records: Vec<Record<'a>>, piece_bytes: usize) -> Self {
         let mut end = 0;
         let starts = records.iter().map(|record| {
             let start = end;
-            end += record.header.len() as u64 + record.body.len().next_multiple_of(4);
+            end += u64::from(record.header_bytes) + record.body.len().next_multiple_of(4);
             start
         });
         let starts = starts.collect();
@@ -35,6 +39,7 @@ impl<'a> Archive<'a> {
             records,
             starts,
             trailer,
+            piece_bytes,
             bytes,
         }
     }
@@ -46,7 +51,7 @@ impl<'a> Archive<'a> {
 
     /// How many pieces it has.
     pub(super) fn pieces(&self) -> usize {
-        usize::try_from(self.bytes.div_ceil(PIECE_BYTES as u64)).unwrap_or(usize::MAX)
+        usize::try_from(self.bytes.div_ceil(self.piece_bytes as u64)).unwrap_or(usize::MAX)
     }
 
     /// The bytes of a piece.
@@ -54,10 +59,11 @@ impl<'a> Archive<'a> {
     /// # Errors
     /// A file cannot be read, or has become shorter.
     pub(super) fn piece(&self, number: usize) -> Result<Vec<u8>, WriteError> {
-        let start = number as u64 * PIECE_BYTES as u64;
+        let piece_bytes = self.piece_bytes as u64;
+        let start = number as u64 * piece_bytes;
         let mut piece = Piece {
-            range: start..self.bytes.min(start + PIECE_BYTES as u64),
-            bytes: Vec::with_capacity(PIECE_BYTES),
+            range: start..self.bytes.min(start + piece_bytes),
+            bytes: Vec::with_capacity(self.piece_bytes),
         };
         // The last record that begins at the start or before it.
         let first = self.starts.partition_point(|at| *at <= start);
@@ -81,8 +87,11 @@ struct Piece {
 impl Piece {
     /// Adds what of a record is in the range; it begins at `at`.
     fn record(&mut self, record: &Record<'_>, at: u64) -> Result<(), WriteError> {
-        self.bytes(&record.header, at);
-        let at = at + record.header.len() as u64;
+        let header_bytes = u64::from(record.header_bytes);
+        if !self.part(header_bytes, at).is_empty() {
+            self.bytes(&record.header()?, at);
+        }
+        let at = at + header_bytes;
         match record.body {
             Body::None => {}
             Body::Bytes(bytes) => self.bytes(bytes, at),

@@ -10,11 +10,30 @@ use super::WriteError;
 use crate::content::Content;
 use crate::tree::{Entry, Node, Tree, display};
 
-/// A header that is ready, and the body that follows it.
+/// An entry with its numbers, and the body that follows its header.
 pub(super) struct Record<'a> {
     pub(super) path: &'a [u8],
-    pub(super) header: Vec<u8>,
+    entry: &'a Entry,
+    time: u32,
+    inode: u32,
+    links: u32,
+    /// Bytes of the header.
+    pub(super) header_bytes: u32,
     pub(super) body: Body<'a>,
+}
+
+impl Record<'_> {
+    /// The header: made anew each time, for those of all entries together are megabytes.
+    pub(super) fn header(&self) -> Result<Vec<u8>, WriteError> {
+        header(
+            self.path,
+            self.entry,
+            self.time,
+            self.inode,
+            self.links,
+            self.body.len(),
+        )
+    }
 }
 
 /// What follows a header.
@@ -71,7 +90,15 @@ pub(super) fn records(tree: &Tree, time: u32) -> Result<Vec<Record<'_>>, WriteEr
             _ => Body::None,
         };
         let header = header(path, entry, time, inode, links, body.len())?;
-        records.push(Record { path, header, body });
+        records.push(Record {
+            path,
+            entry,
+            time,
+            inode,
+            links,
+            header_bytes: u32::try_from(header.len()).unwrap_or(u32::MAX),
+            body,
+        });
     }
     Ok(records)
 }
