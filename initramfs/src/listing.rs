@@ -4,7 +4,7 @@
 //! Invariant: the order is that of the names, folder by folder, whatever the file system's and the number of cores.
 
 use std::collections::HashMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, Metadata};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -74,7 +74,7 @@ fn entries(folder: &Path) -> Result<Listing, Unreadable> {
     let mut entries = Vec::new();
     for entry in fs::read_dir(folder).map_err(failed)? {
         let entry = entry.map_err(failed)?;
-        let path = entry.path();
+        let path = joined(folder, &entry.file_name());
         let look = || {
             let metadata = entry.metadata()?;
             let target = match metadata.is_symlink() {
@@ -94,6 +94,14 @@ fn entries(folder: &Path) -> Result<Listing, Unreadable> {
     }
     entries.sort_unstable_by(|a, b| a.path.file_name().cmp(&b.path.file_name()));
     Ok(entries)
+}
+
+/// `folder/name` without room to grow: trees keep tens of thousands of these.
+fn joined(folder: &Path, name: &OsStr) -> PathBuf {
+    let mut path = PathBuf::with_capacity(folder.as_os_str().len() + 1 + name.len());
+    path.push(folder);
+    path.push(name);
+    path
 }
 
 #[cfg(test)]

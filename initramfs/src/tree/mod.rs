@@ -450,9 +450,13 @@ impl Tree {
 
     /// The real path that `path` leads to through the links of the tree; what does not exist is taken as it is.
     fn resolve(&self, path: &[u8], follow_last: bool) -> Result<Vec<u8>, TreeError> {
-        if self.is_real(path, follow_last) {
-            return Ok(path.to_vec());
+        match self.is_real(path, follow_last) {
+            true => Ok(path.to_vec()),
+            false => self.resolve_by_parts(path, follow_last),
         }
+    }
+
+    fn resolve_by_parts(&self, path: &[u8], follow_last: bool) -> Result<Vec<u8>, TreeError> {
         let mut todo: Vec<Vec<u8>> = components(path).map(<[u8]>::to_vec).collect();
         todo.reverse();
         let mut done: Vec<u8> = Vec::with_capacity(path.len());
@@ -505,6 +509,28 @@ impl Node {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    proptest::proptest! {
+        #[test]
+        fn a_path_that_is_taken_for_real_is_the_one_that_its_parts_lead_to(
+            entries in proptest::collection::vec(("[ab/.]{1,6}", proptest::option::of("[ab/.]{1,4}")), 0..12),
+            path in "[ab/.]{0,8}",
+            follow_last: bool,
+        ) {
+            let mut tree = Tree::new();
+            let meta = Meta::root(0o755);
+            for (path, link) in entries {
+                let _ = match link {
+                    Some(target) => tree.symlink(path.as_bytes(), meta, target.as_bytes()),
+                    None => tree.directory(path.as_bytes(), meta),
+                };
+            }
+            if tree.is_real(path.as_bytes(), follow_last) {
+                let parts = tree.resolve_by_parts(path.as_bytes(), follow_last);
+                proptest::prop_assert_eq!(parts.unwrap(), path.as_bytes());
+            }
+        }
+    }
 
     #[test]
     fn more_names_than_memory_should_hold_are_refused() {

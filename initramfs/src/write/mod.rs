@@ -34,18 +34,18 @@ const JOB_BYTES: u32 = 16 << 20;
 
 /// The same at the quickest levels, where zstd would take more: in one of these the search goes back to its beginning, and to the
 /// megabytes before it that are gone through once more.
-const QUICKEST_JOB_BYTES: u32 = 8 << 20;
+const QUICKEST_JOB_BYTES: u32 = 6 << 20;
 
 /// Highest level without a search for distant matches. Looking for them takes a fifth of the time at level 3, in turns, for
 /// which all cores wait.
 const LEVEL_QUICKEST_MAX: i32 = 3;
 
-/// The search of level 3: one table, which with the bytes it leads to stays in a core's cache (512 KiB), for matches of 7 bytes
-/// and more. zstd has two tables there, for 1.2 of the time and 0.96 of the size.
+/// The search of level 3: one table, which with the bytes it leads to stays in a core's cache (512 KiB), for matches of 6 bytes
+/// and more. zstd has two tables there, for 1.2 of the time and 0.97 of the size.
 const LEVEL_3: [CParameter; 3] = [
     CParameter::Strategy(Strategy::ZSTD_fast),
     CParameter::HashLog(17),
-    CParameter::MinMatch(7),
+    CParameter::MinMatch(6),
 ];
 
 /// The search for distant matches at quick levels: long ones only, among fewer places. Half of its time for two thirds of what it

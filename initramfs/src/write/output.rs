@@ -14,8 +14,8 @@ use towline_contract::limits::CHUNK_BYTES;
 const CHUNK: usize = 1 << 20;
 const _: () = assert!(CHUNK as u64 == CHUNK_BYTES);
 
-/// Chunks that may wait to be hashed.
-const WAITING_MAX: usize = 2;
+/// Chunks that may wait to be hashed, besides the one that is.
+const WAITING_MAX: usize = 1;
 
 /// Chunks after which the disk gets what there is: who syncs the finished file waits for the last of it only.
 const SYNCED_AFTER: usize = 16;

@@ -49,6 +49,17 @@ fn the_number_of_workers_does_not_change_a_byte() {
 }
 
 #[test]
+fn what_goes_to_the_disk_while_it_is_made_is_the_whole_layer() {
+    let mut tree = Tree::new();
+    let bytes = vec![1; 24 << 20];
+    tree.file(b"large", Meta::root(0o644), Content::from_bytes(bytes))
+        .unwrap();
+    let (stored, bytes) = written(&tree, Compression::None, 2);
+    assert_eq!(stored.digest, Digest::of(&bytes));
+    assert_eq!(stored.stored_bytes, bytes.len() as u64);
+}
+
+#[test]
 fn digests_and_sizes_are_those_of_the_file() {
     let (stored, bytes) = written(&tree(), Compression::Gzip, 2);
     assert_eq!(stored.digest, Digest::of(&bytes));
