@@ -2,10 +2,13 @@
 
 use std::fs::File;
 use std::io::{self, Write};
+use std::num::NonZeroU64;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 
+use rustix::fs::Advice;
 use towline_contract::Digest;
 use towline_contract::digest::Hasher;
 use towline_contract::limits::CHUNK_BYTES;
@@ -17,8 +20,8 @@ const _: () = assert!(CHUNK as u64 == CHUNK_BYTES);
 /// Chunks that may wait to be hashed, besides the one that is.
 const WAITING_MAX: usize = 1;
 
-/// Chunks after which the disk gets what there is: who syncs the finished file waits for the last of it only.
-const SYNCED_AFTER: usize = 16;
+/// Bytes after which the disk begins with them: who syncs the finished file waits for the last of it only.
+const BEGUN_AFTER: u64 = 16 << 20;
 
 /// A chunk on its way to both digests.
 type Chunk = Arc<Vec<u8>>;
@@ -29,9 +32,9 @@ pub(super) struct ChunkHasher<'a> {
     chunk: Vec<u8>,
     whole: Worker<Chunk, Digest>,
     chunks: Worker<Chunk, Vec<Digest>>,
-    disk: Worker<(), io::Result<()>>,
-    /// Chunks that the disk was not told of.
-    not_synced: usize,
+    disk: Worker<Range<u64>, ()>,
+    /// Bytes that the disk was told of.
+    begun: u64,
     /// Bytes so far.
     pub(super) bytes: u64,
 }
@@ -69,8 +72,8 @@ impl<'a> ChunkHasher<'a> {
             chunk: Vec::with_capacity(CHUNK),
             whole: Worker::new(whole),
             chunks: Worker::new(each),
-            disk: Worker::new(move |asked| sync(&same, asked)),
-            not_synced: 0,
+            disk: Worker::new(move |ranges| begin(&same, ranges)),
+            begun: 0,
             bytes: 0,
         })
     }
@@ -80,7 +83,7 @@ impl<'a> ChunkHasher<'a> {
         if !self.chunk.is_empty() {
             self.hand_over()?;
         }
-        self.disk.finish()??;
+        self.disk.finish()?;
         Ok((self.whole.finish()?, self.chunks.finish()?, self.bytes))
     }
 
@@ -89,10 +92,10 @@ impl<'a> ChunkHasher<'a> {
         let chunk = Arc::new(std::mem::replace(&mut self.chunk, next));
         self.whole.send(Arc::clone(&chunk))?;
         self.chunks.send(chunk)?;
-        self.not_synced += 1;
-        // A disk that is still busy is asked again after the next chunk.
-        if self.not_synced >= SYNCED_AFTER && self.disk.sender.try_send(()).is_ok() {
-            self.not_synced = 0;
+        let new = self.begun..self.bytes;
+        // A disk that is still busy is told after the next chunk.
+        if new.end - new.start >= BEGUN_AFTER && self.disk.sender.try_send(new).is_ok() {
+            self.begun = self.bytes;
         }
         Ok(())
     }
@@ -104,9 +107,13 @@ fn whole(chunks: &Receiver<Chunk>) -> Digest {
     hasher.finish()
 }
 
-/// An error is told once by the kernel, and so must be told on.
-fn sync(file: &File, asked: &Receiver<()>) -> io::Result<()> {
-    asked.iter().try_for_each(|()| file.sync_data())
+/// Has the kernel write these parts of the file now, and does not wait for it: advice, of which an error means nothing. (Linux
+/// does so before it lets go of pages that are not needed; these it keeps, for they are being written.)
+fn begin(file: &File, ranges: &Receiver<Range<u64>>) {
+    for range in ranges {
+        let bytes = NonZeroU64::new(range.end - range.start);
+        let _ = rustix::fs::fadvise(file, range.start, bytes, Advice::DontNeed);
+    }
 }
 
 fn each(chunks: &Receiver<Chunk>) -> Vec<Digest> {
