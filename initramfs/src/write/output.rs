@@ -13,25 +13,25 @@ use towline_contract::Digest;
 use towline_contract::digest::Hasher;
 use towline_contract::limits::CHUNK_BYTES;
 
-/// [`CHUNK_BYTES`] as the length of a buffer.
-const CHUNK: usize = 1 << 20;
-const _: () = assert!(CHUNK as u64 == CHUNK_BYTES);
+/// Bytes that are handed over at a time.
+const PART: usize = 1 << 18;
+const _: () = assert!(CHUNK_BYTES.is_multiple_of(PART as u64));
 
-/// Chunks that may wait to be hashed, besides the one that is.
-const WAITING_MAX: usize = 1;
+/// Parts that may wait to be hashed.
+const WAITING_MAX: usize = 4;
 
 /// Bytes after which the disk begins with them: who syncs the finished file waits for the last of it only.
 const BEGUN_AFTER: u64 = 16 << 20;
 
-/// A chunk on its way to both digests.
-type Chunk = Arc<Vec<u8>>;
+/// Bytes on their way to both digests.
+type Part = Arc<Vec<u8>>;
 
 /// Passes bytes on to a file; they are hashed on other cores, whole and by chunk, while the disk writes those before them.
 pub(super) struct ChunkHasher<'a> {
     file: &'a File,
-    chunk: Vec<u8>,
-    whole: Worker<Chunk, Digest>,
-    chunks: Worker<Chunk, Vec<Digest>>,
+    part: Vec<u8>,
+    whole: Worker<Part, Digest>,
+    chunks: Worker<Part, Vec<Digest>>,
     disk: Worker<Range<u64>, ()>,
     /// Bytes that the disk was told of.
     begun: u64,
@@ -69,7 +69,7 @@ impl<'a> ChunkHasher<'a> {
         let same = file.try_clone()?;
         Ok(Self {
             file,
-            chunk: Vec::with_capacity(CHUNK),
+            part: Vec::with_capacity(PART),
             whole: Worker::new(whole),
             chunks: Worker::new(each),
             disk: Worker::new(move |ranges| begin(&same, ranges)),
@@ -80,7 +80,7 @@ impl<'a> ChunkHasher<'a> {
 
     /// The digest of all, the digests of the chunks, and the number of bytes.
     pub(super) fn finish(mut self) -> io::Result<(Digest, Vec<Digest>, u64)> {
-        if !self.chunk.is_empty() {
+        if !self.part.is_empty() {
             self.hand_over()?;
         }
         self.disk.finish()?;
@@ -88,12 +88,12 @@ impl<'a> ChunkHasher<'a> {
     }
 
     fn hand_over(&mut self) -> io::Result<()> {
-        let next = Vec::with_capacity(CHUNK);
-        let chunk = Arc::new(std::mem::replace(&mut self.chunk, next));
-        self.whole.send(Arc::clone(&chunk))?;
-        self.chunks.send(chunk)?;
+        let next = Vec::with_capacity(PART);
+        let part = Arc::new(std::mem::replace(&mut self.part, next));
+        self.whole.send(Arc::clone(&part))?;
+        self.chunks.send(part)?;
         let new = self.begun..self.bytes;
-        // A disk that is still busy is told after the next chunk.
+        // A disk that is still busy is told after the next part.
         if new.end - new.start >= BEGUN_AFTER && self.disk.sender.try_send(new).is_ok() {
             self.begun = self.bytes;
         }
@@ -101,10 +101,28 @@ impl<'a> ChunkHasher<'a> {
     }
 }
 
-fn whole(chunks: &Receiver<Chunk>) -> Digest {
+fn whole(parts: &Receiver<Part>) -> Digest {
     let mut hasher = Hasher::default();
-    chunks.iter().for_each(|chunk| hasher.update(&chunk));
+    parts.iter().for_each(|part| hasher.update(&part));
     hasher.finish()
+}
+
+/// Chunks are full but for the last one, and so are their parts.
+fn each(parts: &Receiver<Part>) -> Vec<Digest> {
+    let mut digests = Vec::new();
+    let (mut chunk, mut bytes) = (Hasher::default(), 0);
+    for part in parts {
+        chunk.update(&part);
+        bytes += part.len() as u64;
+        if bytes == CHUNK_BYTES {
+            digests.push(std::mem::take(&mut chunk).finish());
+            bytes = 0;
+        }
+    }
+    if bytes > 0 {
+        digests.push(chunk.finish());
+    }
+    digests
 }
 
 /// Has the kernel write these parts of the file now, and does not wait for it: advice, of which an error means nothing. (Linux
@@ -116,17 +134,13 @@ fn begin(file: &File, ranges: &Receiver<Range<u64>>) {
     }
 }
 
-fn each(chunks: &Receiver<Chunk>) -> Vec<Digest> {
-    chunks.iter().map(|chunk| Digest::of(&chunk)).collect()
-}
-
 impl Write for ChunkHasher<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let room = CHUNK - self.chunk.len();
+        let room = PART - self.part.len();
         let written = self.file.write(&bytes[..room.min(bytes.len())])?;
-        self.chunk.extend_from_slice(&bytes[..written]);
+        self.part.extend_from_slice(&bytes[..written]);
         self.bytes += written as u64;
-        if self.chunk.len() == CHUNK {
+        if self.part.len() == PART {
             self.hand_over()?;
         }
         Ok(written)
