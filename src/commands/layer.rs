@@ -16,6 +16,7 @@ use towline_initramfs::apt::AptError;
 use towline_initramfs::assemble::SourceError;
 use towline_initramfs::build::{self, BuildError, Built, Options};
 use towline_initramfs::fetch::FetchError;
+use towline_initramfs::kernel::ReadsError;
 use towline_initramfs::libraries::LibraryError;
 use towline_initramfs::makeself::MakeselfError;
 use towline_initramfs::recipe::{Recipe, RecipeError};
@@ -92,6 +93,17 @@ struct BuildWith {
     /// user's cache directory]
     #[arg(long, value_name = "DIR")]
     cache: Option<PathBuf>,
+    /// Kernel that is to read the layer, in place of the recipe's: a kernel
+    /// layer, or its configuration (boot/config-RELEASE). The best compression
+    /// that it unpacks is taken
+    #[arg(long, value_name = "FILE")]
+    for_kernel: Option<PathBuf>,
+}
+
+impl BuildWith {
+    fn is_empty(&self) -> bool {
+        self.settings.is_empty() && self.cache.is_none() && self.for_kernel.is_none()
+    }
 }
 
 /// Runs the command; `quiet` leaves out what is said along the way.
@@ -142,7 +154,11 @@ fn build(recipe: &Path, with: &BuildWith, out: &Path, quiet: bool) -> Result<Bui
 
 fn prepare(recipe: &Path, with: &BuildWith, out: &Path) -> Result<(Recipe, Options), Failure> {
     let settings = settings(recipe, &with.settings)?;
-    let recipe = Recipe::read(recipe, &settings).map_err(recipe_failure)?;
+    let mut recipe = Recipe::read(recipe, &settings).map_err(recipe_failure)?;
+    if let Some(path) = &with.for_kernel {
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+        recipe.for_kernel = Some(path.to_string_lossy().into_owned());
+    }
     let options = Options {
         out: out.to_owned(),
         cache: cache(with.cache.as_deref())?,
@@ -221,6 +237,8 @@ pub(super) fn build_failure(error: BuildError) -> Failure {
             Exit::No,
             "add the packages that have them, or exclude the files that need them".into(),
         ),
+        BuildError::ForKernel(error) => (Exit::Usage, for_kernel_next(error).into()),
+        BuildError::Unread { instead, .. } => (Exit::Usage, instead.clone()),
         BuildError::Recipe { .. } | BuildError::Manifest(_) => (Exit::Usage, String::new()),
         _ => (Exit::Internal, String::new()),
     };
@@ -229,6 +247,17 @@ pub(super) fn build_failure(error: BuildError) -> Failure {
         failure
     } else {
         failure.next(next)
+    }
+}
+
+fn for_kernel_next(error: &ReadsError) -> &'static str {
+    match error {
+        ReadsError::Unknown { .. } => {
+            "name its configuration instead (boot/config-RELEASE), or build the kernel layer again with --for-kernel and that file"
+        }
+        _ => {
+            "name a kernel layer, with its manifest beside it, or the kernel's configuration (boot/config-RELEASE)"
+        }
     }
 }
 

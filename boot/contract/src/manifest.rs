@@ -116,7 +116,8 @@ pub struct Needs {
     pub libraries: Vec<String>,
     /// Programs by absolute path (interpreters, `#!` lines) or bare name (looked up in `PATH`), sorted.
     pub programs: Vec<String>,
-    /// Kernel modules by name (with `_`, never `-`), those built into a kernel included, sorted.
+    /// Kernel modules by name (with `_`, never `-`), those built into a kernel included, sorted; and the options (`CONFIG_…`) of
+    /// a kernel that say what it can read of layers.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub modules: Vec<String>,
 }

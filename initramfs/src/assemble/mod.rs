@@ -21,7 +21,7 @@ use crate::deb::DebError;
 use crate::fetch::{Copies, FetchError};
 use crate::filter::{Filter, glob_set};
 use crate::initrd::InitrdError;
-use crate::kernel::KernelError;
+use crate::kernel::{KernelError, Reads};
 use crate::libraries::LibraryError;
 use crate::makeself::MakeselfError;
 use crate::recipe::{Input, Permissions, Recipe, Source};
@@ -126,6 +126,8 @@ pub struct Assembly {
     pub kernel_release: Option<String>,
     /// Names of the kernel's modules, built in or in the tree, sorted.
     pub modules: Vec<String>,
+    /// What the kernel can unpack and mount, if there is one and that is known.
+    pub reads: Option<Reads>,
     /// Directories of programs that have their own libraries.
     pub private: Vec<String>,
     /// Newest time of the sources, in seconds since 1970.

@@ -2,10 +2,11 @@
 
 use towline_contract::Timestamp;
 use towline_contract::lanes::Bounds;
-use towline_contract::manifest::{MANIFEST_FORMAT, Manifest, Needs};
+use towline_contract::manifest::{Kind, MANIFEST_FORMAT, Manifest, Needs};
 
 use super::{BuildError, Packed};
 use crate::assemble::Assembly;
+use crate::kernel::Reads;
 use crate::libraries::Findings;
 use crate::recipe::{Recipe, unfilled};
 use crate::write::Stored;
@@ -35,7 +36,7 @@ pub(super) fn manifest(
         image: packed.image,
         kernel_release: packed.assembly.kernel_release,
         provides: Needs {
-            modules: packed.assembly.modules,
+            modules: provided_modules(recipe, packed.assembly.modules, packed.assembly.reads),
             ..findings.provides
         },
         requires: Needs {
@@ -52,6 +53,19 @@ pub(super) fn manifest(
     };
     // What is written must be what every reader takes.
     Ok(Manifest::parse(&manifest.to_bytes())?)
+}
+
+/// The kernel's modules, and the options that say what it can read of layers, sorted.
+fn provided_modules(
+    recipe: &Recipe,
+    mut modules: Vec<String>,
+    reads: Option<Reads>,
+) -> Vec<String> {
+    if let Some(reads) = reads.filter(|_| recipe.kind == Kind::Kernel) {
+        modules.extend(reads.options().map(str::to_owned));
+        modules.sort();
+    }
+    modules
 }
 
 /// A host layer needs a kernel that drives the host.

@@ -3,6 +3,7 @@
 //! Both appear whole or not at all: they are written under temporary names, synced, and renamed; the manifest last.
 
 mod describe;
+mod for_kernel;
 mod sources;
 mod unchanged;
 
@@ -18,11 +19,13 @@ use crate::assemble::{Assembler, Assembly, SourceError, files};
 use crate::content::Content;
 use crate::filter::glob_set;
 use crate::image::{self, ImageError, Making};
+use crate::kernel::ReadsError;
 use crate::libraries::{self, Findings, LibraryError, Missing};
 use crate::recipe::{Form, NumberedSource, Recipe};
 use crate::scratch::Scratch;
 use crate::tree::{Meta, Tree, TreeError};
 use crate::write::{self, WriteError};
+use for_kernel::{ForKernel, compression, name_of};
 pub use unchanged::build_if_changed;
 
 /// Why a layer cannot be built.
@@ -54,6 +57,23 @@ pub enum BuildError {
     /// Something that the layer needs is nowhere.
     #[error("the layer lacks {}", libraries::list(.0))]
     Missing(Vec<Missing>),
+    /// What the kernel reads that the layer is to be for is not known.
+    #[error(transparent)]
+    ForKernel(#[from] ReadsError),
+    /// The kernel that the layer is for could not read it.
+    #[error("recipe {recipe} makes {what}, and {kernel} has no {option} to read that")]
+    Unread {
+        /// The recipe.
+        recipe: PathBuf,
+        /// What the recipe wants.
+        what: String,
+        /// The kernel.
+        kernel: String,
+        /// The option of its configuration.
+        option: &'static str,
+        /// What to do.
+        instead: String,
+    },
     /// A file of the layer cannot be understood.
     #[error(transparent)]
     Library(#[from] LibraryError),
@@ -127,6 +147,8 @@ fn build_files(
     for numbered in &recipe.sources {
         files::check(recipe, &numbered.source).map_err(|cause| source(recipe, numbered, cause))?;
     }
+    let named = ForKernel::named(recipe)?;
+    compression(recipe, named.as_ref())?;
     let out = &options.out;
     std::fs::create_dir_all(out).map_err(|cause| output(out, cause))?;
     let scratch = Scratch::new(out).map_err(|cause| output(out, cause))?;
@@ -139,11 +161,27 @@ fn build_files(
         Some(time) => u32::try_from(time.as_second()).unwrap_or(0),
         None => assembly.time,
     };
-    talk(match recipe.form {
-        Form::Image => "making the image",
-        Form::Files => "writing the archive",
-    });
-    let packed = pack(recipe, assembly, time, scratch.path(), &options.cache, talk)?;
+    let kernel = named.or_else(|| ForKernel::own(&assembly));
+    let how = compression(recipe, kernel.as_ref())?;
+    if kernel.is_some() {
+        assembly.reads = kernel.map(|it| it.reads);
+    }
+    match recipe.form {
+        Form::Image => talk("making the image"),
+        Form::Files => talk(&format!(
+            "writing the archive, compression {}",
+            name_of(how)
+        )),
+    }
+    let packed = pack(
+        recipe,
+        assembly,
+        how,
+        time,
+        scratch.path(),
+        &options.cache,
+        talk,
+    )?;
     let file = NamedTempFile::new_in(scratch.path()).map_err(|cause| output(out, cause))?;
     let stored = write::write(
         &packed.tree,
@@ -225,6 +263,7 @@ struct Packed {
 fn pack(
     recipe: &Recipe,
     mut assembly: Assembly,
+    compression: Compression,
     time: u32,
     scratch: &Path,
     cache: &Path,
@@ -236,7 +275,7 @@ fn pack(
         tree.merge(plain)?;
         return Ok(Packed {
             tree,
-            compression: recipe.compression,
+            compression,
             image: None,
             assembly,
         });

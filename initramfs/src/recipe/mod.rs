@@ -96,8 +96,11 @@ pub struct Recipe {
     pub architecture: String,
     /// Form of the layer.
     pub form: Form,
-    /// How the archive is compressed; an archive around an image is not.
-    pub compression: Compression,
+    /// How the archive is compressed: if nothing is said, by what [`Recipe::for_kernel`] reads. An archive around an image
+    /// is not.
+    pub compression: Option<Compression>,
+    /// The kernel that is to read the layer: a kernel layer, or a configuration, beside the recipe.
+    pub for_kernel: Option<String>,
     /// Where the layer goes.
     pub placement: Placement,
     /// Compression level, of zstd (1–22) or gzip (1–9).
@@ -153,6 +156,7 @@ struct Raw {
     architecture: Option<String>,
     form: Option<Form>,
     compression: Option<Compression>,
+    for_kernel: Option<Spanned<String>>,
     level: Option<Spanned<i32>>,
     placement: Option<Spanned<Placement>>,
     time: Option<Spanned<String>>,
@@ -255,7 +259,6 @@ impl Recipe {
             Kind::Kernel | Kind::Base => Form::Image,
             _ => Form::Files,
         });
-        let compression = raw.compression.unwrap_or(Compression::Zstd);
         let architecture = raw.architecture.unwrap_or_else(|| match raw.kind {
             Kind::Host | Kind::Credentials => "all".to_owned(),
             _ => "amd64".to_owned(),
@@ -266,19 +269,21 @@ impl Recipe {
                 Ok(found) => Ok(found),
                 Err(cause) => Err(at.error(time.span().start, &format!("time: {cause}"))),
             });
-        let name = raw.name;
+        let filled = |text: Spanned<String>| {
+            let filled = variables.fill(text.get_ref());
+            filled.map_err(|cause| at.error(text.span().start, &cause.to_string()))
+        };
         Ok(Self {
             path: path.to_owned(),
             kind: raw.kind,
-            name: variables
-                .fill(name.get_ref())
-                .map_err(|cause| at.error(name.span().start, &cause.to_string()))?,
+            name: filled(raw.name)?,
             version: variables.fill_known(&raw.version),
             architecture,
             form,
-            compression,
+            compression: raw.compression,
+            for_kernel: raw.for_kernel.map(filled).transpose()?,
             placement,
-            level: level(raw.level, form, compression, &at)?,
+            level: level(raw.level, form, raw.compression, &at)?,
             time: time.transpose()?,
             exclude: raw.exclude,
             include: raw.include,
@@ -331,7 +336,7 @@ fn text(path: &Path) -> Result<String, RecipeError> {
 fn level(
     given: Option<Spanned<i32>>,
     form: Form,
-    compression: Compression,
+    compression: Option<Compression>,
     at: &Place<'_>,
 ) -> Result<i32, RecipeError> {
     let max = level_max(form, compression);
@@ -345,9 +350,9 @@ fn level(
     }
 }
 
-/// The highest level of what compresses the layer's files.
-fn level_max(form: Form, compression: Compression) -> i32 {
-    let gzip = form == Form::Files && compression == Compression::Gzip;
+/// The highest level of what compresses the layer's files. Where the kernel decides that it is gzip, a higher one is gzip's highest.
+fn level_max(form: Form, compression: Option<Compression>) -> i32 {
+    let gzip = form == Form::Files && compression == Some(Compression::Gzip);
     if gzip { LEVEL_MAX.1 } else { LEVEL_MAX.0 }
 }
 
