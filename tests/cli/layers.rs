@@ -137,7 +137,7 @@ fn a_layer_for_an_old_kernel_is_gzip_again_and_again_and_zstd_is_refused_for_it(
     let refused = build();
     assert_eq!(refused.status.code(), Some(2));
     for word in [
-        "old has no CONFIG_RD_ZSTD",
+        "old, which has no CONFIG_RD_ZSTD",
         "next: leave out `compression`",
         "taken: gzip",
     ] {

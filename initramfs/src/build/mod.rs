@@ -61,7 +61,7 @@ pub enum BuildError {
     #[error(transparent)]
     ForKernel(#[from] ReadsError),
     /// The kernel that the layer is for could not read it.
-    #[error("recipe {recipe} makes {what}, and {kernel} has no {option} to read that")]
+    #[error("recipe {recipe}: {what} is not for {kernel}, which has no {option}")]
     Unread {
         /// The recipe.
         recipe: PathBuf,

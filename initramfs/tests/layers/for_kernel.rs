@@ -67,7 +67,7 @@ fn a_compression_that_the_kernel_does_not_read_is_refused_with_its_option_and_th
     let said = refusal(OLD, "compression = \"zstd\"");
     for word in [
         "compression = \"zstd\"",
-        "config has no CONFIG_RD_ZSTD",
+        "config, which has no CONFIG_RD_ZSTD",
         "taken: gzip",
     ] {
         assert!(said.contains(word), "{word}: {said}");
