@@ -5,6 +5,7 @@
 //! the kernel layer use the same functions, so that they fit.
 
 mod drives;
+mod in_image;
 mod indexes;
 mod loose;
 mod modinfo;
@@ -196,7 +197,7 @@ impl Kernel {
             release: release.to_owned(),
             package,
             time: tree.newest().unwrap_or(0),
-            reads: reads_of(release, tree)?,
+            reads: reads_of(release, tree, &image)?,
             image,
             lists: Vec::new(),
             modules: BTreeMap::new(),
@@ -386,8 +387,8 @@ const WANTED: [&str; 3] = ["lib/modules", "usr/lib/modules", "boot/config-*"];
 const MODULES_DIR: &str = "usr/lib/modules";
 
 /// What the kernel `release` can read, by its configuration in `tree`: Debian and SUSE have it in `boot`, Red Hat beside
-/// the modules. What is no configuration, or too large for one, tells nothing.
-fn reads_of(release: &str, tree: &Tree) -> Result<Option<Reads>, KernelError> {
+/// the modules, others in the image itself. What is no configuration, or too large for one, tells nothing.
+fn reads_of(release: &str, tree: &Tree, image: &Content) -> Result<Option<Reads>, KernelError> {
     let paths = [
         format!("boot/config-{release}"),
         format!("{MODULES_DIR}/{release}/config"),
@@ -402,7 +403,7 @@ fn reads_of(release: &str, tree: &Tree) -> Result<Option<Reads>, KernelError> {
             return Ok(Reads::of_config(&text));
         }
     }
-    Ok(None)
+    Ok(in_image::config(image).and_then(|text| Reads::of_config(&text)))
 }
 
 /// A tree that takes modules from either place.
