@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use towline_contract::manifest::{Kind, Manifest};
-use towline_initramfs::chain;
+use towline_initramfs::chain::{self, Unread};
 
 use crate::config::PlanConfig;
 use crate::doctor::Level;
@@ -103,12 +103,8 @@ fn unmet(layers: &Newest<'_>, plan: &PlanConfig) -> Vec<Unmet> {
             base: base.clone(),
             next: None,
         }));
-        let is_of_others =
-            |it: &&Manifest| it.kind == Kind::Kernel && !plan.wants(Kind::Kernel, None, &it.name);
-        let all = chain().chain(others).filter(|it| !is_of_others(it));
-        let unread = unread(&all.collect::<Vec<_>>(), plan.hand_over).into_iter();
-        let unread = unread.filter(|(level, _)| *level == Level::Problem);
-        rows.extend(unread.map(|(_, it)| Unmet {
+        let all: Vec<_> = chain().chain(others).collect();
+        rows.extend(unread_of(&all, plan).into_iter().map(|it| Unmet {
             layer: it.layer.target_name(),
             need: format!(
                 "{} in kernel {}, which has to read it",
@@ -120,6 +116,24 @@ fn unmet(layers: &Newest<'_>, plan: &PlanConfig) -> Vec<Unmet> {
         }));
     }
     rows.into_iter().collect()
+}
+
+/// What the kernels of hosts without one of their own have to read of these layers and cannot. No kernel reads another one's layer,
+/// nor that of a host that boots another one.
+fn unread_of<'a>(layers: &[&'a Manifest], plan: &PlanConfig) -> Vec<Unread<'a>> {
+    let kernels = layers.iter().filter(|it| it.kind == Kind::Kernel);
+    let kernels = kernels.filter(|it| plan.wants(Kind::Kernel, None, &it.name));
+    let found = kernels.flat_map(|kernel| {
+        let reads = |it: &&&Manifest| match it.kind {
+            Kind::Kernel => std::ptr::eq(**it, *kernel),
+            Kind::Host => plan.wants(Kind::Kernel, Some(&it.name), &kernel.name),
+            _ => true,
+        };
+        let chain: Vec<_> = layers.iter().filter(reads).copied().collect();
+        unread(&chain, plan.hand_over)
+    });
+    let problems = found.filter(|(level, _)| *level == Level::Problem);
+    problems.map(|(_, it)| it).collect()
 }
 
 #[cfg(test)]
@@ -263,6 +277,32 @@ mod tests {
         plan.hosts
             .insert("web1".into(), HostPlan { kernel, base: None });
         assert_eq!(rows(&plan), [], "that host's chain check says it");
+    }
+
+    #[test]
+    fn no_kernel_has_to_read_another_ones_layer_nor_that_of_a_host_with_a_kernel_of_its_own() {
+        let options = ["CONFIG_BLK_DEV_INITRD", "CONFIG_RD_GZIP", "CONFIG_RD_ZSTD"];
+        let [old, new] = [("old", &options[..2]), ("web1", &options[..])].map(|(name, options)| {
+            let mut kernel = manifest(Kind::Kernel, name, "1");
+            kernel.provides.modules = options.iter().map(|it| (*it).to_owned()).collect();
+            kernel
+        });
+        let mut base = manifest(Kind::Base, "debian", "1");
+        base.compression = Compression::None;
+        let old = Manifest {
+            compression: Compression::Gzip,
+            ..old
+        };
+        let mut plan = PlanConfig::default();
+        let layers = [old, new, base];
+        assert_eq!(review(&[], &layers, &plan), Review::Checked(vec![]));
+        let host = [manifest(Kind::Host, "web1", "1")];
+        let refused = review(&layers, &host, &plan);
+        assert!(matches!(refused, Review::Checked(rows) if rows.len() == 1));
+        let kernel = Some("web1".to_owned());
+        plan.hosts
+            .insert("web1".into(), HostPlan { kernel, base: None });
+        assert_eq!(review(&layers, &host, &plan), Review::Checked(vec![]));
     }
 
     #[test]
