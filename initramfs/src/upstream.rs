@@ -48,7 +48,8 @@ impl Upstream {
         let mut found = Self {
             packages: BTreeMap::new(),
             is_all: true,
-            is_all_told: true,
+            // What a kernel reads is in a file of this machine.
+            is_all_told: recipe.for_kernel.is_none(),
         };
         for source in recipe.sources.iter().map(|it| &it.source) {
             match source {
@@ -126,6 +127,8 @@ impl Upstream {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     fn upstream(is_all: bool, packages: &[(&str, &str)]) -> Upstream {
@@ -155,6 +158,21 @@ mod tests {
         let changes = other.changes(&layer);
         assert_eq!(changes.len(), 1);
         assert_eq!(changes[0].to_string(), "libc6 2 is 3 now");
+    }
+
+    #[test]
+    fn whether_the_configuration_of_a_kernel_is_another_one_only_a_build_can_say() {
+        let dir = tempfile::tempdir().unwrap();
+        let apt = Apt::new(dir.path()).unwrap();
+        let is_all_told = |more: &str| {
+            let text = format!(
+                "kind = \"extra\"\nname = \"x\"\nversion = \"1\"\n{more}\n[[source]]\ntype = \"directories\"\npaths = [\"opt\"]\n"
+            );
+            let recipe = Recipe::parse(Path::new("x.toml"), &text, &BTreeMap::new()).unwrap();
+            Upstream::of(&recipe, &apt).unwrap().is_all_told()
+        };
+        assert!(is_all_told(""));
+        assert!(!is_all_told("for-kernel = \"config\""));
     }
 
     #[test]
