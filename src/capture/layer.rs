@@ -5,7 +5,7 @@ use std::path::Path;
 use towline_contract::manifest::{Compression, Kind, Manifest, Placement};
 use towline_contract::session::Session;
 use towline_initramfs::build::{self, Options};
-use towline_initramfs::kernel::Reads;
+use towline_initramfs::kernel::{INITRAMFS, Reads};
 use towline_initramfs::recipe::{DirectorySource, Form, NumberedSource, Recipe, Source};
 use towline_initramfs::stored;
 
@@ -84,16 +84,19 @@ fn release() -> String {
 }
 
 /// What the host's own kernel unpacks best, by its configuration below `root`: a host that is recovered by a kernel of its own has
-/// this one, which is started by kexec and unpacks the layer. zstd when nobody knows.
+/// this one, which is started by kexec and unpacks the layer. zstd when nobody knows, and for one that takes no initramfs: another
+/// kernel recovers this host then.
 fn own_kernels_best(root: &Path, release: &str) -> Compression {
     let places = [
         format!("boot/config-{release}"),
         format!("lib/modules/{release}/config"),
+        "proc/config.gz".to_owned(),
     ];
     let mut found = places
         .iter()
         .filter_map(|it| Reads::of_file(&root.join(it)).ok());
-    found.next().map_or(Compression::Zstd, |it| it.best())
+    let found = found.next().filter(|it| it.has(INITRAMFS));
+    found.map_or(Compression::Zstd, |it| it.best())
 }
 
 /// A session's name: when it was captured, as `20260601t020000z`.
@@ -114,10 +117,14 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let best = || own_kernels_best(root.path(), "4.18.0-el8");
         assert_eq!(best(), Compression::Zstd, "nobody knows");
+        let old = "CONFIG_BLK_DEV_INITRD=y\nCONFIG_RD_GZIP=y\n";
+        fs::create_dir(root.path().join("proc")).unwrap();
+        fs::write(root.path().join("proc/config.gz"), old).unwrap();
+        assert_eq!(best(), Compression::Gzip, "the kernel says it itself");
+        fs::remove_file(root.path().join("proc/config.gz")).unwrap();
         let modules = root.path().join("lib/modules/4.18.0-el8");
         fs::create_dir_all(&modules).unwrap();
         fs::create_dir_all(root.path().join("boot")).unwrap();
-        let old = "CONFIG_BLK_DEV_INITRD=y\nCONFIG_RD_GZIP=y\n";
         fs::write(modules.join("config"), old).unwrap();
         assert_eq!(best(), Compression::Gzip);
         let config = root.path().join("boot/config-4.18.0-el8");
@@ -125,5 +132,9 @@ mod tests {
         assert_eq!(best(), Compression::Gzip, "the other file counts then");
         fs::write(&config, format!("{old}CONFIG_RD_ZSTD=y\n")).unwrap();
         assert_eq!(best(), Compression::Zstd);
+        fs::write(&config, "# CONFIG_BLK_DEV_INITRD is not set\n").unwrap();
+        assert_eq!(best(), Compression::Zstd, "never the one that recovers");
+        fs::write(&config, "CONFIG_BLK_DEV_INITRD=y\n").unwrap();
+        assert_eq!(best(), Compression::None);
     }
 }
