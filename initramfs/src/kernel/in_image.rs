@@ -38,8 +38,9 @@ fn marked(kernel: &[u8]) -> Option<Vec<u8>> {
         rest = &rest[at + MARK.len()..];
         let mut config = Vec::new();
         let gzip = flate2::bufread::GzDecoder::new(rest);
-        let read = gzip.take(CONFIG_BYTES_MAX).read_to_end(&mut config);
-        if read.is_ok() {
+        let read = gzip.take(CONFIG_BYTES_MAX + 1).read_to_end(&mut config);
+        // Of one that is cut off nobody knows the rest.
+        if read.is_ok() && config.len() as u64 <= CONFIG_BYTES_MAX {
             return Some(config);
         }
     }
@@ -139,6 +140,7 @@ mod tests {
             &image(b"\x02\x21L\x18 of lz4"),
             &whole[..0x300],
             &old,
+            &[MARK, &gzip(&TEXT.repeat(200_000))].concat(),
             b"IKCFG_ST",
         ] {
             assert_eq!(config_of(bytes), None);
