@@ -148,7 +148,9 @@ fn build_files(
         files::check(recipe, &numbered.source).map_err(|cause| source(recipe, numbered, cause))?;
     }
     let named = ForKernel::named(recipe)?;
-    compression(recipe, named.as_ref())?;
+    if recipe.kind != Kind::Kernel {
+        compression(recipe, named.as_ref())?; // before the work begins
+    }
     let out = &options.out;
     std::fs::create_dir_all(out).map_err(|cause| output(out, cause))?;
     let scratch = Scratch::new(out).map_err(|cause| output(out, cause))?;
@@ -161,11 +163,10 @@ fn build_files(
         Some(time) => u32::try_from(time.as_second()).unwrap_or(0),
         None => assembly.time,
     };
-    let kernel = named.or_else(|| ForKernel::own(&assembly));
+    // What a kernel has with it is true of it, whatever is said.
+    let kernel = ForKernel::own(&assembly).or(named);
     let how = compression(recipe, kernel.as_ref())?;
-    if kernel.is_some() {
-        assembly.reads = kernel.map(|it| it.reads);
-    }
+    assembly.reads = kernel.map(|it| it.reads);
     match recipe.form {
         Form::Image => talk("making the image"),
         Form::Files => talk(&format!(

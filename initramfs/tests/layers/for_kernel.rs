@@ -169,18 +169,23 @@ fn a_kernel_whose_configuration_is_nowhere_or_another_kernels_says_nothing() {
 }
 
 #[test]
-fn a_configuration_that_is_given_is_taken_for_the_kernels_own_and_kept() {
-    let workshop = Workshop::new();
-    kernel_package(&workshop, &[]);
-    workshop.write("config", OLD);
-    let built = workshop
-        .build(&kernel_recipe("for-kernel = \"config\""))
-        .unwrap();
-    assert_eq!(built.manifest.compression, Compression::Gzip);
-    assert_eq!(
-        Reads::of_manifest(&built.manifest),
-        Reads::of_config(OLD.as_bytes())
-    );
+fn a_configuration_that_is_given_stands_for_the_kernels_own_where_that_is_nowhere() {
+    let own = ("./boot/config-6.1.0-9-amd64", NEW.as_bytes());
+    for (with, reads, best) in [
+        (&[][..], OLD, Compression::Gzip),
+        (&[own], NEW, Compression::Zstd),
+    ] {
+        let workshop = Workshop::new();
+        kernel_package(&workshop, with);
+        workshop.write("config", OLD);
+        let recipe = kernel_recipe("for-kernel = \"config\"");
+        let manifest = workshop.build(&recipe).unwrap().manifest;
+        assert_eq!(manifest.compression, best);
+        assert_eq!(
+            Reads::of_manifest(&manifest),
+            Reads::of_config(reads.as_bytes())
+        );
+    }
 }
 
 #[test]
