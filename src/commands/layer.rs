@@ -18,7 +18,8 @@ use towline_initramfs::build::{self, BuildError, Built, Options};
 use towline_initramfs::fetch::FetchError;
 use towline_initramfs::libraries::LibraryError;
 use towline_initramfs::makeself::MakeselfError;
-use towline_initramfs::recipe::{Recipe, RecipeError};
+use towline_initramfs::recipe::{PageError, Recipe, RecipeError};
+use towline_initramfs::release::{self, ReleaseError};
 
 use super::cache_dir::cache_dir;
 use super::distribution::other_than_debian_12;
@@ -111,7 +112,7 @@ fn setting(text: &str) -> Result<(String, String), String> {
 
 fn run_build(args: &BuildArgs, quiet: bool) -> Outcome {
     let started = Instant::now();
-    let (mut recipe, options) = prepare(&args.recipe, &args.with, &args.out)?;
+    let (mut recipe, options) = prepare(&args.recipe, &args.with, &args.out, quiet)?;
     if let Some(level) = args.level {
         let set = recipe.set_level(level);
         set.map_err(|what| Failure::new(Exit::Usage, anyhow::anyhow!("--level: {what}")))?;
@@ -136,13 +137,20 @@ fn run_build(args: &BuildArgs, quiet: bool) -> Outcome {
 
 /// Builds the layer of `recipe` into `out`, whatever is there.
 fn build(recipe: &Path, with: &BuildWith, out: &Path, quiet: bool) -> Result<Built, Failure> {
-    let (recipe, options) = prepare(recipe, with, out)?;
+    let (recipe, options) = prepare(recipe, with, out, quiet)?;
     build::build(&recipe, &options, &mut talk(quiet)).map_err(build_failure)
 }
 
-fn prepare(recipe: &Path, with: &BuildWith, out: &Path) -> Result<(Recipe, Options), Failure> {
+/// Of a recipe with a page, what is built is the newest release that it names, unless `--set version=` says another.
+fn prepare(
+    recipe: &Path,
+    with: &BuildWith,
+    out: &Path,
+    quiet: bool,
+) -> Result<(Recipe, Options), Failure> {
     let settings = settings(recipe, &with.settings)?;
     let recipe = Recipe::read(recipe, &settings).map_err(recipe_failure)?;
+    let recipe = release::of_newest(recipe, &mut talk(quiet)).map_err(release_failure)?;
     let options = Options {
         out: out.to_owned(),
         cache: cache(with.cache.as_deref())?,
@@ -214,6 +222,38 @@ pub(super) fn recipe_failure(error: RecipeError) -> Failure {
     Failure::new(Exit::Usage, error).next("docs/how-to/recipes.md explains every field")
 }
 
+pub(super) fn release_failure(error: ReleaseError) -> Failure {
+    let (exit, next) = match &error {
+        ReleaseError::Fetch { cause, .. } => match cause {
+            FetchError::Status { .. } => (
+                Exit::NotReachable,
+                "see where versions are named by now, and put that into track.page".to_owned(),
+            ),
+            FetchError::TooLarge { .. } => (
+                Exit::Usage,
+                "name a page that lists fewer, such as that of the newest release".to_owned(),
+            ),
+            other => fetch_failure(other),
+        },
+        ReleaseError::Page { cause, .. } => (
+            Exit::Usage,
+            match cause {
+                PageError::None { .. } => "compare track.version with what the page has",
+                PageError::Many { .. } => "have track.version match less, or name a page that lists fewer",
+                PageError::Version { .. } => {
+                    "have the group of track.version match nothing but versions, such as ([0-9][0-9.]*)"
+                }
+            }
+            .to_owned(),
+        ),
+        ReleaseError::Recipe(_) => (
+            Exit::Usage,
+            "docs/how-to/recipes.md explains every field".to_owned(),
+        ),
+    };
+    Failure::new(exit, error).next(next)
+}
+
 pub(super) fn build_failure(error: BuildError) -> Failure {
     let (exit, next) = match &error {
         BuildError::Source { cause, .. } => source_failure(cause),
@@ -264,6 +304,10 @@ fn fetch_failure(error: &FetchError) -> (Exit, String) {
         FetchError::Signature { .. } => (
             Exit::NotTrusted,
             "compare the key with what its makers say, and look whether they sign this very file",
+        ),
+        FetchError::Unnamed { .. } => (
+            Exit::NotTrusted,
+            "see whether an older file lies there under a new name; if its makers never sign names, and you take that risk: `signed-name = false` beside the `minisign-key`",
         ),
         FetchError::Authorities(_) => (
             Exit::Usage,

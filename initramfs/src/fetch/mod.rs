@@ -24,6 +24,10 @@ use verifier::{Fault, Verifier};
 /// Largest signature file, in bytes. With a long comment one has 400.
 const SIGNATURE_BYTES_MAX: u64 = 16 << 10;
 
+/// Largest page that is looked through for versions, in bytes. Thirty releases with all their files are one of them in the JSON
+/// of GitHub's API, and no listing of a folder has so many.
+const PAGE_BYTES_MAX: u64 = 4 << 20;
+
 /// Why a file cannot be had.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
@@ -88,6 +92,20 @@ pub enum FetchError {
         url: String,
         /// What is wrong.
         why: String,
+    },
+    /// A signature that does not say of which release the file is.
+    #[error(
+        "{url} does not say that it is for {name} of version {version}: its trusted comment is {comment:?}"
+    )]
+    Unnamed {
+        /// Where the signature is.
+        url: String,
+        /// Name of the file, in its URL.
+        name: String,
+        /// The version that it should be of.
+        version: String,
+        /// What was signed with it.
+        comment: String,
     },
     /// A file or folder of the cache.
     #[error("cannot use {path}")]
@@ -188,9 +206,14 @@ fn keep(path: &Path, kept: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// The page at `url`, by the rules for files, but vouched for by nobody.
+pub(crate) fn page(url: &str) -> Result<Vec<u8>, FetchError> {
+    bytes(url, PAGE_BYTES_MAX)
+}
+
 /// A small file, in memory.
-fn bytes(url: &str) -> Result<Vec<u8>, FetchError> {
-    let mut answer = Answer::to(url, SIGNATURE_BYTES_MAX)?;
+fn bytes(url: &str, bytes_max: u64) -> Result<Vec<u8>, FetchError> {
+    let mut answer = Answer::to(url, bytes_max)?;
     let mut bytes = Vec::new();
     while let Some(more) = answer.next()? {
         bytes.extend_from_slice(more);
