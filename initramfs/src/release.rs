@@ -24,7 +24,7 @@ pub enum ReleaseError {
         line: usize,
         /// Why.
         #[source]
-        cause: FetchError,
+        cause: Box<FetchError>,
     },
     /// The page says none.
     #[error("recipe {recipe}, line {line}: track.page")]
@@ -35,7 +35,7 @@ pub enum ReleaseError {
         line: usize,
         /// Why.
         #[source]
-        cause: PageError,
+        cause: Box<PageError>,
     },
     /// What the version makes of the recipe cannot be used.
     #[error(transparent)]
@@ -53,7 +53,7 @@ pub fn of_newest(recipe: Recipe, talk: &mut dyn FnMut(&str)) -> Result<Recipe, R
     };
     let place = || (recipe.path.clone(), page.line);
     let bytes = fetch::page(&page.url).map_err(|cause| {
-        let (recipe, line) = place();
+        let ((recipe, line), cause) = (place(), Box::new(cause));
         ReleaseError::Fetch {
             recipe,
             line,
@@ -61,7 +61,7 @@ pub fn of_newest(recipe: Recipe, talk: &mut dyn FnMut(&str)) -> Result<Recipe, R
         }
     })?;
     let version = page.newest(&bytes).map_err(|cause| {
-        let (recipe, line) = place();
+        let ((recipe, line), cause) = (place(), Box::new(cause));
         ReleaseError::Page {
             recipe,
             line,

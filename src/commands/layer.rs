@@ -224,7 +224,7 @@ pub(super) fn recipe_failure(error: RecipeError) -> Failure {
 
 pub(super) fn release_failure(error: ReleaseError) -> Failure {
     let (exit, next) = match &error {
-        ReleaseError::Fetch { cause, .. } => match cause {
+        ReleaseError::Fetch { cause, .. } => match &**cause {
             FetchError::Status { .. } => (
                 Exit::NotReachable,
                 "see where versions are named by now, and put that into track.page".to_owned(),
@@ -237,7 +237,7 @@ pub(super) fn release_failure(error: ReleaseError) -> Failure {
         },
         ReleaseError::Page { cause, .. } => (
             Exit::Usage,
-            match cause {
+            match &**cause {
                 PageError::None { .. } => "compare track.version with what the page has",
                 PageError::Many { .. } => "have track.version match less, or name a page that lists fewer",
                 PageError::Version { .. } => {

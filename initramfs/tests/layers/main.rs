@@ -18,6 +18,7 @@ mod makeself;
 mod overrides;
 mod reading;
 mod recipes;
+mod released;
 mod rpm;
 mod support;
 mod tree;

@@ -14,8 +14,8 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process_group};
 use rustls::{ServerConnection, StreamOwned};
 use serde_json::Value;
-use towline_contract::Timestamp;
 use towline_contract::manifest::Manifest;
+use towline_contract::{Digest, Timestamp};
 use towline_harness::certificate::Authority;
 
 use super::{Server, World};
@@ -316,7 +316,16 @@ fn machines_get_a_new_release_when_the_page_names_one_and_old_ones_go() {
 
 #[test]
 fn when_the_page_names_nothing_new_nothing_else_is_asked_for_or_built() {
-    let makers = Makers::published();
+    let makers = Makers::new();
+    // What a digest in the recipe names is always the same.
+    makers.sends("/motto", &b"one\n"[..]);
+    let motto = format!(
+        "[[source]]\ntype = \"file\"\npath = \"opt/motto\"\nfrom = {{ url = \"{}/motto\", sha256 = \"{}\" }}\n",
+        makers.url,
+        Digest::of(b"one\n")
+    );
+    makers.write("recipes/tool.toml", &(makers.recipe("") + &motto));
+    makers.succeeds(&["recipes/tool.toml"]);
     let before = makers.world.timestamp();
     makers.asked();
     assert_eq!(makers.succeeds(&[]), "unchanged agent/tool/1/amd64\n");
