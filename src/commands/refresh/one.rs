@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::slice;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, anyhow};
 use towline_contract::lanes::LayerPolicy;
@@ -14,7 +15,7 @@ use towline_initramfs::apt::{Apt, AptError};
 use towline_initramfs::build::{self, Options};
 use towline_initramfs::recipe::Recipe;
 use towline_initramfs::upstream::{self, Upstream};
-use towline_initramfs::{release, stored};
+use towline_initramfs::{fetch, release, stored};
 use towline_server::Site;
 use towline_server::catalogue::{self, NewLayer, Published};
 use towline_server::intake;
@@ -30,6 +31,9 @@ use crate::commands::publish::intake_failure;
 use crate::commands::site::catalogue_failure;
 use crate::exit::Failure;
 use crate::printable;
+
+/// How long fetched files are kept for a build that wants them again, after another change of its recipe.
+const FETCHED_KEPT: Duration = Duration::from_secs(30 * 86_400);
 
 /// What all recipes are looked at with.
 pub(super) struct Work<'a> {
@@ -131,13 +135,21 @@ impl Work<'_> {
             .map_err(|it| it.failure())
     }
 
-    /// Packages that no archive has any more are of no use to anybody; that they are still there is no failure.
-    pub(super) fn forget_old_packages(&self) {
-        if !matches!(self.updated, Some(Ok(_))) {
-            return;
-        }
-        if let Err(error) = self.apt.forget_old() {
+    /// Packages that no archive has any more are of no use to anybody, and releases of long ago hardly; that they are still there
+    /// is no failure.
+    pub(super) fn forget_old(&self, now: SystemTime) {
+        if matches!(self.updated, Some(Ok(_)))
+            && let Err(error) = self.apt.forget_old()
+        {
             self.say(&error.to_string());
+        }
+        let Some(before) = now.checked_sub(FETCHED_KEPT) else {
+            return;
+        };
+        if let Err(error) = fetch::forget_old(self.cache, before) {
+            self.say(&format!(
+                "cannot remove old files that were fetched: {error}"
+            ));
         }
     }
 

@@ -18,6 +18,7 @@ use towline_contract::manifest::Manifest;
 use towline_contract::{Digest, Timestamp};
 use towline_harness::certificate::Authority;
 
+use super::tracked::Followed;
 use super::{Server, World};
 
 /// The day on which the files of version 1 were made, in seconds since 1970.
@@ -532,6 +533,36 @@ fn a_build_by_hand_takes_the_newest_release_or_the_one_that_is_set() {
     assert!(
         output.status.code() == Some(2) && talk.contains("\"../1\" is none"),
         "{talk}"
+    );
+}
+
+#[test]
+fn a_recipe_may_follow_a_page_and_an_archive() {
+    let makers = Makers::new();
+    let archive = Followed::new();
+    let apt = "[[source]]\ntype = \"apt\"\npackages = [\"library\"]\n";
+    makers.write("recipes/tool.toml", &(makers.recipe("") + apt));
+    let look = || {
+        let mut command = makers.towline(&["-q", "catalogue", "refresh", "recipes/tool.toml"]);
+        let output = command.env("APT_CONFIG", &archive.config).output();
+        let output = output.expect("towline runs");
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).expect("UTF-8")
+    };
+    assert_eq!(look(), "published agent/tool/1/amd64\n");
+    assert_eq!(look(), "unchanged agent/tool/1/amd64\n");
+    // As new as the older of both.
+    assert_eq!(makers.record()["current"], "2025-11-01T00:00:00Z");
+    archive.package("library", "2", DAY_1 + DAY);
+    assert_eq!(
+        look(),
+        "published agent/tool/1again2/amd64 (library 1 is 2 now)\n"
+    );
+    makers.release("2", DAY_1 + 2 * DAY);
+    let said = look();
+    assert!(
+        said.starts_with("published agent/tool/2/amd64 (tool 1 is 2 now)\n"),
+        "{said}"
     );
 }
 
