@@ -435,6 +435,13 @@ fn a_release_that_its_makers_have_not_signed_as_this_one_is_refused() {
             "signed-name = false",
         ],
     );
+    let renamed = String::from_utf8(files("/tool/tool-1.tar.gz.minisig")).expect("text");
+    let renamed = renamed.replace("file:tool-1.tar.gz", "file:tool-2.tar.gz");
+    makers.sends(&format!("{path}.minisig"), renamed);
+    makers.fails(
+        3,
+        &["tool-2.tar.gz is not signed by the recipe's minisign-key"],
+    );
     let signature = makers.signature("tool-2.tar.gz", "ours", &["-t", "by its makers"]);
     makers.sends(path, good);
     makers.sends(&format!("{path}.minisig"), signature);
