@@ -544,6 +544,39 @@ fn a_build_by_hand_takes_the_newest_release_or_the_one_that_is_set() {
 }
 
 #[test]
+fn a_release_whose_key_is_elsewhere_is_published_when_it_is_signed_and_only_then_the_next_one() {
+    let makers = Makers::published();
+    let site = makers.world.site();
+    let officer = makers.world.folder.path().join("agent-tool.key");
+    fs::rename(site.join("keys/agent-tool.key"), &officer).expect("it goes");
+    makers.release("2", DAY_1 + DAY);
+    let waits = |target: &str| {
+        let output = makers.refresh(&[]);
+        let talk = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{talk}");
+        let says = format!("{target} is built and waits for the key");
+        assert!(talk.contains(&says), "{talk}");
+        String::from_utf8(output.stdout).expect("UTF-8")
+    };
+    waits("agent/tool/2/amd64");
+    let mut documents = fs::read_dir(site.join("to-sign")).expect("a folder");
+    let document = documents.find_map(|it| {
+        let path = it.expect("a file").path();
+        path.extension()
+            .is_some_and(|it| it == "json")
+            .then_some(path)
+    });
+    let document = document.expect("a document");
+    makers.release("3", DAY_1 + 2 * DAY);
+    waits("agent/tool/2/amd64");
+    let [document, key] = [&document, &officer].map(|it| it.to_str().expect("UTF-8"));
+    let sign = ["key", "sign", document, "--key", key, "--yes"];
+    makers.world.succeeds(&sign);
+    let said = waits("agent/tool/3/amd64");
+    assert_eq!(said, "published agent/tool/2/amd64 (tool 1 is 2 now)\n");
+}
+
+#[test]
 fn a_recipe_may_follow_a_page_and_an_archive() {
     let makers = Makers::new();
     let archive = Followed::new();
