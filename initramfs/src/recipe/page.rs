@@ -67,7 +67,7 @@ pub enum PageError {
 /// A text that is no version.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{0:?} is none: versions begin with a lower-case letter or a digit, have these and . + - _ ~ alone, no two dots together, \
+    "{0:?} is none: versions begin with a digit, have digits, lower-case letters and . + - _ ~ alone, no two dots together, \
      and at most {VERSION_BYTES_MAX} characters"
 )]
 pub struct NoVersion(String);
@@ -148,12 +148,13 @@ fn compiled(pattern: &str) -> Result<Regex, regex::Error> {
         .build()
 }
 
-/// The version in `text`, if it can lead nowhere else as part of a URL's path, and be part of a layer's version.
+/// The version in `text`, if it can lead nowhere else as part of a URL's path, and be part of a layer's version. It begins with a
+/// digit: any word (`nightly`) would be newer than all numbers for ever, and `hashed` is in each signature by minisign.
 pub(super) fn version(text: &[u8]) -> Result<&str, NoVersion> {
-    let first = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-    let any = |byte: &u8| first(byte) || b".+-_~".contains(byte);
+    let any =
+        |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".+-_~".contains(byte);
     let is_version = text.len() <= VERSION_BYTES_MAX
-        && text.first().is_some_and(first)
+        && text.first().is_some_and(u8::is_ascii_digit)
         && text.iter().all(any)
         && !text.windows(2).any(|it| it == b"..");
     let found = std::str::from_utf8(text).ok().filter(|_| is_version);
@@ -226,15 +227,17 @@ mod tests {
         }
         let long = "1".repeat(VERSION_BYTES_MAX + 1);
         assert!(version(long.as_bytes()).is_err());
-        for good in [
-            "1",
-            "0.17.3",
-            "2025-06-01",
-            "v1_2",
-            "1.0~rc1+b2",
-            &long[1..],
-        ] {
+        for good in ["1", "0.17.3", "2025-06-01", "1_2", "1.0~rc1+b2", &long[1..]] {
             assert_eq!(version(good.as_bytes()).unwrap(), good);
+        }
+    }
+
+    #[test]
+    fn a_word_that_would_be_newer_than_all_numbers_is_no_version() {
+        for word in ["nightly", "hashed", "v1"] {
+            let error = newest("tool-([^;]+);", &format!("tool-1.2;tool-{word};")).unwrap_err();
+            let says = format!("{word:?} is none: versions begin with a digit");
+            assert!(error.to_string().contains(&says), "{error}");
         }
     }
 
