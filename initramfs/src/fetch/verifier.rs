@@ -136,17 +136,24 @@ impl Check<'_> {
     }
 }
 
-/// Whether a trusted comment says that what was signed is of the release: by a word that is the version, or the file's name with
-/// the version in it, such as minisign writes by itself (`file:agent-1.2.tar.gz`). A signature alone does not say so: an older
-/// file, with its own good signature, could lie at the URL of a newer one.
+/// Whether a trusted comment says that what was signed is of the release: by the file's name with the version in it, such as
+/// minisign writes by itself (`file:agent-1.2.tar.gz`), or by the first word that begins with a digit, which is the version. A
+/// signature alone does not say so: an older file, with its own good signature, could lie at the URL of a newer one.
+///
+/// Any word will not do. The page chooses the version, so a comment must name one alone: that of `agent 1.2, build 4711` is not 4711.
 fn is_named(comment: &str, name: &str, release: &Release) -> bool {
-    let version = release.version.as_str();
-    comment.split_whitespace().any(|word| {
-        let file = word.strip_prefix("file:").unwrap_or(word);
-        word == version
-            || word.strip_prefix('v') == Some(version)
-            || (release.is_in_name && file == name)
-    })
+    let mut words = comment.split_whitespace();
+    let is_file = |word: &str| word.strip_prefix("file:").unwrap_or(word) == name;
+    if release.is_in_name && words.clone().any(is_file) {
+        return true;
+    }
+    let first = words.find_map(|word| {
+        let number = word.strip_prefix('v').unwrap_or(word);
+        number
+            .starts_with(|c: char| c.is_ascii_digit())
+            .then_some(number)
+    });
+    first == Some(release.version.as_str())
 }
 
 /// What a `.minisig` file says, if it is by `key`.
@@ -206,10 +213,19 @@ mod tests {
             ),
             ("signed by its maintainers", true, false),
             ("11.2 1.2.1 v v1", true, false),
+            ("agent 1.2 2024-06-01", true, true),
+            // What a page could call a version is one, and only one, of an old file's words.
+            ("agent 1.1 build 1.2", true, false),
             ("", true, false),
         ] {
             let found = is_named(comment, "agent-1.2.tar.gz", &release(is_in_name));
             assert_eq!(found, wanted, "{comment:?}");
         }
+        let word = Release {
+            version: "hashed".into(),
+            is_in_name: true,
+        };
+        let comment = "timestamp:1633700835\tfile:agent-1.1.tar.gz\thashed";
+        assert!(!is_named(comment, "agent-hashed.tar.gz", &word));
     }
 }
