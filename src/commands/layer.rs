@@ -30,6 +30,9 @@ use crate::printable;
 /// The variable of recipes that is the stage 1 program.
 const STAGE1: &str = "stage1";
 
+/// The variable that says which release is built.
+const VERSION: &str = "version";
+
 /// Build layers, look into them, check them
 #[derive(Args)]
 pub(crate) struct LayerArgs {
@@ -193,8 +196,12 @@ pub(super) fn settings(
     Ok(settings)
 }
 
-/// A value that names a file of this machine is made absolute: the recipe's own paths are relative to the recipe.
+/// A value that names a file of this machine is made absolute: the recipe's own paths are relative to the recipe. A version is
+/// none, though a release may well lie unpacked in a folder that is called so.
 fn absolute((name, value): (String, String)) -> (String, String) {
+    if name == VERSION {
+        return (name, value);
+    }
     let path = Path::new(&value).canonicalize().ok();
     let path = path.and_then(|path| path.to_str().map(str::to_owned));
     (name, path.unwrap_or(value))
@@ -292,7 +299,11 @@ fn fetch_failure(error: &FetchError) -> (Exit, String) {
             Exit::NotReachable,
             "check the network (and https_proxy, if there is a proxy), then try again",
         ),
-        FetchError::Status { .. } => (Exit::NotReachable, "check the `url` in the recipe"),
+        FetchError::Status { .. } => (
+            Exit::NotReachable,
+            "check the `url` in the recipe; of a release that a page names, whether its makers have put it there already, or \
+             track.version takes for one what is none",
+        ),
         FetchError::TooLarge { .. } => (
             Exit::NotTrusted,
             "if it is the right file, raise `bytes-max` in the recipe",
