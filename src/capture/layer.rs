@@ -61,6 +61,7 @@ pub(super) fn build(
         permissions: Vec::new(),
         checks: Vec::new(),
         track: None,
+        release: None,
     };
     let options = Options {
         out: home.spool_path(),

@@ -90,11 +90,11 @@ pub struct Image {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Package {
-    /// Name, as its distribution spells it.
+    /// Name, as its distribution spells it; of a release that its makers offer on a page, the layer's.
     pub name: String,
-    /// Version, as its distribution spells it.
+    /// Version, as its distribution or its makers spell it.
     pub version: String,
-    /// Architecture (`amd64`, `all`).
+    /// Architecture (`amd64`, `all`); `upstream` of such a release.
     pub architecture: String,
 }
 

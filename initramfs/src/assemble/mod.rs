@@ -18,7 +18,7 @@ use towline_contract::manifest::Package;
 use crate::apt::{Apt, AptError};
 use crate::content::{Content, Spool};
 use crate::deb::DebError;
-use crate::fetch::{Copies, FetchError};
+use crate::fetch::{self, Copies, FetchError};
 use crate::filter::{Filter, glob_set};
 use crate::initrd::InitrdError;
 use crate::kernel::{KernelError, Reads};
@@ -31,9 +31,6 @@ use crate::tarball::TarError;
 use crate::tree::{Entry, Node, Tree, TreeError};
 pub use certificates::CertificatesFault;
 use packages::Format;
-
-/// Folder below the packages' cache for files that recipes fetch.
-const FETCHED: &str = "fetched";
 
 /// What went wrong with one source.
 #[derive(Debug, thiserror::Error)]
@@ -225,7 +222,7 @@ impl<'a> Assembler<'a> {
         match input {
             Input::Beside(path) => Ok(self.recipe.beside(path)),
             Input::Fetched(download) => {
-                let folder = self.cache.join(FETCHED);
+                let folder = fetch::folder(self.cache);
                 let fetched = &mut self.assembly.fetched;
                 Ok(fetched.fetch(download, &folder, self.talk)?)
             }

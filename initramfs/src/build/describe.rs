@@ -2,13 +2,14 @@
 
 use towline_contract::Timestamp;
 use towline_contract::lanes::Bounds;
-use towline_contract::manifest::{Kind, MANIFEST_FORMAT, Manifest, Needs};
+use towline_contract::manifest::{Kind, MANIFEST_FORMAT, Manifest, Needs, Package};
 
 use super::{BuildError, Packed};
 use crate::assemble::Assembly;
 use crate::kernel::Reads;
 use crate::libraries::Findings;
 use crate::recipe::{Recipe, unfilled};
+use crate::release;
 use crate::write::Stored;
 
 /// The manifest of a layer that was written.
@@ -45,7 +46,7 @@ pub(super) fn manifest(
             ..findings.requires
         },
         replaceable: recipe.replaceable.clone(),
-        packages: packed.assembly.packages.into_keys().collect(),
+        packages: packages(recipe, packed.assembly.packages.into_keys()),
         checks: recipe.checks.clone(),
         agent: recipe.agent.clone(),
         session: recipe.session.clone(),
@@ -66,6 +67,13 @@ fn provided_modules(
         modules.sort();
     }
     modules
+}
+
+/// What the files come from, sorted.
+fn packages(recipe: &Recipe, packages: impl Iterator<Item = Package>) -> Vec<Package> {
+    let mut packages: Vec<_> = packages.chain(release::package(recipe)).collect();
+    packages.sort();
+    packages
 }
 
 /// A host layer needs a kernel that drives the host.

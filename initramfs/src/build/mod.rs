@@ -144,6 +144,12 @@ fn build_files(
     options: &Options,
     talk: &mut dyn FnMut(&str),
 ) -> Result<(Built, Files), BuildError> {
+    if let Some(page) = recipe.page_to_ask() {
+        return Err(BuildError::Recipe {
+            recipe: recipe.path.clone(),
+            what: format!("nobody has asked {} for the newest version", page.url),
+        });
+    }
     for numbered in &recipe.sources {
         files::check(recipe, &numbered.source).map_err(|cause| source(recipe, numbered, cause))?;
     }

@@ -4,6 +4,8 @@
 
 mod input;
 mod overrides;
+mod page;
+mod released;
 mod sources;
 mod track;
 mod variables;
@@ -22,8 +24,9 @@ use towline_contract::agent::Agent;
 use towline_contract::manifest::{Check, Compression, Kind, Part, Placement};
 use towline_contract::session::Session;
 
-pub use input::{Download, Input, Proof};
+pub use input::{Download, Input, Proof, Release};
 pub use overrides::{Permissions, Strip};
+pub use page::{NoVersion, Page, PageError};
 pub use sources::*;
 pub use track::Track;
 use variables::Variables;
@@ -134,6 +137,8 @@ pub struct Recipe {
     pub checks: Vec<Check>,
     /// How it follows what it is made of; none if it does not.
     pub track: Option<Track>,
+    /// The version of the release that it fetches, of a recipe with a page; none before that is known.
+    pub release: Option<String>,
 }
 
 /// A source and where the recipe has it.
@@ -178,7 +183,7 @@ struct Raw {
     permissions: Vec<Spanned<Permissions>>,
     #[serde(default)]
     check: Vec<Check>,
-    track: Option<Spanned<Track>>,
+    track: Option<Spanned<track::Table>>,
 }
 
 impl Raw {
@@ -252,8 +257,11 @@ impl Recipe {
         let source = document.get_mut().remove("source");
         let raw = Raw::deserialize(toml::Deserializer::from(document)).map_err(syntax)?;
         raw.check_parts(&at)?;
-        let track = track::checked(raw.track.as_ref(), raw.kind)
-            .map_err(|(offset, what)| at.error(offset, &what))?;
+        let track = track::checked(raw.track.as_ref(), raw.kind, &at)?;
+        let (variables, release) = match track.as_ref().and_then(|it| it.page.as_ref()) {
+            Some(_) => variables.but_version(),
+            None => (variables, None),
+        };
         let placement = raw.placement(&at)?;
         let form = raw.form.unwrap_or(match raw.kind {
             Kind::Kernel | Kind::Base => Form::Image,
@@ -273,7 +281,7 @@ impl Recipe {
             let filled = variables.fill(text.get_ref());
             filled.map_err(|cause| at.error(text.span().start, &cause.to_string()))
         };
-        Ok(Self {
+        let recipe = Self {
             path: path.to_owned(),
             kind: raw.kind,
             name: filled(raw.name)?,
@@ -298,7 +306,12 @@ impl Recipe {
             permissions: permissions(raw.permissions, &at)?,
             checks: raw.check,
             track,
-        })
+            release: None,
+        };
+        match variables {
+            Variables::ButVersion(_) => recipe.with_page(release),
+            _ => Ok(recipe),
+        }
     }
 
     /// Takes this level in place of the recipe's own.

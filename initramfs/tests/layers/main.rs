@@ -19,6 +19,7 @@ mod makeself;
 mod overrides;
 mod reading;
 mod recipes;
+mod released;
 mod rpm;
 mod support;
 mod tree;
