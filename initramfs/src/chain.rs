@@ -2,13 +2,16 @@
 //!
 //! A pure function of manifests. Libraries, interpreters, programs and kernel modules count; they are looked for in the whole
 //! chain. Programs are those that a layer's files need, that its agent's commands and its checks start, and that ReaR asks for.
-//! A layer for the target needs a base that puts it there.
+//! A layer for the target needs a base that puts it there. What the chain's kernel cannot read is told apart ([`unread`]).
+
+mod by_kernel;
 
 use std::collections::HashSet;
 
 use towline_contract::manifest::{Kind, Manifest, PLACES_ON_TARGET, Placement, unplaceable};
 
 use crate::libraries::{PROGRAM_DIRS, canonical};
+pub use by_kernel::{Unread, Why, unread};
 
 /// What the check found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -30,6 +30,7 @@ pub mod places;
 mod ready;
 mod rear;
 pub mod recipe;
+pub mod release;
 pub mod rpm;
 pub mod sbom;
 pub mod scratch;

@@ -10,6 +10,8 @@ use std::fmt::Write as _;
 use serde::Serialize;
 use towline_contract::manifest::{Manifest, Package};
 
+use crate::release::is_release;
+
 /// A document.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -132,9 +134,13 @@ fn uuid(digest: &str) -> String {
     )
 }
 
-/// The package's URL (ECMA-427). Which kind of package it is its architecture tells: Debian and rpm name them apart.
+/// The package's URL (ECMA-427). Which kind of package it is its architecture tells: Debian and rpm name them apart, and a
+/// release that its makers offer on a page has none.
 fn purl(package: &Package, vendor: &str) -> String {
     let (name, version) = (&package.name, package.version.as_str());
+    if is_release(package) {
+        return format!("pkg:generic/{}@{}", encoded(name), encoded(version));
+    }
     let architecture = encoded(&package.architecture);
     if !is_rpm(&package.architecture) {
         let (vendor, name) = (encoded(vendor), encoded(&name.to_lowercase()));
@@ -208,6 +214,10 @@ mod tests {
             (
                 package("Perl-x", "4:5.1-2.el9", "noarch"),
                 "pkg:rpm/debian/Perl-x@5.1-2.el9?arch=noarch&epoch=4",
+            ),
+            (
+                package("agent", "1.2~rc1+b", "upstream"),
+                "pkg:generic/agent@1.2~rc1%2Bb",
             ),
         ] {
             assert_eq!(purl(&package, "debian"), wanted);

@@ -14,7 +14,9 @@ use crate::sessions;
 
 mod recovery;
 
-pub use recovery::{Secrets, lacking, missing_extras, recovery, recovery_chain, recovery_parts};
+pub use recovery::{
+    Secrets, lacking, missing_extras, recovery, recovery_chain, recovery_parts, unread,
+};
 
 /// Why there is no plan: a sentence for the console, and the next step.
 pub type Refusal = ErrorBody;

@@ -29,6 +29,7 @@ pub mod site;
 pub mod store;
 pub mod tls;
 pub mod tracked;
+mod unread;
 
 pub use config::Config;
 pub use site::Site;

@@ -3,20 +3,24 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use towline_contract::manifest::{Kind, Manifest};
-use towline_initramfs::chain;
+use towline_initramfs::chain::{self, Unread};
 
 use crate::config::PlanConfig;
+use crate::doctor::Level;
 use crate::order::order;
+use crate::unread::unread;
 
 /// A need that no layer meets.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Unmet {
     /// Target name of the layer that has the need.
     pub layer: String,
-    /// A library or program.
+    /// A library or program, or an option of the kernel that has to read the layer.
     pub need: String,
     /// Target name of the base of that chain.
     pub base: String,
+    /// What to do, if that is more than adding it to a layer.
+    pub next: Option<&'static str>,
 }
 
 /// What the check came to.
@@ -87,25 +91,57 @@ fn unmet(layers: &Newest<'_>, plan: &PlanConfig) -> Vec<Unmet> {
         let (booted, others): (Vec<_>, Vec<_>) = above.partition(is_booted);
         let chain = || std::iter::once(bottom).chain(booted.iter().copied());
         let mut found = chain::check(chain()).unresolved;
-        for other in others {
-            let own = chain::check(chain().chain([other])).unresolved.into_iter();
+        for other in &others {
+            let own = chain::check(chain().chain([*other])).unresolved.into_iter();
             let target = other.target_name();
             found.extend(own.filter(|(layer, _)| *layer == target));
         }
+        let base = bottom.target_name();
         rows.extend(found.into_iter().map(|(layer, need)| Unmet {
             layer,
             need,
-            base: bottom.target_name(),
+            base: base.clone(),
+            next: None,
+        }));
+        let all: Vec<_> = chain().chain(others).collect();
+        rows.extend(unread_of(&all, plan).into_iter().map(|it| Unmet {
+            layer: it.layer.target_name(),
+            need: format!(
+                "{} in kernel {}, which has to read it",
+                it.lacks(),
+                it.kernel.name
+            ),
+            base: base.clone(),
+            next: Some(it.next()),
         }));
     }
     rows.into_iter().collect()
 }
 
+/// What the kernels of hosts without one of their own have to read of these layers and cannot. No kernel reads another one's layer,
+/// nor that of a host that boots another one.
+fn unread_of<'a>(layers: &[&'a Manifest], plan: &PlanConfig) -> Vec<Unread<'a>> {
+    let kernels = layers.iter().filter(|it| it.kind == Kind::Kernel);
+    let kernels = kernels.filter(|it| plan.wants(Kind::Kernel, None, &it.name));
+    let found = kernels.flat_map(|kernel| {
+        let reads = |it: &&&Manifest| match it.kind {
+            Kind::Kernel => std::ptr::eq(**it, *kernel),
+            Kind::Host => plan.wants(Kind::Kernel, Some(&it.name), &kernel.name),
+            _ => true,
+        };
+        let chain: Vec<_> = layers.iter().filter(reads).copied().collect();
+        unread(&chain, plan.hand_over)
+    });
+    let problems = found.filter(|(level, _)| *level == Level::Problem);
+    problems.map(|(_, it)| it).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{HandOverChoice, HostPlan};
     use crate::fixture::manifest;
-    use towline_contract::manifest::{PLACES_ON_TARGET, Placement};
+    use towline_contract::manifest::{Compression, PLACES_ON_TARGET, Placement};
 
     fn needing(kind: Kind, name: &str, need: &str) -> Manifest {
         let mut layer = manifest(kind, name, "1");
@@ -206,6 +242,67 @@ mod tests {
             review(&[base], &agent, &PlanConfig::default()),
             Review::Checked(vec![])
         );
+    }
+
+    #[test]
+    fn an_agent_that_the_kernel_has_to_unpack_and_cannot_is_named_but_not_for_single_hosts_kernels()
+    {
+        let mut kernel = manifest(Kind::Kernel, "old", "1");
+        kernel.compression = Compression::None;
+        kernel.provides.modules = vec!["CONFIG_BLK_DEV_INITRD".into(), "CONFIG_RD_GZIP".into()];
+        let mut base = manifest(Kind::Base, "debian", "1");
+        base.compression = Compression::Gzip;
+        let published = [kernel, base];
+        let agent = [manifest(Kind::Agent, "restic", "1")];
+        let rows = |plan: &PlanConfig| match review(&published, &agent, plan) {
+            Review::Checked(rows) => rows,
+            Review::NoBase => panic!("there is a base"),
+        };
+        let mut plan = PlanConfig::default();
+        let found = rows(&plan);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert_eq!(found[0].layer, "agent/restic/1/amd64");
+        assert!(
+            found[0].need.starts_with("CONFIG_RD_ZSTD in kernel old"),
+            "{found:?}"
+        );
+        assert!(found[0].next.unwrap().contains("--for-kernel"));
+        // In a recovery only: it is looked at all the same.
+        plan.agents = Some(vec![]);
+        assert_eq!(rows(&plan).len(), 1);
+        plan.hand_over = HandOverChoice::InPlace;
+        assert_eq!(rows(&plan), []);
+        plan.hand_over = HandOverChoice::Auto;
+        let kernel = Some("old".to_owned());
+        plan.hosts
+            .insert("web1".into(), HostPlan { kernel, base: None });
+        assert_eq!(rows(&plan), [], "that host's chain check says it");
+    }
+
+    #[test]
+    fn no_kernel_has_to_read_another_ones_layer_nor_that_of_a_host_with_a_kernel_of_its_own() {
+        let options = ["CONFIG_BLK_DEV_INITRD", "CONFIG_RD_GZIP", "CONFIG_RD_ZSTD"];
+        let [old, new] = [("old", &options[..2]), ("web1", &options[..])].map(|(name, options)| {
+            let mut kernel = manifest(Kind::Kernel, name, "1");
+            kernel.provides.modules = options.iter().map(|it| (*it).to_owned()).collect();
+            kernel
+        });
+        let mut base = manifest(Kind::Base, "debian", "1");
+        base.compression = Compression::None;
+        let old = Manifest {
+            compression: Compression::Gzip,
+            ..old
+        };
+        let mut plan = PlanConfig::default();
+        let layers = [old, new, base];
+        assert_eq!(review(&[], &layers, &plan), Review::Checked(vec![]));
+        let host = [manifest(Kind::Host, "web1", "1")];
+        let refused = review(&layers, &host, &plan);
+        assert!(matches!(refused, Review::Checked(rows) if rows.len() == 1));
+        let kernel = Some("web1".to_owned());
+        plan.hosts
+            .insert("web1".into(), HostPlan { kernel, base: None });
+        assert_eq!(review(&layers, &host, &plan), Review::Checked(vec![]));
     }
 
     #[test]

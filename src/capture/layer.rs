@@ -5,6 +5,7 @@ use std::path::Path;
 use towline_contract::manifest::{Compression, Kind, Manifest, Placement};
 use towline_contract::session::Session;
 use towline_initramfs::build::{self, Options};
+use towline_initramfs::kernel::{INITRAMFS, Reads};
 use towline_initramfs::recipe::{DirectorySource, Form, NumberedSource, Recipe, Source};
 use towline_initramfs::stored;
 
@@ -32,7 +33,8 @@ pub(super) fn build(
         version: version(&session),
         architecture: "all".to_owned(),
         form: Form::Files,
-        compression: Compression::Zstd,
+        compression: Some(own_kernels_best(Path::new("/"), &release())),
+        for_kernel: None,
         placement: Placement::Ram,
         level: LEVEL,
         time: Some(session.captured),
@@ -59,6 +61,7 @@ pub(super) fn build(
         permissions: Vec::new(),
         checks: Vec::new(),
         track: None,
+        release: None,
     };
     let options = Options {
         out: home.spool_path(),
@@ -75,9 +78,64 @@ pub(super) fn build(
     Ok(built.manifest)
 }
 
+/// The release of the running kernel.
+fn release() -> String {
+    let name = rustix::system::uname();
+    name.release().to_string_lossy().into_owned()
+}
+
+/// What the host's own kernel unpacks best, by its configuration below `root`: a host that is recovered by a kernel of its own has
+/// this one, which is started by kexec and unpacks the layer. zstd when nobody knows, and for one that takes no initramfs: another
+/// kernel recovers this host then.
+fn own_kernels_best(root: &Path, release: &str) -> Compression {
+    let places = [
+        format!("boot/config-{release}"),
+        format!("lib/modules/{release}/config"),
+        "proc/config.gz".to_owned(),
+    ];
+    let mut found = places
+        .iter()
+        .filter_map(|it| Reads::of_file(&root.join(it)).ok());
+    let found = found.next().filter(|it| it.has(INITRAMFS));
+    found.map_or(Compression::Zstd, |it| it.best())
+}
+
 /// A session's name: when it was captured, as `20260601t020000z`.
 fn version(session: &Session) -> String {
     let letters = session.captured.to_string();
     let letters = letters.chars().filter(|it| !"-:".contains(*it));
     letters.map(|it| it.to_ascii_lowercase()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn a_session_is_compressed_by_what_the_hosts_own_kernel_unpacks() {
+        let root = tempfile::tempdir().unwrap();
+        let best = || own_kernels_best(root.path(), "4.18.0-el8");
+        assert_eq!(best(), Compression::Zstd, "nobody knows");
+        let old = "CONFIG_BLK_DEV_INITRD=y\nCONFIG_RD_GZIP=y\n";
+        fs::create_dir(root.path().join("proc")).unwrap();
+        fs::write(root.path().join("proc/config.gz"), old).unwrap();
+        assert_eq!(best(), Compression::Gzip, "the kernel says it itself");
+        fs::remove_file(root.path().join("proc/config.gz")).unwrap();
+        let modules = root.path().join("lib/modules/4.18.0-el8");
+        fs::create_dir_all(&modules).unwrap();
+        fs::create_dir_all(root.path().join("boot")).unwrap();
+        fs::write(modules.join("config"), old).unwrap();
+        assert_eq!(best(), Compression::Gzip);
+        let config = root.path().join("boot/config-4.18.0-el8");
+        fs::write(&config, b"no configuration").unwrap();
+        assert_eq!(best(), Compression::Gzip, "the other file counts then");
+        fs::write(&config, format!("{old}CONFIG_RD_ZSTD=y\n")).unwrap();
+        assert_eq!(best(), Compression::Zstd);
+        fs::write(&config, "# CONFIG_BLK_DEV_INITRD is not set\n").unwrap();
+        assert_eq!(best(), Compression::Zstd, "never the one that recovers");
+        fs::write(&config, "CONFIG_BLK_DEV_INITRD=y\n").unwrap();
+        assert_eq!(best(), Compression::None);
+    }
 }

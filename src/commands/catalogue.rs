@@ -39,8 +39,9 @@ enum What {
         /// Its version
         version: String,
     },
-    /// Build layers again whose packages have changed, publish them in place of
-    /// old ones: recipes with [track]. Exit status 0 when all are current
+    /// Build layers again whose packages have changed, or that have a new
+    /// release, publish them in place of old ones: recipes with [track]. Exit
+    /// status 0 when all are current
     Refresh(super::refresh::RefreshArgs),
     /// Show what the site keeps layers to beside the rules of their kinds, or sign another such policy
     Policy {

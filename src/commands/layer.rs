@@ -16,9 +16,11 @@ use towline_initramfs::apt::AptError;
 use towline_initramfs::assemble::SourceError;
 use towline_initramfs::build::{self, BuildError, Built, Options};
 use towline_initramfs::fetch::FetchError;
+use towline_initramfs::kernel::ReadsError;
 use towline_initramfs::libraries::LibraryError;
 use towline_initramfs::makeself::MakeselfError;
-use towline_initramfs::recipe::{Recipe, RecipeError};
+use towline_initramfs::recipe::{PageError, Recipe, RecipeError};
+use towline_initramfs::release::{self, ReleaseError};
 
 use super::cache_dir::cache_dir;
 use super::distribution::other_than_debian_12;
@@ -28,6 +30,9 @@ use crate::printable;
 
 /// The variable of recipes that is the stage 1 program.
 const STAGE1: &str = "stage1";
+
+/// The variable that says which release is built.
+const VERSION: &str = "version";
 
 /// Build layers, look into them, check them
 #[derive(Args)]
@@ -92,6 +97,17 @@ struct BuildWith {
     /// user's cache directory]
     #[arg(long, value_name = "DIR")]
     cache: Option<PathBuf>,
+    /// Kernel that is to read the layer, in place of the recipe's: a kernel
+    /// layer, or its configuration (boot/config-RELEASE). The best compression
+    /// that it unpacks is taken
+    #[arg(long, value_name = "FILE")]
+    for_kernel: Option<PathBuf>,
+}
+
+impl BuildWith {
+    fn is_empty(&self) -> bool {
+        self.settings.is_empty() && self.cache.is_none() && self.for_kernel.is_none()
+    }
 }
 
 /// Runs the command; `quiet` leaves out what is said along the way.
@@ -111,7 +127,7 @@ fn setting(text: &str) -> Result<(String, String), String> {
 
 fn run_build(args: &BuildArgs, quiet: bool) -> Outcome {
     let started = Instant::now();
-    let (mut recipe, options) = prepare(&args.recipe, &args.with, &args.out)?;
+    let (mut recipe, options) = prepare(&args.recipe, &args.with, &args.out, quiet)?;
     if let Some(level) = args.level {
         let set = recipe.set_level(level);
         set.map_err(|what| Failure::new(Exit::Usage, anyhow::anyhow!("--level: {what}")))?;
@@ -136,13 +152,24 @@ fn run_build(args: &BuildArgs, quiet: bool) -> Outcome {
 
 /// Builds the layer of `recipe` into `out`, whatever is there.
 fn build(recipe: &Path, with: &BuildWith, out: &Path, quiet: bool) -> Result<Built, Failure> {
-    let (recipe, options) = prepare(recipe, with, out)?;
+    let (recipe, options) = prepare(recipe, with, out, quiet)?;
     build::build(&recipe, &options, &mut talk(quiet)).map_err(build_failure)
 }
 
-fn prepare(recipe: &Path, with: &BuildWith, out: &Path) -> Result<(Recipe, Options), Failure> {
+/// Of a recipe with a page, what is built is the newest release that it names, unless `--set version=` says another.
+fn prepare(
+    recipe: &Path,
+    with: &BuildWith,
+    out: &Path,
+    quiet: bool,
+) -> Result<(Recipe, Options), Failure> {
     let settings = settings(recipe, &with.settings)?;
-    let recipe = Recipe::read(recipe, &settings).map_err(recipe_failure)?;
+    let mut recipe = Recipe::read(recipe, &settings).map_err(recipe_failure)?;
+    if let Some(path) = &with.for_kernel {
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+        recipe.for_kernel = Some(path.to_string_lossy().into_owned());
+    }
+    let recipe = release::of_newest(recipe, &mut talk(quiet)).map_err(release_failure)?;
     let options = Options {
         out: out.to_owned(),
         cache: cache(with.cache.as_deref())?,
@@ -185,8 +212,12 @@ pub(super) fn settings(
     Ok(settings)
 }
 
-/// A value that names a file of this machine is made absolute: the recipe's own paths are relative to the recipe.
+/// A value that names a file of this machine is made absolute: the recipe's own paths are relative to the recipe. A version is
+/// none, though a release may well lie unpacked in a folder that is called so.
 fn absolute((name, value): (String, String)) -> (String, String) {
+    if name == VERSION {
+        return (name, value);
+    }
     let path = Path::new(&value).canonicalize().ok();
     let path = path.and_then(|path| path.to_str().map(str::to_owned));
     (name, path.unwrap_or(value))
@@ -214,6 +245,38 @@ pub(super) fn recipe_failure(error: RecipeError) -> Failure {
     Failure::new(Exit::Usage, error).next("docs/how-to/recipes.md explains every field")
 }
 
+pub(super) fn release_failure(error: ReleaseError) -> Failure {
+    let (exit, next) = match &error {
+        ReleaseError::Fetch { cause, .. } => match &**cause {
+            FetchError::Status { .. } => (
+                Exit::NotReachable,
+                "see where versions are named by now, and put that into track.page".to_owned(),
+            ),
+            FetchError::TooLarge { .. } => (
+                Exit::Usage,
+                "name a page that lists fewer, such as that of the newest release".to_owned(),
+            ),
+            other => fetch_failure(other),
+        },
+        ReleaseError::Page { cause, .. } => (
+            Exit::Usage,
+            match &**cause {
+                PageError::None { .. } => "compare track.version with what the page has",
+                PageError::Many { .. } => "have track.version match less, or name a page that lists fewer",
+                PageError::Version { .. } => {
+                    "have the group of track.version match nothing but versions, such as ([0-9][0-9.]*)"
+                }
+            }
+            .to_owned(),
+        ),
+        ReleaseError::Recipe(_) => (
+            Exit::Usage,
+            "docs/how-to/recipes.md explains every field".to_owned(),
+        ),
+    };
+    Failure::new(exit, error).next(next)
+}
+
 pub(super) fn build_failure(error: BuildError) -> Failure {
     let (exit, next) = match &error {
         BuildError::Source { cause, .. } => source_failure(cause),
@@ -221,6 +284,8 @@ pub(super) fn build_failure(error: BuildError) -> Failure {
             Exit::No,
             "add the packages that have them, or exclude the files that need them".into(),
         ),
+        BuildError::ForKernel(error) => (Exit::Usage, for_kernel_next(error).into()),
+        BuildError::Unread { instead, .. } => (Exit::Usage, instead.clone()),
         BuildError::Recipe { .. } | BuildError::Manifest(_) => (Exit::Usage, String::new()),
         _ => (Exit::Internal, String::new()),
     };
@@ -229,6 +294,17 @@ pub(super) fn build_failure(error: BuildError) -> Failure {
         failure
     } else {
         failure.next(next)
+    }
+}
+
+fn for_kernel_next(error: &ReadsError) -> &'static str {
+    match error {
+        ReadsError::Unknown { .. } => {
+            "name its configuration instead (boot/config-RELEASE), or build the kernel layer again with --for-kernel and that file"
+        }
+        _ => {
+            "name a kernel layer, with its manifest beside it, or the kernel's configuration (boot/config-RELEASE)"
+        }
     }
 }
 
@@ -252,7 +328,11 @@ fn fetch_failure(error: &FetchError) -> (Exit, String) {
             Exit::NotReachable,
             "check the network (and https_proxy, if there is a proxy), then try again",
         ),
-        FetchError::Status { .. } => (Exit::NotReachable, "check the `url` in the recipe"),
+        FetchError::Status { .. } => (
+            Exit::NotReachable,
+            "check the `url` in the recipe; of a release that a page names, whether its makers have put it there already, or \
+             track.version takes for one what is none",
+        ),
         FetchError::TooLarge { .. } => (
             Exit::NotTrusted,
             "if it is the right file, raise `bytes-max` in the recipe",
@@ -264,6 +344,10 @@ fn fetch_failure(error: &FetchError) -> (Exit, String) {
         FetchError::Signature { .. } => (
             Exit::NotTrusted,
             "compare the key with what its makers say, and look whether they sign this very file",
+        ),
+        FetchError::Unnamed { .. } => (
+            Exit::NotTrusted,
+            "see whether an older file lies there under a new name; if its makers never sign names, and you take that risk: `signed-name = false` beside the `minisign-key`",
         ),
         FetchError::Authorities(_) => (
             Exit::Usage,

@@ -23,7 +23,8 @@ pub(crate) struct PublishArgs {
     /// Layers, as `towline layer build` wrote them, each with its manifest beside it
     #[arg(required = true, value_name = "LAYER")]
     layers: Vec<PathBuf>,
-    /// Publish although a library or program would be missing on the machines
+    /// Publish although machines would lack a library or program, or their
+    /// kernel could not read a layer
     #[arg(long)]
     accept_missing: bool,
     /// Print JSON

@@ -76,8 +76,12 @@ pub(crate) fn catalogue_failure(error: CatalogueError) -> Failure {
         CatalogueError::Policy(_) => Failure::new(Exit::No, error).next(
             "nothing was signed; allow what they need, or publish other layers and retire these first",
         ),
-        CatalogueError::Unmet(_) => Failure::new(Exit::No, error)
-            .next("add what is missing to a layer, or publish all the same with --accept-missing"),
+        CatalogueError::Unmet(rows) => {
+            let next = rows.iter().find_map(|it| it.next);
+            let next = next.unwrap_or("add what is missing to a layer");
+            let next = format!("{next}, or publish all the same with --accept-missing");
+            Failure::new(Exit::No, error).next(next)
+        }
         CatalogueError::Collisions(_) => Failure::new(Exit::NotTrusted, error).next(
             "nothing was published; leave these files out of the layer (exclude in its recipe, or private), \
              or let the base list them as replaceable",

@@ -104,6 +104,56 @@ fn a_level_takes_the_place_of_the_recipes_and_one_that_there_is_not_is_refused()
 }
 
 #[test]
+fn a_layer_for_an_old_kernel_is_gzip_again_and_again_and_zstd_is_refused_for_it() {
+    let (dir, path) = built();
+    let at = |name: &str, text: &str| fs::write(dir.path().join(name), text).expect("a file");
+    at("old", "CONFIG_BLK_DEV_INITRD=y\nCONFIG_RD_GZIP=y\n");
+    let with = ["--set", "session=s1", "--for-kernel", "old"];
+    let build = || {
+        layer(
+            dir.path(),
+            &[&["build", "recipe.toml", "-o", "out"][..], &with].concat(),
+        )
+    };
+    let output = build();
+    assert!(output.status.success(), "{}", talk(&output));
+    assert!(
+        talk(&output).contains("compression gzip"),
+        "{}",
+        talk(&output)
+    );
+    let stored = fs::read(dir.path().join(&path)).expect("a layer");
+    assert!(
+        stored.starts_with(&[0x1F, 0x8B]),
+        "in place of the zstd one"
+    );
+    let sources = [&["verify", &path, "--sources", "recipe.toml"][..], &with].concat();
+    let verified = layer(dir.path(), &sources);
+    assert!(verified.status.success(), "{}", talk(&verified));
+    let alone = layer(dir.path(), &["verify", &path, "--for-kernel", "old"]);
+    assert_eq!(alone.status.code(), Some(2), "{}", talk(&alone));
+
+    at("recipe.toml", &format!("compression = \"zstd\"\n{RECIPE}"));
+    let refused = build();
+    assert_eq!(refused.status.code(), Some(2));
+    for word in [
+        "old, which has no CONFIG_RD_ZSTD",
+        "next: leave out `compression`",
+        "taken: gzip",
+    ] {
+        assert!(talk(&refused).contains(word), "{}", talk(&refused));
+    }
+    at("old", "hello\n");
+    let refused = build();
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(
+        talk(&refused).contains("next: name a kernel layer"),
+        "{}",
+        talk(&refused)
+    );
+}
+
+#[test]
 fn a_flipped_bit_ends_verify_with_3_and_both_digests() {
     let (dir, path) = built();
     let file = dir.path().join(&path);

@@ -90,11 +90,11 @@ pub struct Image {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Package {
-    /// Name, as its distribution spells it.
+    /// Name, as its distribution spells it; of a release that its makers offer on a page, the layer's.
     pub name: String,
-    /// Version, as its distribution spells it.
+    /// Version, as its distribution or its makers spell it.
     pub version: String,
-    /// Architecture (`amd64`, `all`).
+    /// Architecture (`amd64`, `all`); `upstream` of such a release.
     pub architecture: String,
 }
 
@@ -116,7 +116,8 @@ pub struct Needs {
     pub libraries: Vec<String>,
     /// Programs by absolute path (interpreters, `#!` lines) or bare name (looked up in `PATH`), sorted.
     pub programs: Vec<String>,
-    /// Kernel modules by name (with `_`, never `-`), those built into a kernel included, sorted.
+    /// Kernel modules by name (with `_`, never `-`), those built into a kernel included, sorted; and the options (`CONFIG_…`) of
+    /// a kernel that say what it can read of layers.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub modules: Vec<String>,
 }

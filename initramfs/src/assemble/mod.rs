@@ -18,10 +18,10 @@ use towline_contract::manifest::Package;
 use crate::apt::{Apt, AptError};
 use crate::content::{Content, Spool};
 use crate::deb::DebError;
-use crate::fetch::{Copies, FetchError};
+use crate::fetch::{self, Copies, FetchError};
 use crate::filter::{Filter, glob_set};
 use crate::initrd::InitrdError;
-use crate::kernel::KernelError;
+use crate::kernel::{KernelError, Reads};
 use crate::libraries::LibraryError;
 use crate::listing::Listings;
 use crate::makeself::MakeselfError;
@@ -32,9 +32,6 @@ use crate::tarball::TarError;
 use crate::tree::{Entry, Node, Tree, TreeError};
 pub use certificates::CertificatesFault;
 use packages::Format;
-
-/// Folder below the packages' cache for files that recipes fetch.
-const FETCHED: &str = "fetched";
 
 /// What went wrong with one source.
 #[derive(Debug, thiserror::Error)]
@@ -127,6 +124,8 @@ pub struct Assembly {
     pub kernel_release: Option<String>,
     /// Names of the kernel's modules, built in or in the tree, sorted.
     pub modules: Vec<String>,
+    /// What the kernel can unpack and mount, if there is one and that is known.
+    pub reads: Option<Reads>,
     /// Directories of programs that have their own libraries.
     pub private: Vec<String>,
     /// Newest time of the sources, in seconds since 1970.
@@ -227,7 +226,7 @@ impl<'a> Assembler<'a> {
         match input {
             Input::Beside(path) => Ok(self.recipe.beside(path)),
             Input::Fetched(download) => {
-                let folder = self.cache.join(FETCHED);
+                let folder = fetch::folder(self.cache);
                 let fetched = &mut self.assembly.fetched;
                 Ok(fetched.fetch(download, &folder, self.talk)?)
             }

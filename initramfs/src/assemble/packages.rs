@@ -212,6 +212,7 @@ impl Assembler<'_> {
             .placeholders
             .extend(values.map(|(name, value)| (name.to_owned(), value.clone())));
         self.assembly.modules = kernel.provided(&names);
+        self.assembly.reads = kernel.reads;
         if let Some(package) = kernel.package {
             self.assembly
                 .packages

@@ -2,12 +2,14 @@
 
 use towline_contract::Timestamp;
 use towline_contract::lanes::Bounds;
-use towline_contract::manifest::{MANIFEST_FORMAT, Manifest, Needs};
+use towline_contract::manifest::{Kind, MANIFEST_FORMAT, Manifest, Needs, Package};
 
 use super::{BuildError, Packed};
 use crate::assemble::Assembly;
+use crate::kernel::Reads;
 use crate::libraries::Findings;
 use crate::recipe::{Recipe, unfilled};
+use crate::release;
 use crate::write::Stored;
 
 /// The manifest of a layer that was written.
@@ -35,7 +37,7 @@ pub(super) fn manifest(
         image: packed.image,
         kernel_release: packed.assembly.kernel_release,
         provides: Needs {
-            modules: packed.assembly.modules,
+            modules: provided_modules(recipe, packed.assembly.modules, packed.assembly.reads),
             ..findings.provides
         },
         requires: Needs {
@@ -44,7 +46,7 @@ pub(super) fn manifest(
             ..findings.requires
         },
         replaceable: recipe.replaceable.clone(),
-        packages: packed.assembly.packages.into_keys().collect(),
+        packages: packages(recipe, packed.assembly.packages.into_keys()),
         checks: recipe.checks.clone(),
         agent: recipe.agent.clone(),
         session: recipe.session.clone(),
@@ -52,6 +54,26 @@ pub(super) fn manifest(
     };
     // What is written must be what every reader takes.
     Ok(Manifest::parse(&manifest.to_bytes())?)
+}
+
+/// The kernel's modules, and the options that say what it can read of layers, sorted.
+fn provided_modules(
+    recipe: &Recipe,
+    mut modules: Vec<String>,
+    reads: Option<Reads>,
+) -> Vec<String> {
+    if let Some(reads) = reads.filter(|_| recipe.kind == Kind::Kernel) {
+        modules.extend(reads.options().map(str::to_owned));
+        modules.sort();
+    }
+    modules
+}
+
+/// What the files come from, sorted.
+fn packages(recipe: &Recipe, packages: impl Iterator<Item = Package>) -> Vec<Package> {
+    let mut packages: Vec<_> = packages.chain(release::package(recipe)).collect();
+    packages.sort();
+    packages
 }
 
 /// A host layer needs a kernel that drives the host.

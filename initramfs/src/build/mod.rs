@@ -3,6 +3,7 @@
 //! Both appear whole or not at all: they are written under temporary names, synced, and renamed; the manifest last.
 
 mod describe;
+mod for_kernel;
 mod sources;
 mod unchanged;
 
@@ -18,12 +19,14 @@ use crate::assemble::{Assembler, Assembly, SourceError, files};
 use crate::content::Content;
 use crate::filter::glob_set;
 use crate::image::{self, ImageError, Making};
+use crate::kernel::ReadsError;
 use crate::libraries::{self, Findings, LibraryError, Missing};
 use crate::listing::Listings;
 use crate::recipe::{Form, NumberedSource, Recipe};
 use crate::scratch::Scratch;
 use crate::tree::{Meta, Tree, TreeError};
 use crate::write::{self, WriteError};
+use for_kernel::{ForKernel, compression, name_of};
 pub use unchanged::build_if_changed;
 
 /// Why a layer cannot be built.
@@ -55,6 +58,23 @@ pub enum BuildError {
     /// Something that the layer needs is nowhere.
     #[error("the layer lacks {}", libraries::list(.0))]
     Missing(Vec<Missing>),
+    /// What the kernel reads that the layer is to be for is not known.
+    #[error(transparent)]
+    ForKernel(#[from] ReadsError),
+    /// The kernel that the layer is for could not read it.
+    #[error("recipe {recipe}: {what} is not for {kernel}, which has no {option}")]
+    Unread {
+        /// The recipe.
+        recipe: PathBuf,
+        /// What the recipe wants.
+        what: String,
+        /// The kernel.
+        kernel: String,
+        /// The option of its configuration.
+        option: &'static str,
+        /// What to do.
+        instead: String,
+    },
     /// A file of the layer cannot be understood.
     #[error(transparent)]
     Library(#[from] LibraryError),
@@ -126,8 +146,18 @@ fn build_files(
     listings: Listings,
     talk: &mut dyn FnMut(&str),
 ) -> Result<(Built, Files), BuildError> {
+    if let Some(page) = recipe.page_to_ask() {
+        return Err(BuildError::Recipe {
+            recipe: recipe.path.clone(),
+            what: format!("nobody has asked {} for the newest version", page.url),
+        });
+    }
     for numbered in &recipe.sources {
         files::check(recipe, &numbered.source).map_err(|cause| source(recipe, numbered, cause))?;
+    }
+    let named = ForKernel::named(recipe)?;
+    if recipe.kind != Kind::Kernel {
+        compression(recipe, named.as_ref())?; // before the work begins
     }
     let out = &options.out;
     std::fs::create_dir_all(out).map_err(|cause| output(out, cause))?;
@@ -141,11 +171,26 @@ fn build_files(
         Some(time) => u32::try_from(time.as_second()).unwrap_or(0),
         None => assembly.time,
     };
-    talk(match recipe.form {
-        Form::Image => "making the image",
-        Form::Files => "writing the archive",
-    });
-    let packed = pack(recipe, assembly, time, scratch.path(), &options.cache, talk)?;
+    // What a kernel has with it is true of it, whatever is said.
+    let kernel = ForKernel::own(&assembly).or(named);
+    let how = compression(recipe, kernel.as_ref())?;
+    assembly.reads = kernel.map(|it| it.reads);
+    match recipe.form {
+        Form::Image => talk("making the image"),
+        Form::Files => talk(&format!(
+            "writing the archive, compression {}",
+            name_of(how)
+        )),
+    }
+    let packed = pack(
+        recipe,
+        assembly,
+        how,
+        time,
+        scratch.path(),
+        &options.cache,
+        talk,
+    )?;
     let file = NamedTempFile::new_in(scratch.path()).map_err(|cause| output(out, cause))?;
     let stored = write::write(
         &packed.tree,
@@ -229,6 +274,7 @@ struct Packed {
 fn pack(
     recipe: &Recipe,
     mut assembly: Assembly,
+    compression: Compression,
     time: u32,
     scratch: &Path,
     cache: &Path,
@@ -240,7 +286,7 @@ fn pack(
         tree.merge(plain)?;
         return Ok(Packed {
             tree,
-            compression: recipe.compression,
+            compression,
             image: None,
             assembly,
         });

@@ -15,6 +15,7 @@ use towline_contract::Digest;
 use towline_contract::digest::Hasher;
 
 use crate::apt::Apt;
+use crate::kernel::Reads;
 use crate::listing::{self, Listings};
 use crate::recipe::{Input, Recipe, Source};
 
@@ -40,6 +41,10 @@ impl State {
         look.program().ok()?;
         // All its fields, with the variables' values in them.
         look.text(&format!("{recipe:?}"));
+        if let Some(kernel) = &recipe.for_kernel {
+            let path = Reads::file_at(&recipe.beside(kernel));
+            look.file(&path).ok()?;
+        }
         for numbered in &recipe.sources {
             look.source(&numbered.source, recipe, cache)?;
         }

@@ -10,6 +10,7 @@ use std::fs::{self, File, Permissions};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use tempfile::NamedTempFile;
 use towline_contract::Digest;
@@ -23,6 +24,10 @@ use verifier::{Fault, Verifier};
 
 /// Largest signature file, in bytes. With a long comment one has 400.
 const SIGNATURE_BYTES_MAX: u64 = 16 << 10;
+
+/// Largest page that is looked through for versions, in bytes. Thirty releases with all their files are one of them in the JSON
+/// of GitHub's API, and no listing of a folder has so many.
+const PAGE_BYTES_MAX: u64 = 4 << 20;
 
 /// Why a file cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -88,6 +93,20 @@ pub enum FetchError {
         url: String,
         /// What is wrong.
         why: String,
+    },
+    /// A signature that does not say of which release the file is.
+    #[error(
+        "{url} does not say that it is for {name} of version {version}: its trusted comment is {comment:?}"
+    )]
+    Unnamed {
+        /// Where the signature is.
+        url: String,
+        /// Name of the file, in its URL.
+        name: String,
+        /// The version that it should be of.
+        version: String,
+        /// What was signed with it.
+        comment: String,
     },
     /// A file or folder of the cache.
     #[error("cannot use {path}")]
@@ -175,6 +194,31 @@ impl Copies {
     }
 }
 
+/// Folder below the packages' cache for files that recipes fetch.
+pub(crate) fn folder(cache: &Path) -> PathBuf {
+    cache.join("fetched")
+}
+
+/// Removes what was fetched before this time: each new release leaves one more behind. A build that wants it fetches it again.
+///
+/// # Errors
+/// The folder cannot be read, or changed.
+pub fn forget_old(cache: &Path, before: SystemTime) -> io::Result<()> {
+    let entries = match fs::read_dir(folder(cache)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        found => found?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        let metadata = entry.metadata()?;
+        // Folders are of builds that are at work.
+        if metadata.is_file() && metadata.modified()? < before {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
 /// Gives the name `kept` to a copy of the file at `path`.
 fn keep(path: &Path, kept: &Path) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new(""));
@@ -188,12 +232,44 @@ fn keep(path: &Path, kept: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// The page at `url`, by the rules for files, but vouched for by nobody.
+pub(crate) fn page(url: &str) -> Result<Vec<u8>, FetchError> {
+    bytes(url, PAGE_BYTES_MAX)
+}
+
 /// A small file, in memory.
-fn bytes(url: &str) -> Result<Vec<u8>, FetchError> {
-    let mut answer = Answer::to(url, SIGNATURE_BYTES_MAX)?;
+fn bytes(url: &str, bytes_max: u64) -> Result<Vec<u8>, FetchError> {
+    let mut answer = Answer::to(url, bytes_max)?;
     let mut bytes = Vec::new();
     while let Some(more) = answer.next()? {
         bytes.extend_from_slice(more);
     }
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn what_was_fetched_long_ago_is_forgotten_and_the_rest_is_not() {
+        let cache = tempfile::tempdir().unwrap();
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_760_000_000);
+        forget_old(cache.path(), now).unwrap();
+        let folder = folder(cache.path());
+        fs::create_dir_all(folder.join("of-a-build")).unwrap();
+        for (name, age) in [("old", 1), ("new", 0)] {
+            let file = File::create_new(folder.join(name)).unwrap();
+            file.set_modified(now - Duration::from_secs(age)).unwrap();
+        }
+        forget_old(cache.path(), now).unwrap();
+        let names = fs::read_dir(&folder)
+            .unwrap()
+            .map(|it| it.unwrap().file_name());
+        let mut names: Vec<_> = names.collect();
+        names.sort();
+        assert_eq!(names, ["new", "of-a-build"]);
+    }
 }

@@ -7,7 +7,7 @@ use std::io::Read as _;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{Kernel, KernelError, MODULES, MODULES_DIR, files, modules_tree};
+use super::{Kernel, KernelError, MODULES_DIR, WANTED, files, modules_tree};
 use crate::content::{Content, Spool};
 use crate::filter::Filter;
 use crate::initrd;
@@ -39,7 +39,7 @@ impl Kernel {
         spool: &mut Spool,
     ) -> Result<Self, KernelError> {
         let mut tree = modules_tree()?;
-        let wanted = Filter::only(&MODULES.map(str::to_owned), &[])?;
+        let wanted = Filter::only(&WANTED.map(str::to_owned), &[])?;
         match kind {
             ModulesIn::Initramfs => {
                 initrd::unpack(modules, &wanted, spool, &mut tree)?;

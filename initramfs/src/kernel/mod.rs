@@ -5,9 +5,11 @@
 //! the kernel layer use the same functions, so that they fit.
 
 mod drives;
+mod in_image;
 mod indexes;
 mod loose;
 mod modinfo;
+mod reads;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
@@ -25,6 +27,7 @@ use crate::tree::{Meta, Node, Tree, TreeError};
 pub use drives::{Drives, drives};
 pub use loose::ModulesIn;
 use modinfo::ModInfo;
+pub use reads::{INITRAMFS, Reads, ReadsError, SQUASHFS_ZSTD};
 
 /// Why a kernel's modules cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -74,6 +77,15 @@ pub enum KernelError {
         file: PathBuf,
         /// The release that its modules are for.
         modules: String,
+    },
+    /// A configuration cannot be read.
+    #[error("cannot read kernel configuration {path}")]
+    Config {
+        /// Its path among the kernel's files.
+        path: String,
+        /// Why.
+        #[source]
+        cause: io::Error,
     },
     /// A module cannot be read.
     #[error("cannot read kernel module {module}")]
@@ -133,6 +145,8 @@ pub struct Kernel {
     pub package: Option<Package>,
     /// The newest time among its files, in seconds since 1970.
     pub time: u32,
+    /// What it can unpack and mount; none when its configuration is nowhere.
+    pub reads: Option<Reads>,
     image: Arc<Content>,
     lists: Vec<(String, Arc<Content>)>,
     modules: BTreeMap<String, Module>,
@@ -148,7 +162,7 @@ impl Kernel {
     /// See [`KernelError`].
     pub fn open(path: &Path, spool: &mut Spool) -> Result<Self, KernelError> {
         let mut wanted = vec!["boot/vmlinuz-*".to_owned()];
-        wanted.extend(MODULES.map(str::to_owned));
+        wanted.extend(WANTED.map(str::to_owned));
         let mut tree = modules_tree()?;
         let package = deb::unpack(
             path,
@@ -183,6 +197,7 @@ impl Kernel {
             release: release.to_owned(),
             package,
             time: tree.newest().unwrap_or(0),
+            reads: reads_of(release, tree, &image)?,
             image,
             lists: Vec::new(),
             modules: BTreeMap::new(),
@@ -365,11 +380,31 @@ impl Kernel {
     }
 }
 
-/// Where modules are in packages and initramfs images.
-const MODULES: [&str; 2] = ["lib/modules", "usr/lib/modules"];
+/// Where modules and the kernel's configuration are in packages, initramfs images and live systems.
+const WANTED: [&str; 3] = ["lib/modules", "usr/lib/modules", "boot/config-*"];
 
-/// Where they are in a layer, with a merged `/usr`.
+/// Where modules are in a layer, with a merged `/usr`.
 const MODULES_DIR: &str = "usr/lib/modules";
+
+/// What the kernel `release` can read, by its configuration in `tree`: Debian and SUSE have it in `boot`, Red Hat beside
+/// the modules, others in the image itself. What is no configuration, or too large for one, tells nothing.
+fn reads_of(release: &str, tree: &Tree, image: &Content) -> Result<Option<Reads>, KernelError> {
+    let paths = [
+        format!("boot/config-{release}"),
+        format!("{MODULES_DIR}/{release}/config"),
+    ];
+    for path in paths {
+        let Some(Node::File(content)) = tree.get(path.as_bytes()).map(|it| &it.node) else {
+            continue;
+        };
+        if content.len() <= reads::CONFIG_BYTES_MAX {
+            let text = content.read();
+            let text = text.map_err(|cause| KernelError::Config { path, cause })?;
+            return Ok(Reads::of_config(&text));
+        }
+    }
+    Ok(in_image::config(image).and_then(|text| Reads::of_config(&text)))
+}
 
 /// A tree that takes modules from either place.
 fn modules_tree() -> Result<Tree, TreeError> {

@@ -13,7 +13,7 @@ use towline_contract::Digest;
 use towline_contract::limits::{LAYER_STORED_BYTES_MAX, URL_BYTES_MAX};
 
 use super::sources::{FileContent, FileSource, Source};
-use super::variables::unfilled;
+use super::variables::{Unfilled, VERSION_IN_TEXT, Variables, unfilled};
 
 /// Most bytes of a fetched file when the recipe does not say: installers of agents have a few hundred million.
 const FETCHED_BYTES_DEFAULT: u64 = 1 << 30;
@@ -39,12 +39,30 @@ pub struct Download {
     /// Its SHA-256.
     #[serde(default)]
     pub sha256: Option<String>,
-    /// The public half of the minisign key whose signature lies beside it, at the same URL with `.minisig`.
+    /// The public half of the minisign key that signs it.
     #[serde(default)]
     pub minisign_key: Option<String>,
+    /// Where its signature is; without this, at the same URL with `.minisig`.
+    #[serde(default)]
+    pub signature_url: Option<String>,
+    /// Whether its signature must say that it is of the release; it must if this is absent.
+    #[serde(default)]
+    pub signed_name: Option<bool>,
     /// Most bytes it may have.
     #[serde(default)]
     pub bytes_max: Option<u64>,
+    /// The release that it is of, once that is known; none of a file whose URL is always the same.
+    #[serde(skip)]
+    pub release: Option<Release>,
+}
+
+/// A release that a file is of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Release {
+    /// Its version.
+    pub version: String,
+    /// Whether the last part of the file's URL names that.
+    pub is_in_name: bool,
 }
 
 /// What vouches for a fetched file.
@@ -56,15 +74,26 @@ pub enum Proof {
 }
 
 impl Input {
-    /// The texts that may have variables.
-    pub(super) fn texts(&mut self) -> Vec<&mut String> {
+    /// Fills its variables.
+    pub(super) fn fill(&mut self, variables: Variables<'_>) -> Result<(), Unfilled> {
         match self {
-            Self::Beside(path) => vec![path],
+            Self::Beside(path) => variables.fill_all([path]),
             Self::Fetched(download) => {
+                let urls = [Some(&mut download.url), download.signature_url.as_mut()];
+                for url in urls.into_iter().flatten() {
+                    *url = variables.fill_but_version(url)?;
+                }
                 let proofs = [&mut download.sha256, &mut download.minisign_key];
-                let proofs = proofs.into_iter().flatten();
-                std::iter::once(&mut download.url).chain(proofs).collect()
+                variables.fill_all(proofs.into_iter().flatten())
             }
+        }
+    }
+
+    /// Whether the recipe says all of what the file is, the release that its page names included.
+    pub(crate) fn is_told(&self) -> bool {
+        match self {
+            Self::Beside(_) => false,
+            Self::Fetched(download) => download.sha256.is_some() || download.release.is_some(),
         }
     }
 
@@ -73,13 +102,18 @@ impl Input {
         let Self::Fetched(download) = self else {
             return Ok(());
         };
-        let texts = [&download.sha256, &download.minisign_key];
+        let texts = [
+            &download.sha256,
+            &download.minisign_key,
+            &download.signature_url,
+        ];
         let texts = texts.into_iter().flatten().chain([&download.url]);
         if texts.into_iter().any(|text| unfilled(text).is_some()) {
-            // Only asked for its variables.
+            // Only asked for its variables, or for a page to say which version.
             return Ok(());
         }
         check_url(&download.url)?;
+        download.check_signature()?;
         download.proof()?;
         match download.bytes_max() {
             1..=LAYER_STORED_BYTES_MAX => Ok(()),
@@ -116,6 +150,19 @@ impl Source {
         }
     }
 
+    /// Whether it fetches a file of a release.
+    pub(super) fn is_of_release(&self) -> bool {
+        self.inputs().into_iter().any(|it| {
+            matches!(
+                it,
+                Input::Fetched(Download {
+                    release: Some(_),
+                    ..
+                })
+            )
+        })
+    }
+
     pub(super) fn inputs_mut(&mut self) -> Vec<&mut Input> {
         match self {
             Self::Deb(source) | Self::Rpm(source) => source.files.iter_mut().collect(),
@@ -147,11 +194,65 @@ impl Download {
         self.bytes_max.unwrap_or(FETCHED_BYTES_DEFAULT)
     }
 
+    /// Where its signature is.
+    #[must_use]
+    pub fn signature_url(&self) -> String {
+        let given = self.signature_url.clone();
+        given.unwrap_or_else(|| format!("{}.minisig", self.url))
+    }
+
+    /// Fills in the version that a page names, if it has a place for that.
+    pub(super) fn of_release(&mut self, version: &str) -> Result<(), String> {
+        if !self.url.contains(VERSION_IN_TEXT) {
+            return match &self.signature_url {
+                Some(url) if url.contains(VERSION_IN_TEXT) => Err(format!(
+                    "`signature-url` has {VERSION_IN_TEXT}, and `url` has not"
+                )),
+                _ => Ok(()),
+            };
+        }
+        if self.sha256.is_some() || self.minisign_key.is_none() {
+            return Err(format!(
+                "`url` has {VERSION_IN_TEXT}, which track.page names: nobody knows the digest of a version that is still to come, \
+                 so give the `minisign-key` of who signs it, and no `sha256`"
+            ));
+        }
+        self.release = Some(Release {
+            version: version.to_owned(),
+            is_in_name: last_part(&self.url).contains(VERSION_IN_TEXT),
+        });
+        for url in std::iter::once(&mut self.url).chain(&mut self.signature_url) {
+            *url = url.replace(VERSION_IN_TEXT, version);
+        }
+        Ok(())
+    }
+
+    /// Refuses what is said of a signature that nobody would look at.
+    fn check_signature(&self) -> Result<(), String> {
+        if self.signed_name.is_some() && self.release.is_none() {
+            return Err(format!(
+                "`signed-name` is of files whose `url` has the {VERSION_IN_TEXT} that track.page names"
+            ));
+        }
+        let Some(url) = &self.signature_url else {
+            return Ok(());
+        };
+        if self.minisign_key.is_none() {
+            return Err("`signature-url` needs the `minisign-key` that signs there".into());
+        }
+        check_url(url)
+    }
+
+    /// The last part of its URL, as it is.
+    #[must_use]
+    pub fn last_part(&self) -> &str {
+        last_part(&self.url)
+    }
+
     /// The last part of its URL, as far as it is good for the name of a file.
     #[must_use]
     pub fn file_name(&self) -> String {
-        let path = self.url.split(['?', '#']).next().unwrap_or_default();
-        let name = path.rsplit('/').next().unwrap_or_default();
+        let name = self.last_part();
         let good = |c: &char| c.is_ascii_alphanumeric() || "._+-~".contains(*c);
         name.chars()
             .filter(good)
@@ -190,8 +291,13 @@ impl Download {
     }
 }
 
+fn last_part(url: &str) -> &str {
+    let path = url.split(['?', '#']).next().unwrap_or_default();
+    path.rsplit('/').next().unwrap_or_default()
+}
+
 /// Refuses a URL that programs would read differently, or that would show a password.
-fn check_url(url: &str) -> Result<(), String> {
+pub(super) fn check_url(url: &str) -> Result<(), String> {
     let wrong = |why: &str| Err(format!("`url` {url:?} {why}"));
     let rest = url
         .strip_prefix("https://")

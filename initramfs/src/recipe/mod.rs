@@ -4,6 +4,8 @@
 
 mod input;
 mod overrides;
+mod page;
+mod released;
 mod sources;
 mod track;
 mod variables;
@@ -22,8 +24,9 @@ use towline_contract::agent::Agent;
 use towline_contract::manifest::{Check, Compression, Kind, Part, Placement};
 use towline_contract::session::Session;
 
-pub use input::{Download, Input, Proof};
+pub use input::{Download, Input, Proof, Release};
 pub use overrides::{Permissions, Strip};
+pub use page::{NoVersion, Page, PageError};
 pub use sources::*;
 pub use track::Track;
 use variables::Variables;
@@ -96,8 +99,11 @@ pub struct Recipe {
     pub architecture: String,
     /// Form of the layer.
     pub form: Form,
-    /// How the archive is compressed; an archive around an image is not.
-    pub compression: Compression,
+    /// How the archive is compressed: if nothing is said, by what [`Recipe::for_kernel`] reads. An archive around an image
+    /// is not.
+    pub compression: Option<Compression>,
+    /// The kernel that is to read the layer: a kernel layer, or a configuration, beside the recipe.
+    pub for_kernel: Option<String>,
     /// Where the layer goes.
     pub placement: Placement,
     /// Compression level, of zstd (1–22) or gzip (1–9).
@@ -131,6 +137,8 @@ pub struct Recipe {
     pub checks: Vec<Check>,
     /// How it follows what it is made of; none if it does not.
     pub track: Option<Track>,
+    /// The version of the release that it fetches, of a recipe with a page; none before that is known.
+    pub release: Option<String>,
 }
 
 /// A source and where the recipe has it.
@@ -153,6 +161,7 @@ struct Raw {
     architecture: Option<String>,
     form: Option<Form>,
     compression: Option<Compression>,
+    for_kernel: Option<Spanned<String>>,
     level: Option<Spanned<i32>>,
     placement: Option<Spanned<Placement>>,
     time: Option<Spanned<String>>,
@@ -174,7 +183,7 @@ struct Raw {
     permissions: Vec<Spanned<Permissions>>,
     #[serde(default)]
     check: Vec<Check>,
-    track: Option<Spanned<Track>>,
+    track: Option<Spanned<track::Table>>,
 }
 
 impl Raw {
@@ -248,14 +257,16 @@ impl Recipe {
         let source = document.get_mut().remove("source");
         let raw = Raw::deserialize(toml::Deserializer::from(document)).map_err(syntax)?;
         raw.check_parts(&at)?;
-        let track = track::checked(raw.track.as_ref(), raw.kind)
-            .map_err(|(offset, what)| at.error(offset, &what))?;
+        let track = track::checked(raw.track.as_ref(), raw.kind, &at)?;
+        let (variables, release) = match track.as_ref().and_then(|it| it.page.as_ref()) {
+            Some(_) => variables.but_version(),
+            None => (variables, None),
+        };
         let placement = raw.placement(&at)?;
         let form = raw.form.unwrap_or(match raw.kind {
             Kind::Kernel | Kind::Base => Form::Image,
             _ => Form::Files,
         });
-        let compression = raw.compression.unwrap_or(Compression::Zstd);
         let architecture = raw.architecture.unwrap_or_else(|| match raw.kind {
             Kind::Host | Kind::Credentials => "all".to_owned(),
             _ => "amd64".to_owned(),
@@ -266,19 +277,21 @@ impl Recipe {
                 Ok(found) => Ok(found),
                 Err(cause) => Err(at.error(time.span().start, &format!("time: {cause}"))),
             });
-        let name = raw.name;
-        Ok(Self {
+        let filled = |text: Spanned<String>| {
+            let filled = variables.fill(text.get_ref());
+            filled.map_err(|cause| at.error(text.span().start, &cause.to_string()))
+        };
+        let recipe = Self {
             path: path.to_owned(),
             kind: raw.kind,
-            name: variables
-                .fill(name.get_ref())
-                .map_err(|cause| at.error(name.span().start, &cause.to_string()))?,
+            name: filled(raw.name)?,
             version: variables.fill_known(&raw.version),
             architecture,
             form,
-            compression,
+            compression: raw.compression,
+            for_kernel: raw.for_kernel.map(filled).transpose()?,
             placement,
-            level: level(raw.level, form, compression, &at)?,
+            level: level(raw.level, form, raw.compression, &at)?,
             time: time.transpose()?,
             exclude: raw.exclude,
             include: raw.include,
@@ -293,7 +306,12 @@ impl Recipe {
             permissions: permissions(raw.permissions, &at)?,
             checks: raw.check,
             track,
-        })
+            release: None,
+        };
+        match variables {
+            Variables::ButVersion(_) => recipe.with_page(release),
+            _ => Ok(recipe),
+        }
     }
 
     /// Takes this level in place of the recipe's own.
@@ -331,7 +349,7 @@ fn text(path: &Path) -> Result<String, RecipeError> {
 fn level(
     given: Option<Spanned<i32>>,
     form: Form,
-    compression: Compression,
+    compression: Option<Compression>,
     at: &Place<'_>,
 ) -> Result<i32, RecipeError> {
     let max = level_max(form, compression);
@@ -345,9 +363,9 @@ fn level(
     }
 }
 
-/// The highest level of what compresses the layer's files.
-fn level_max(form: Form, compression: Compression) -> i32 {
-    let gzip = form == Form::Files && compression == Compression::Gzip;
+/// The highest level of what compresses the layer's files. Where the kernel decides that it is gzip, a higher one is gzip's highest.
+fn level_max(form: Form, compression: Option<Compression>) -> i32 {
+    let gzip = form == Form::Files && compression == Some(Compression::Gzip);
     if gzip { LEVEL_MAX.1 } else { LEVEL_MAX.0 }
 }
 

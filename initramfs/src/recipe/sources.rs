@@ -7,8 +7,8 @@ use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::input::Input;
-use super::variables::Variables;
+use super::input::{Download, Input};
+use super::variables::{Unfilled, Variables};
 
 /// The types, as messages list them.
 const TYPES: &str = "apt, deb, rpm, kernel, tar, run, initrd, live-image, directory, program, certificates, file, links, directories";
@@ -322,20 +322,29 @@ impl Source {
     }
 
     /// Fills variables into paths of this machine, and into what is fetched.
-    fn fill(&mut self, variables: Variables<'_>) -> Result<(), super::variables::NoValue> {
+    fn fill(&mut self, variables: Variables<'_>) -> Result<(), Unfilled> {
         match self {
             Self::Directory(source) => variables.fill_all([&mut source.path]),
             Self::Program(source) => {
                 variables.fill_all(source.programs.iter_mut().chain(&mut source.root))
             }
             other => {
-                let inputs = other.inputs_mut();
-                variables.fill_all(inputs.into_iter().flat_map(Input::texts))
+                let mut inputs = other.inputs_mut().into_iter();
+                inputs.try_for_each(|input| input.fill(variables))
             }
         }
     }
 
-    fn check(&self) -> Result<(), String> {
+    /// The files that it fetches.
+    pub(super) fn downloads_mut(&mut self) -> impl Iterator<Item = &mut Download> {
+        let inputs = self.inputs_mut().into_iter();
+        inputs.filter_map(|input| match input {
+            Input::Fetched(download) => Some(download),
+            Input::Beside(_) => None,
+        })
+    }
+
+    pub(super) fn check(&self) -> Result<(), String> {
         self.inputs().into_iter().try_for_each(Input::check)?;
         match self {
             Self::Apt(source) if source.packages.is_empty() => {

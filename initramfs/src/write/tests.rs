@@ -88,3 +88,25 @@ fn every_compression_has_the_same_archive_in_one_member_or_frame() {
     assert!(plain == archive, "zstd");
     assert!(decoder.finish().iter().all(|byte| *byte == 0));
 }
+
+/// The window that a frame asks for (RFC 8878, 3.1.1.1), in bytes.
+fn window_bytes(frame: &[u8]) -> u64 {
+    assert_eq!(frame[4] & 0x20, 0, "of one segment: its window is its size");
+    let (exponent, mantissa) = (frame[5] >> 3, u64::from(frame[5] & 7));
+    let base = 1_u64 << (10 + exponent);
+    base + base / 8 * mantissa
+}
+
+#[test]
+fn no_level_asks_for_a_window_that_linux_does_not_have_however_large_the_layer() {
+    let largest = towline_contract::limits::LAYER_UNPACKED_BYTES_MAX;
+    for (level, window_log) in [(1, 24), (15, 24), (19, 24), (20, 27), (22, 27)] {
+        let mut frame = Vec::new();
+        let mut encoder = zstd_encoder(&mut frame, level, 1, largest).unwrap();
+        encoder.write_all(b"0707").unwrap();
+        encoder.flush().unwrap();
+        drop(encoder);
+        // 27 is ZSTD_WINDOWSIZE_MAX in Linux lib/decompress_unzstd.c.
+        assert_eq!(window_bytes(&frame), 1 << window_log, "level {level}");
+    }
+}

@@ -35,6 +35,11 @@ fn module(workshop: &Workshop, name: &str, info: &[&str]) -> Vec<u8> {
 
 fn kernel() -> Kernel {
     let workshop = Workshop::new();
+    Kernel::open(&kernel_package(&workshop, &[]), &mut Spool::new().unwrap()).unwrap()
+}
+
+/// The package of a kernel with a few modules and these files.
+pub(crate) fn kernel_package(workshop: &Workshop, more: &[(&str, &[u8])]) -> PathBuf {
     let modules: Vec<(String, Vec<u8>)> = [
         (
             "kernel/drivers/net/ethernet/acme/acme.ko",
@@ -62,7 +67,7 @@ fn kernel() -> Kernel {
             .replace('-', "_");
         (
             format!("./lib/modules/6.1.0-9-amd64/{path}"),
-            module(&workshop, &name, &info),
+            module(workshop, &name, &info),
         )
     })
     .collect();
@@ -78,11 +83,11 @@ fn kernel() -> Kernel {
             .iter()
             .map(|(path, bytes)| (path.as_str(), bytes.as_slice())),
     );
-    let deb = workshop.write(
+    files.extend(more);
+    workshop.write(
         "linux.deb",
         package(".xz", "linux-image-6.1.0-9-amd64", &tarball(&files)),
-    );
-    Kernel::open(&deb, &mut Spool::new().unwrap()).unwrap()
+    )
 }
 
 fn select(
@@ -201,7 +206,7 @@ fn what_a_kernel_provides_are_its_built_in_modules_and_those_in_the_layer() {
 }
 
 /// An initramfs with a module of each of these kernels, and a kernel image that says it is of `release`.
-fn loose(workshop: &Workshop, release: &str, of_modules: &[&str]) -> (PathBuf, PathBuf) {
+pub(crate) fn loose(workshop: &Workshop, release: &str, of_modules: &[&str]) -> (PathBuf, PathBuf) {
     for of in of_modules {
         let module = module(workshop, "dca", &["depends="]);
         workshop.write(

@@ -3,9 +3,9 @@
 use towline_contract::Digest;
 use towline_contract::api::PlanRequest;
 use towline_contract::manifest::Kind;
-use towline_contract::plan::BootPlan;
+use towline_contract::plan::{BootPlan, HandOver};
 use towline_contract::recovery::{CredentialsRef, Order, Recover};
-use towline_initramfs::chain;
+use towline_initramfs::chain::{self, Unread};
 
 use super::{Boot, Moment, Refusal, newest, refusal};
 use crate::catalogue::Published;
@@ -76,6 +76,23 @@ pub fn lacking(
         |_| Vec::new(),
         |chain| chain::check(chain.iter().map(|it| &it.manifest)).unresolved,
     )
+}
+
+/// What the kernel of that chain has to read and cannot, when it is started so.
+#[must_use]
+pub fn unread<'a>(
+    request: &'a PlanRequest,
+    layers: &'a [Published],
+    config: &'a Config,
+    session: &Chosen,
+    how: HandOver,
+) -> Vec<Unread<'a>> {
+    let Ok(chain) = recovery_chain(request, layers, config, session) else {
+        return Vec::new();
+    };
+    let chain: Vec<_> = chain.iter().map(|it| &it.manifest).collect();
+    let found = crate::unread::unread(&chain, how.into());
+    found.into_iter().map(|(_, it)| it).collect()
 }
 
 /// The plan that recovers.

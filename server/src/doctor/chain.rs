@@ -205,6 +205,7 @@ impl Chain {
         self.place(layers, question, &stack);
         self.memory = memory(session, layers);
         let how = question.config.plan.hand_over;
+        self.findings.extend(needs::unread(layers, how));
         self.findings.extend(too_little(self.memory, how));
     }
 }

@@ -242,6 +242,12 @@ fn composed(
             recovery.id, recovery.host
         ));
     }
+    for unread in compose::unread(request, &layers, config, &recovery.session, plan.hand_over) {
+        log::say(format_args!(
+            "recovery {} of {}: {unread}",
+            recovery.id, recovery.host
+        ));
+    }
     Ok(plan)
 }
 

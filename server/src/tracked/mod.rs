@@ -86,12 +86,12 @@ pub fn version_for(new: &Manifest, ever: &BTreeSet<String>) -> String {
     }
 }
 
-/// The packages of `new` that a `published` version of it has newer, as dpkg compares them: an archive that has gone back must
-/// not take machines back, whatever the dates of its files. What is not published any more does not count, nor does a package
-/// that is called otherwise by now.
+/// The packages that a `published` version of the layer has newer than `new` has, as dpkg compares them: an archive, or a page that
+/// names releases, that has gone back must not take machines back, whatever the dates of its files. What is not published any more
+/// does not count, nor does a package that is called otherwise by now.
 #[must_use]
-pub fn gone_back(new: &Manifest, published: &[&Manifest]) -> Vec<GoneBack> {
-    let found = new.packages.iter().filter_map(|package| {
+pub fn gone_back(new: &[Package], published: &[&Manifest]) -> Vec<GoneBack> {
+    let found = new.iter().filter_map(|package| {
         let is_newer = |had: &Package| {
             (&had.name, &had.architecture) == (&package.name, &package.architecture)
                 && compare(&had.version, &package.version) == Ordering::Greater
@@ -121,6 +121,13 @@ pub fn ahead_by_hand<'a>(
     found
         .filter(|it| is_ahead(it, new) && !is_of(it, own))
         .collect()
+}
+
+/// Those of the `published` versions that the recipe has published.
+#[must_use]
+pub fn of_recipe<'a>(published: &[&'a Manifest], own: &[Own]) -> Vec<&'a Manifest> {
+    let published = published.iter().copied();
+    published.filter(|it| is_of(it, own)).collect()
 }
 
 /// Targets of the recipe's `own` among the `published` versions that go when `new` comes: those that machines would take before

@@ -70,7 +70,7 @@ fn a_package_that_any_published_layer_has_newer_has_gone_back_whatever_the_dates
     );
     let published = [&newest, &before];
     let new = with(agent("3", DAY_2, "c"), &[("tool", "4"), ("library", "1.9")]);
-    let found = gone_back(&new, &published);
+    let found = gone_back(&new.packages, &published);
     assert_eq!(found.len(), 1, "{found:?}");
     let wanted = "library 1.10 of agent/restic/2/amd64 is 1.9 now";
     assert_eq!(found[0].to_string(), wanted);
@@ -78,7 +78,7 @@ fn a_package_that_any_published_layer_has_newer_has_gone_back_whatever_the_dates
         agent("3", DAY_1, "c"),
         &[("tool", "3"), ("library", "1.10+b1")],
     );
-    assert_eq!(gone_back(&good, &published), []);
+    assert_eq!(gone_back(&good.packages, &published), []);
 }
 
 /// What a recipe is known to have published.

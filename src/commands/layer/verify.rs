@@ -38,8 +38,8 @@ impl VerifyArgs {
 }
 
 pub(super) fn run(args: &VerifyArgs, quiet: bool) -> Outcome {
-    if args.sources.is_none() && (!args.with.settings.is_empty() || args.with.cache.is_some()) {
-        let error = anyhow!("--set and --cache are for building a recipe again");
+    if args.sources.is_none() && !args.with.is_empty() {
+        let error = anyhow!("--set, --cache and --for-kernel are for building a recipe again");
         return Err(Failure::new(Exit::Usage, error).next("name the recipe: --sources RECIPE"));
     }
     let manifest = manifest(&args.layer, args.manifest.as_deref())?;

@@ -136,7 +136,7 @@ fn ready(
     let by_hand = ahead_by_hand(manifest, &versions, own);
     let others = versions.iter().copied();
     let others: Vec<_> = others.filter(|it| !by_hand.contains(it)).collect();
-    let back = gone_back(manifest, &others);
+    let back = gone_back(&manifest.packages, &others);
     if !back.is_empty() {
         return Err((Whose::Layer, has_gone_back(&layer, &back)));
     }
@@ -154,7 +154,7 @@ fn ready(
 fn behind(layer: &Manifest, by_hand: &Manifest) -> Result<Found, Failure> {
     let target = by_hand.target_name();
     let why = "published by hand, and newer than what the recipe makes";
-    let older = gone_back(by_hand, &[layer]);
+    let older = gone_back(&by_hand.packages, &[layer]);
     if older.is_empty() {
         return Ok(Found::Behind(target, why.to_owned()));
     }

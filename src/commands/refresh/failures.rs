@@ -4,6 +4,7 @@ use std::path::Path;
 
 use anyhow::anyhow;
 use towline_contract::manifest::Manifest;
+use towline_initramfs::recipe::Recipe;
 use towline_server::catalogue::NewLayer;
 use towline_server::tracked::GoneBack;
 
@@ -40,6 +41,24 @@ pub(super) fn has_gone_back(layer: &NewLayer, back: &[GoneBack]) -> Failure {
     ))
 }
 
+/// The page names no release that is as new as what is published.
+pub(super) fn page_has_gone_back(recipe: &Recipe, back: &GoneBack) -> Failure {
+    let page = recipe.track.as_ref().and_then(|it| it.page.as_ref());
+    let url = page.map_or("the page", |it| it.url.as_str());
+    let GoneBack {
+        target, was, is, ..
+    } = back;
+    let what = anyhow!(
+        "{url} names {is} as the newest version, but {target}, which is published, is of {was}"
+    );
+    let mut parts = target.split('/').skip(2);
+    let version = parts.next().unwrap_or("VERSION");
+    let (kind, name) = (recipe.kind, &recipe.name);
+    Failure::new(Exit::No, what).next(format!(
+        "see whether the page and track.version are the right ones, and whether its makers took {was} back; if that is right: towline catalogue retire {kind}/{name} {version}, and run this again"
+    ))
+}
+
 /// What somebody published by hand has packages that upstream has newer.
 pub(super) fn has_older(by_hand: &Manifest, older: &[GoneBack]) -> Failure {
     let rows = older
@@ -69,7 +88,10 @@ pub(super) fn is_behind(layer: &NewLayer, ahead: &[String]) -> Failure {
 }
 
 pub(super) fn tracks_nothing(path: &Path) -> Failure {
-    let what = anyhow!("recipe {} takes no package from an archive", path.display());
+    let what = anyhow!(
+        "recipe {} takes no package from an archive, and has no page",
+        path.display()
+    );
     Failure::new(Exit::Usage, what)
-        .next("[track] follows sources of the types apt, certificates and kernel with package; leave it out")
+        .next("[track] follows sources of the types apt, certificates and kernel with package, and releases by track.page; leave it out")
 }

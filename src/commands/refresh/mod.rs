@@ -1,4 +1,4 @@
-//! `towline catalogue refresh`: layers that follow their packages.
+//! `towline catalogue refresh`: layers that follow their packages and releases.
 //!
 //! It can be interrupted anywhere and run again: until a new layer is signed into the catalogue nothing has changed for
 //! machines, and one that was built and not signed yet is taken up by the next run.
@@ -13,6 +13,7 @@ mod turns;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use anyhow::{Context as _, anyhow};
 use clap::Args;
@@ -125,7 +126,7 @@ pub(super) fn run(site: &Site, args: &RefreshArgs, quiet: bool) -> Outcome {
     };
     let ended = looked_at(&mut work, args.recipes.clone())?;
     if args.cache.is_none() {
-        work.forget_old_packages();
+        work.forget_old(SystemTime::now());
     }
     if ended.is_empty() && !quiet {
         eprintln!("towline: no recipe in recipes/ has [track] and a layer that is published");

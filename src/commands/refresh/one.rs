@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::slice;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, anyhow};
 use towline_contract::lanes::LayerPolicy;
@@ -12,16 +14,16 @@ use towline_contract::{Digest, Timestamp};
 use towline_initramfs::apt::{Apt, AptError};
 use towline_initramfs::build::{self, Options};
 use towline_initramfs::recipe::Recipe;
-use towline_initramfs::stored;
-use towline_initramfs::upstream::Upstream;
+use towline_initramfs::upstream::{self, Upstream};
+use towline_initramfs::{fetch, release, stored};
 use towline_server::Site;
 use towline_server::catalogue::{self, NewLayer, Published};
 use towline_server::intake;
 use towline_server::private::Locked;
 use towline_server::tracked::record::{self, Record, State, Waiting};
-use towline_server::tracked::{is_same, version_for, versions};
+use towline_server::tracked::{gone_back, is_same, of_recipe, version_for, versions};
 
-use super::failures::{tracks_nothing, turn};
+use super::failures::{page_has_gone_back, tracks_nothing, turn};
 use super::followed::{Followed, Shared, Stopped, failed};
 use super::turns::First;
 use crate::commands::layer;
@@ -29,6 +31,9 @@ use crate::commands::publish::intake_failure;
 use crate::commands::site::catalogue_failure;
 use crate::exit::Failure;
 use crate::printable;
+
+/// How long fetched files are kept for a build that wants them again, after another change of its recipe.
+const FETCHED_KEPT: Duration = Duration::from_secs(30 * 86_400);
 
 /// What all recipes are looked at with.
 pub(super) struct Work<'a> {
@@ -56,13 +61,20 @@ impl Work<'_> {
         waits: &BTreeMap<String, First>,
         now: Timestamp,
     ) -> Result<(), Stopped> {
-        let seen = self.update(now).map_err(failed)?;
-        let upstream = Upstream::of(&followed.recipe, &self.apt);
+        let recipe = self.of_newest(followed).map_err(failed)?;
+        // A page is as new as the look at it.
+        let seen = match upstream::asks_archives(&recipe) {
+            true => self.update(now).map_err(failed)?,
+            false => now,
+        };
+        let upstream = Upstream::of(&recipe, &self.apt);
         let upstream = upstream.map_err(|it| failed(apt_failure(it)))?;
         if upstream.is_empty() {
             return Err(failed(tracks_nothing(&followed.report.recipe)));
         }
-        let newest = versions(layers, followed.of()).first().copied();
+        let versions = versions(layers, followed.of());
+        refuse_to_go_back(followed, &upstream, &versions).map_err(failed)?;
+        let newest = versions.first().copied();
         let built_by = newest.and_then(|it| built_by(&followed.record, it));
         let is_current = |it: &&Manifest| {
             upstream.is_all_told()
@@ -76,9 +88,7 @@ impl Work<'_> {
         if let Some(first) = waits.get(&followed.role()) {
             return Err((State::Waits, turn(first)));
         }
-        let built = self
-            .build(&followed.name, &followed.recipe)
-            .map_err(failed)?;
+        let built = self.build(&followed.name, &recipe).map_err(failed)?;
         if let Some(newest) = newest.filter(|it| is_same(&built.manifest, it)) {
             followed.is_current(newest, seen, now);
             return Ok(());
@@ -99,6 +109,15 @@ impl Work<'_> {
             .map_err(|error| failed(anyhow::Error::from(error).into()))
     }
 
+    /// The recipe for the newest release that its page names; as it is if it has none.
+    fn of_newest(&self, followed: &Followed) -> Result<Recipe, Failure> {
+        let name = &followed.name;
+        release::of_newest(followed.recipe.clone(), &mut |what| {
+            self.say(&format!("recipe {name}: {what}"));
+        })
+        .map_err(layer::release_failure)
+    }
+
     /// Gets the archives' newest lists, once; says of when they are.
     fn update(&mut self, now: Timestamp) -> Result<Timestamp, Failure> {
         let known = match self.updated.take() {
@@ -116,13 +135,21 @@ impl Work<'_> {
             .map_err(|it| it.failure())
     }
 
-    /// Packages that no archive has any more are of no use to anybody; that they are still there is no failure.
-    pub(super) fn forget_old_packages(&self) {
-        if !matches!(self.updated, Some(Ok(_))) {
-            return;
-        }
-        if let Err(error) = self.apt.forget_old() {
+    /// Packages that no archive has any more are of no use to anybody, and releases of long ago hardly; that they are still there
+    /// is no failure.
+    pub(super) fn forget_old(&self, now: SystemTime) {
+        if matches!(self.updated, Some(Ok(_)))
+            && let Err(error) = self.apt.forget_old()
+        {
             self.say(&error.to_string());
+        }
+        let Some(before) = now.checked_sub(FETCHED_KEPT) else {
+            return;
+        };
+        if let Err(error) = fetch::forget_old(self.cache, before) {
+            self.say(&format!(
+                "cannot remove old files that were fetched: {error}"
+            ));
         }
     }
 
@@ -189,6 +216,21 @@ impl Followed {
     fn is_current(&mut self, layer: &Manifest, seen: Timestamp, now: Timestamp) {
         let target = layer.target_name();
         self.record.is_current(target, self.digest, seen, now);
+    }
+}
+
+/// A release that is older than one which the recipe has published is not even fetched. What was published by hand is compared
+/// when it is known which one machines would take.
+fn refuse_to_go_back(
+    followed: &Followed,
+    upstream: &Upstream,
+    versions: &[&Manifest],
+) -> Result<(), Failure> {
+    let release = upstream.release().map_or(&[][..], slice::from_ref);
+    let own = of_recipe(versions, &followed.record.own);
+    match gone_back(release, &own).first() {
+        Some(back) => Err(page_has_gone_back(&followed.recipe, back)),
+        None => Ok(()),
     }
 }
 

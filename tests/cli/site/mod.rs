@@ -8,6 +8,7 @@ mod offline_keys;
 mod policy;
 mod publishing;
 mod recoveries;
+mod released;
 mod serving;
 mod tracked;
 

@@ -157,6 +157,33 @@ fn another_layer_under_a_published_version_is_refused() {
 }
 
 #[test]
+fn a_chain_whose_kernel_could_not_unpack_a_layer_is_refused_and_names_both() {
+    let world = World::new();
+    let [mut kernel, base, host] = chain();
+    let options = ["CONFIG_BLK_DEV_INITRD", "CONFIG_RD_GZIP"];
+    kernel.manifest.provides.modules = options.map(str::to_owned).to_vec();
+    let paths = [
+        world.written("kernel", &kernel),
+        world.written("base", &base),
+        world.written("host", &host),
+    ];
+    let publish = ["publish", &paths[0], &paths[1], &paths[2]];
+    let names = [
+        "CONFIG_RD_ZSTD in kernel debian",
+        "host/example/",
+        "--accept-missing",
+    ];
+    world.refuses(&publish, 1, &names);
+    kernel
+        .manifest
+        .provides
+        .modules
+        .push("CONFIG_RD_ZSTD".into());
+    world.written("kernel", &kernel);
+    world.succeeds(&publish);
+}
+
+#[test]
 fn a_chain_that_lacks_a_library_is_refused_and_names_it() {
     let world = World::new();
     let [_, base, mut host] = chain();

@@ -37,15 +37,15 @@ const DAY_1: u64 = 1_760_000_000;
 const DAY: u64 = 86_400;
 
 /// A site, and an archive that this machine's apt knows alone.
-struct Followed {
+pub(super) struct Followed {
     world: World,
     archive: PathBuf,
-    config: PathBuf,
+    pub(super) config: PathBuf,
 }
 
 impl Followed {
     /// With `tool` 1, which needs `library` 1, in the archive, and the recipe in the site.
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let world = World::new();
         let archive = world.folder.path().join("archive");
         let config = world.folder.path().join("apt.conf");
@@ -91,7 +91,7 @@ impl Followed {
     }
 
     /// Puts a package into the archive, in place of one of that name.
-    fn package(&self, name: &str, version: &str, time: u64) {
+    pub(super) fn package(&self, name: &str, version: &str, time: u64) {
         let tree = self.world.folder.path().join("tree");
         let share = tree.join("usr/share").join(name);
         fs::create_dir_all(&share).expect("a folder");

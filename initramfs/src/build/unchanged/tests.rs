@@ -174,3 +174,18 @@ fn programs_of_this_machine_are_always_looked_at() {
     assert!(site.builds());
     assert!(site.builds());
 }
+
+#[test]
+fn another_configuration_of_the_kernel_that_a_layer_is_for_is_another_layer() {
+    let site = Site::new();
+    let text = fs::read_to_string(site.path("recipe.toml")).unwrap();
+    let text = format!("for-kernel = \"config\"\n{text}");
+    fs::write(site.path("recipe.toml"), text).unwrap();
+    let old = "CONFIG_BLK_DEV_INITRD=y\nCONFIG_RD_GZIP=y\n";
+    fs::write(site.path("config"), old).unwrap();
+    assert!(site.builds());
+    assert!(!site.builds());
+    fs::write(site.path("config"), format!("{old}CONFIG_RD_ZSTD=y\n")).unwrap();
+    assert!(site.builds());
+    assert!(!site.builds());
+}

@@ -117,6 +117,19 @@ fn what_the_layers_of_a_recovery_lack_is_told_and_the_plan_is_made_all_the_same(
 }
 
 #[test]
+fn what_the_kernel_of_a_recovery_cannot_read_is_told_when_it_is_started_by_kexec() {
+    let mut layers = catalogue();
+    let session = opened("web1").session;
+    let kernel = layers.iter_mut().find(|it| it.target.kind == Kind::Kernel);
+    let kernel = &mut kernel.unwrap().manifest;
+    kernel.provides.modules = vec!["CONFIG_BLK_DEV_INITRD".into(), "CONFIG_RD_GZIP".into()];
+    let (request, config) = (request(None), config());
+    let told = |how| unread(&request, &layers, &config, &session, how).len();
+    assert_eq!(told(HandOver::Kexec), 4, "all of the chain are zstd");
+    assert_eq!(told(HandOver::InPlace), 0);
+}
+
+#[test]
 fn the_newest_layer_of_the_agent_is_taken() {
     let mut layers = catalogue();
     let mut newest = agent("restic", "0.17");

@@ -7,10 +7,11 @@ use towline_contract::Digest;
 use towline_contract::manifest::{Kind, Manifest, memory_bytes};
 use towline_contract::plan::HandOver;
 use towline_contract::session::Session;
+use towline_initramfs::chain::Unread;
 
 use super::known::Stack;
 use crate::config::HandOverChoice;
-use crate::doctor::{Finding, problem, warning};
+use crate::doctor::{Finding, Level, problem, warning};
 
 /// Memory that kernel, rescue system and a restore need beside the layers, in KiB: 128 MiB are asked for before a restore,
 /// restic takes 90 MiB, the rest is kernel, ReaR and what the medium's drivers take.
@@ -163,6 +164,16 @@ pub(super) fn unresolved(layers: &[&Manifest], stack: &Stack<'_>) -> Vec<Finding
         problem(what, "add it to a layer, build and publish that")
     };
     unresolved.iter().map(told).collect()
+}
+
+/// Layers that the chain's kernel has to read and cannot.
+pub(super) fn unread(layers: &[&Manifest], how: HandOverChoice) -> Vec<Finding> {
+    let found = crate::unread::unread(layers, how).into_iter();
+    let told = |(level, it): (Level, Unread<'_>)| match level {
+        Level::Problem => problem(it.to_string(), it.next()),
+        Level::Warning => warning(format!("from a medium with another kernel {it}"), it.next()),
+    };
+    found.map(told).collect()
 }
 
 pub(super) fn absent(layers: &[&Manifest], absent: &BTreeSet<Digest>) -> Vec<Finding> {

@@ -2,7 +2,7 @@ use super::super::Level;
 use super::*;
 use crate::config::HandOverChoice;
 use crate::fixture::published;
-use towline_contract::manifest::{PLACES_ON_TARGET, Package, Placement};
+use towline_contract::manifest::{Compression, PLACES_ON_TARGET, Package, Placement};
 use towline_contract::session::{Backup, Hardware};
 use towline_initramfs::kernel::Drives;
 use towline_initramfs::places::Place;
@@ -459,4 +459,64 @@ fn layers_that_hosts_share_are_looked_into_once() {
     }
     use Kind::{Agent, Base, Host, Kernel};
     assert_eq!(*reads.borrow(), [Kernel, Base, Agent, Host, Host]);
+}
+
+/// Kernel, base and agent of a kernel from before Linux 5.9; the host's layer is zstd.
+fn of_an_old_kernel(layers: &mut [Published]) {
+    let provides = &mut layers[0].manifest.provides;
+    let options = ["CONFIG_BLK_DEV_INITRD", "CONFIG_RD_GZIP"];
+    provides.modules.extend(options.map(str::to_owned));
+    for layer in &mut layers[..3] {
+        layer.manifest.compression = Compression::Gzip;
+    }
+}
+
+#[test]
+fn a_layer_that_the_chains_kernel_has_to_unpack_and_cannot_is_a_problem() {
+    let agent_too = |layers: &mut Vec<Published>| {
+        of_an_old_kernel(layers);
+        layers[3].manifest.compression = Compression::Gzip;
+        layers[2].manifest.compression = Compression::Zstd;
+    };
+    let chain = checked(agent_too);
+    let words = [
+        "kernel/debian/6.1/amd64 cannot unpack agent/restic/0.18/amd64",
+        "compressed by zstd",
+        "no CONFIG_RD_ZSTD",
+    ];
+    only(&chain, Level::Problem, &words);
+    assert!(chain.findings[0].next.contains("--for-kernel"));
+    let hosts = checked(|layers| of_an_old_kernel(layers));
+    only(&hosts, Level::Problem, &["cannot unpack host/web1/"]);
+    assert!(hosts.findings[0].next.contains("towline capture"));
+    let all_gzip = checked(|layers| {
+        of_an_old_kernel(layers);
+        layers[3].manifest.compression = Compression::Gzip;
+    });
+    assert_eq!(all_gzip.findings, []);
+    let mut config = config();
+    config.plan.hand_over = HandOverChoice::InPlace;
+    assert_eq!(checked_with(agent_too, &config, &[]).findings, []);
+    // What Debian's kernel reads, and what nobody knows of a kernel.
+    let new = checked(|layers| {
+        let provides = &mut layers[0].manifest.provides;
+        let options = ["CONFIG_BLK_DEV_INITRD", "CONFIG_RD_GZIP", "CONFIG_RD_ZSTD"];
+        provides.modules.extend(options.map(str::to_owned));
+    });
+    assert_eq!(new.findings, []);
+}
+
+#[test]
+fn what_matters_with_some_media_only_is_a_warning() {
+    let chain = checked(|layers| {
+        let provides = &mut layers[0].manifest.provides;
+        let options = ["CONFIG_BLK_DEV_INITRD", "CONFIG_RD_ZSTD"];
+        provides.modules.extend(options.map(str::to_owned));
+        layers[2].manifest.compression = Compression::Gzip;
+    });
+    only(
+        &chain,
+        Level::Warning,
+        &["from a medium with another kernel", "CONFIG_RD_GZIP"],
+    );
 }
