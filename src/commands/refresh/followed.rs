@@ -1,5 +1,5 @@
-//! Recipes that follow their packages and releases, each with what is known of it and what comes of it. One that fails, whatever it is that
-//! fails, keeps no other from being looked at.
+//! Recipes that follow their packages and releases, each with what is known of it and what comes of it. One that fails, whatever
+//! it is that fails, keeps no other from being looked at.
 
 use std::fs;
 use std::path::{Path, PathBuf};
