@@ -115,7 +115,7 @@ fn setting(text: &str) -> Result<(String, String), String> {
 
 fn run_build(args: &BuildArgs, quiet: bool) -> Outcome {
     let started = Instant::now();
-    let (mut recipe, options) = prepare(&args.recipe, &args.with, &args.out, quiet)?;
+    let (mut recipe, options) = prepare(&args.recipe, &args.with, &args.out, None, quiet)?;
     if let Some(level) = args.level {
         let set = recipe.set_level(level);
         set.map_err(|what| Failure::new(Exit::Usage, anyhow::anyhow!("--level: {what}")))?;
@@ -138,21 +138,32 @@ fn run_build(args: &BuildArgs, quiet: bool) -> Outcome {
     Ok(())
 }
 
-/// Builds the layer of `recipe` into `out`, whatever is there.
-fn build(recipe: &Path, with: &BuildWith, out: &Path, quiet: bool) -> Result<Built, Failure> {
-    let (recipe, options) = prepare(recipe, with, out, quiet)?;
-    build::build(&recipe, &options, &mut talk(quiet)).map_err(build_failure)
-}
-
-/// Of a recipe with a page, what is built is the newest release that it names, unless `--set version=` says another.
-fn prepare(
+/// Builds `layer` again, by `recipe` into `out`, whatever is there: of a recipe with a page, the release that the layer is of,
+/// unless `--set version=` says another.
+fn build_again(
+    layer: &Manifest,
     recipe: &Path,
     with: &BuildWith,
     out: &Path,
     quiet: bool,
+) -> Result<Built, Failure> {
+    let (recipe, options) = prepare(recipe, with, out, release::of_layer(layer), quiet)?;
+    build::build(&recipe, &options, &mut talk(quiet)).map_err(build_failure)
+}
+
+/// Of a recipe with a page, what is built is what `--set version=` says; else this `release`, or the newest that the page names.
+fn prepare(
+    recipe: &Path,
+    with: &BuildWith,
+    out: &Path,
+    release: Option<&str>,
+    quiet: bool,
 ) -> Result<(Recipe, Options), Failure> {
     let settings = settings(recipe, &with.settings)?;
-    let recipe = Recipe::read(recipe, &settings).map_err(recipe_failure)?;
+    let mut recipe = Recipe::read(recipe, &settings).map_err(recipe_failure)?;
+    if let Some(release) = release.filter(|_| recipe.page_to_ask().is_some()) {
+        recipe = recipe.of_release(release).map_err(recipe_failure)?;
+    }
     let recipe = release::of_newest(recipe, &mut talk(quiet)).map_err(release_failure)?;
     let options = Options {
         out: out.to_owned(),
@@ -226,7 +237,11 @@ pub(super) fn packages_cache() -> Result<PathBuf, Failure> {
 }
 
 pub(super) fn recipe_failure(error: RecipeError) -> Failure {
-    Failure::new(Exit::Usage, error).next("docs/how-to/recipes.md explains every field")
+    let next = match &error {
+        RecipeError::Set { .. } => "give it as it stands in the URL: --set version=1.2",
+        _ => "docs/how-to/recipes.md explains every field",
+    };
+    Failure::new(Exit::Usage, error).next(next)
 }
 
 pub(super) fn release_failure(error: ReleaseError) -> Failure {

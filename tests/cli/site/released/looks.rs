@@ -158,9 +158,31 @@ fn a_build_by_hand_takes_the_newest_release_or_the_one_that_is_set() {
     let output = output.expect("towline runs");
     let talk = String::from_utf8_lossy(&output.stderr);
     assert!(
-        output.status.code() == Some(2) && talk.contains("\"../1\" is none"),
+        output.status.code() == Some(2)
+            && talk.contains("`--set version=` names: \"../1\" is none")
+            && talk.contains("next: give it as it stands in the URL: --set version=1.2"),
         "{talk}"
     );
+}
+
+#[test]
+fn a_layer_is_compared_with_the_release_that_it_is_of_whatever_the_page_names_by_now() {
+    let makers = Makers::new();
+    makers.built(&[]);
+    makers.release("2", DAY_1 + DAY);
+    makers.asked();
+    let layer = "by-hand/agent-tool-1-amd64.layer";
+    let verify = ["layer", "verify", layer, "--sources", "recipes/tool.toml"];
+    let verify = [&verify[..], &["--cache", "cache"]].concat();
+    let output = makers.towline(&verify).output().expect("towline runs");
+    assert!(output.status.success(), "{output:?}");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.contains("gives the same bytes again"), "{said}");
+    assert!(!makers.asked().contains(&"/tool/".to_owned()));
+    // Another one when somebody says so.
+    let other = [&verify[..], &["--set", "version=2"]].concat();
+    let output = makers.towline(&other).output().expect("towline runs");
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
 }
 
 #[test]
