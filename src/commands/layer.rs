@@ -247,9 +247,11 @@ pub(super) fn recipe_failure(error: RecipeError) -> Failure {
 pub(super) fn release_failure(error: ReleaseError) -> Failure {
     let (exit, next) = match &error {
         ReleaseError::Fetch { cause, .. } => match &**cause {
-            FetchError::Status { .. } => (
+            FetchError::Status { status, .. } => (
                 Exit::NotReachable,
-                "see where versions are named by now, and put that into track.page".to_owned(),
+                status_next(*status)
+                    .unwrap_or("see where versions are named by now, and put that into track.page")
+                    .to_owned(),
             ),
             FetchError::TooLarge { .. } => (
                 Exit::Usage,
@@ -307,6 +309,18 @@ fn source_failure(error: &SourceError) -> (Exit, String) {
     }
 }
 
+/// What to do about an answer that says nothing of the URL; none of any other.
+fn status_next(status: u16) -> Option<&'static str> {
+    match status {
+        408 | 429 | 500.. => Some("that server cannot answer now: try again later"),
+        401 | 403 | 407 => Some(
+            "that server, or the proxy, does not let this machine have it: if it counts what is asked for, as GitHub's API \
+             does, try again later; if it wants a login, name a place that everybody may read",
+        ),
+        _ => None,
+    }
+}
+
 /// The exit code of a failure to fetch a file, and the next step.
 fn fetch_failure(error: &FetchError) -> (Exit, String) {
     let (exit, next) = match error {
@@ -314,10 +328,11 @@ fn fetch_failure(error: &FetchError) -> (Exit, String) {
             Exit::NotReachable,
             "check the network (and https_proxy, if there is a proxy), then try again",
         ),
-        FetchError::Status { .. } => (
+        FetchError::Status { status, .. } => (
             Exit::NotReachable,
+            status_next(*status).unwrap_or(
             "check the `url` in the recipe; of a release that a page names, whether its makers have put it there already, or \
-             track.version takes for one what is none",
+             track.version takes for one what is none"),
         ),
         FetchError::TooLarge { .. } => (
             Exit::NotTrusted,

@@ -33,6 +33,8 @@ struct Makers {
     key: String,
     files: Files,
     asked: Arc<Mutex<Vec<String>>>,
+    /// What is answered in place of all that, if it is.
+    refuses: Arc<Mutex<Option<&'static str>>>,
 }
 
 impl Makers {
@@ -47,13 +49,15 @@ impl Makers {
         let port = listener.local_addr().expect("an address").port();
         let files = Files::default();
         let asked = Arc::new(Mutex::new(Vec::new()));
+        let refuses = Arc::default();
         let (its_files, its_asked) = (Arc::clone(&files), Arc::clone(&asked));
+        let its_refuses = Arc::clone(&refuses);
         std::thread::spawn(move || {
             for stream in listener.incoming() {
                 let connection = ServerConnection::new(Arc::clone(&config)).expect("TLS");
                 let stream = StreamOwned::new(connection, stream.expect("a client"));
                 // A client that was killed asks nothing.
-                let _ = answer(stream, &its_files, &its_asked);
+                let _ = answer(stream, &its_files, &its_asked, &its_refuses);
             }
         });
         let key = new_key(folder, "ours");
@@ -63,6 +67,7 @@ impl Makers {
             key,
             files,
             asked,
+            refuses,
         };
         makers.release("1", DAY_1);
         makers.write("recipes/tool.toml", &makers.recipe(""));
@@ -99,6 +104,11 @@ impl Makers {
 
     fn is_gone(&self, path: &str) {
         self.files.lock().expect("no panic").remove(path);
+    }
+
+    /// From now on each answer is this one; none for the files again.
+    fn refuses(&self, status: impl Into<Option<&'static str>>) {
+        *self.refuses.lock().expect("no panic") = status.into();
     }
 
     /// What was asked for since this was last called.
@@ -247,6 +257,7 @@ fn answer(
     mut stream: StreamOwned<ServerConnection, TcpStream>,
     files: &Files,
     asked: &Mutex<Vec<String>>,
+    refuses: &Mutex<Option<&'static str>>,
 ) -> io::Result<()> {
     let mut request = Vec::new();
     let mut byte = [0];
@@ -258,9 +269,11 @@ fn answer(
     let path = request.split(' ').nth(1).unwrap_or_default().to_owned();
     let found = files.lock().expect("no panic").get(&path).cloned();
     asked.lock().expect("no panic").push(path);
-    let (status, body) = match found {
-        Some(body) => ("200 OK", body),
-        None => ("404 Not Found", Vec::new()),
+    let refused = *refuses.lock().expect("no panic");
+    let (status, body) = match (refused, found) {
+        (Some(status), _) => (status, Vec::new()),
+        (None, Some(body)) => ("200 OK", body),
+        (None, None) => ("404 Not Found", Vec::new()),
     };
     let length = body.len();
     write!(

@@ -26,6 +26,37 @@ fn a_page_that_has_gone_back_does_not_take_machines_back() {
 }
 
 #[test]
+fn makers_who_count_otherwise_are_followed_again_once_somebody_has_gone_there_by_hand() {
+    let makers = Makers::new();
+    makers.sends("/tool/", "");
+    makers.release("2024.1", DAY_1);
+    makers.succeeds(&["recipes/tool.toml"]);
+    makers.sends("/tool/", "");
+    makers.release("1.0", DAY_1 + DAY);
+    makers.fails(
+        1,
+        &[
+            "names 1.0 as the newest version, but agent/tool/2024.1/amd64",
+            "or count otherwise now",
+            "towline layer build recipes/tool.toml --set version=1.0, towline publish",
+            "towline catalogue retire agent/tool 2024.1, and run this again",
+        ],
+    );
+    makers.built(&["--set", "version=1.0"]);
+    let layer = "by-hand/agent-tool-1.0-amd64.layer";
+    makers.world.succeeds(&["publish", layer]);
+    let retire = ["catalogue", "retire", "agent/tool", "2024.1"];
+    makers.world.succeeds(&retire);
+    assert_eq!(makers.succeeds(&[]), "unchanged agent/tool/1.0/amd64\n");
+    makers.release("1.1", DAY_1 + 2 * DAY);
+    let said = makers.succeeds(&[]);
+    assert_eq!(
+        said,
+        "published agent/tool/1.1/amd64 (tool 1.0 is 1.1 now)\n"
+    );
+}
+
+#[test]
 fn a_page_that_is_gone_or_names_no_version_changes_nothing() {
     let makers = Makers::published();
     makers.sends("/tool/", "we have moved");
@@ -61,6 +92,32 @@ fn a_page_that_is_gone_or_names_no_version_changes_nothing() {
     makers.sends("/tool/", "tool-1.tar.gz");
     assert_eq!(makers.succeeds(&[]), "unchanged agent/tool/1/amd64\n");
     assert_eq!(makers.record()["failures"], 0);
+}
+
+#[test]
+fn a_server_that_does_not_answer_now_is_to_be_asked_again_and_not_to_be_left() {
+    let makers = Makers::published();
+    for (status, next) in [
+        (
+            "429 Too Many Requests",
+            "cannot answer now: try again later",
+        ),
+        (
+            "503 Service Unavailable",
+            "cannot answer now: try again later",
+        ),
+        (
+            "403 Forbidden",
+            "as GitHub's API does, try again later; if it wants a login",
+        ),
+    ] {
+        makers.refuses(status);
+        makers.fails(4, &[&format!("answer is {}", &status[..3]), next]);
+    }
+    makers.refuses("410 Gone");
+    makers.fails(4, &["see where versions are named by now"]);
+    makers.refuses(None);
+    assert_eq!(makers.succeeds(&[]), "unchanged agent/tool/1/amd64\n");
 }
 
 #[test]
