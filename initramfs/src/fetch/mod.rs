@@ -4,18 +4,19 @@
 //! Nobody works with the files in that folder, which other builds replace: each build has copies, and these are verified.
 
 mod client;
+mod old;
 mod verifier;
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 
 use tempfile::NamedTempFile;
 use towline_contract::Digest;
 
 pub use client::{NoAuthorities, authorities, tls};
+pub use old::forget_old;
 
 use crate::recipe::Download;
 use crate::scratch::Scratch;
@@ -199,26 +200,6 @@ pub(crate) fn folder(cache: &Path) -> PathBuf {
     cache.join("fetched")
 }
 
-/// Removes what was fetched before this time: each new release leaves one more behind. A build that wants it fetches it again.
-///
-/// # Errors
-/// The folder cannot be read, or changed.
-pub fn forget_old(cache: &Path, before: SystemTime) -> io::Result<()> {
-    let entries = match fs::read_dir(folder(cache)) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        found => found?,
-    };
-    for entry in entries {
-        let entry = entry?;
-        let metadata = entry.metadata()?;
-        // Folders are of builds that are at work.
-        if metadata.is_file() && metadata.modified()? < before {
-            fs::remove_file(entry.path())?;
-        }
-    }
-    Ok(())
-}
-
 /// Gives the name `kept` to a copy of the file at `path`.
 fn keep(path: &Path, kept: &Path) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new(""));
@@ -245,31 +226,4 @@ fn bytes(url: &str, bytes_max: u64) -> Result<Vec<u8>, FetchError> {
         bytes.extend_from_slice(more);
     }
     Ok(bytes)
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-
-    #[test]
-    fn what_was_fetched_long_ago_is_forgotten_and_the_rest_is_not() {
-        let cache = tempfile::tempdir().unwrap();
-        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_760_000_000);
-        forget_old(cache.path(), now).unwrap();
-        let folder = folder(cache.path());
-        fs::create_dir_all(folder.join("of-a-build")).unwrap();
-        for (name, age) in [("old", 1), ("new", 0)] {
-            let file = File::create_new(folder.join(name)).unwrap();
-            file.set_modified(now - Duration::from_secs(age)).unwrap();
-        }
-        forget_old(cache.path(), now).unwrap();
-        let names = fs::read_dir(&folder)
-            .unwrap()
-            .map(|it| it.unwrap().file_name());
-        let mut names: Vec<_> = names.collect();
-        names.sort();
-        assert_eq!(names, ["new", "of-a-build"]);
-    }
 }
