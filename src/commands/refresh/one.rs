@@ -20,7 +20,7 @@ use towline_server::Site;
 use towline_server::catalogue::{self, NewLayer, Published};
 use towline_server::intake;
 use towline_server::private::Locked;
-use towline_server::tracked::record::{self, Record, State, Waiting};
+use towline_server::tracked::record::{Record, State, Waiting};
 use towline_server::tracked::{gone_back, is_same, of_recipe, version_for, versions};
 
 use super::failures::{page_has_gone_back, tracks_nothing, turn};
@@ -105,8 +105,7 @@ impl Work<'_> {
             }),
             seen,
         });
-        record::write(self.folder, &followed.name, &followed.record)
-            .map_err(|error| failed(anyhow::Error::from(error).into()))
+        followed.write(self.folder)
     }
 
     /// The recipe for the newest release that its page names; as it is if it has none.

@@ -3,6 +3,7 @@
 
 mod looks;
 mod refused;
+mod turns;
 
 use std::collections::BTreeMap;
 use std::fs;
