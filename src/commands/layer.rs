@@ -168,6 +168,7 @@ fn prepare(
     let options = Options {
         out: out.to_owned(),
         cache: cache(with.cache.as_deref())?,
+        fetch_wait: None,
     };
     Ok((recipe, options))
 }
@@ -327,6 +328,10 @@ fn fetch_failure(error: &FetchError) -> (Exit, String) {
         FetchError::Unreachable { .. } | FetchError::Stopped { .. } => (
             Exit::NotReachable,
             "check the network (and https_proxy, if there is a proxy), then try again",
+        ),
+        FetchError::Late { .. } => (
+            Exit::NotReachable,
+            "see why it is so slow, and try again later; by hand it may take longer: towline layer build, towline publish",
         ),
         FetchError::Status { status, .. } => (
             Exit::NotReachable,

@@ -9,6 +9,7 @@ mod unchanged;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use tempfile::NamedTempFile;
 use towline_contract::handover::IMAGES_DIR;
@@ -87,6 +88,8 @@ pub struct Options {
     pub out: PathBuf,
     /// Folder for downloaded packages and compressed blocks, which may be deleted, and which builds may share.
     pub cache: PathBuf,
+    /// Longest that what the recipe fetches by URLs may take, all together; none where somebody waits, and can end it.
+    pub fetch_wait: Option<Duration>,
 }
 
 /// A finished layer.
@@ -136,7 +139,7 @@ fn build_files(
     let out = &options.out;
     std::fs::create_dir_all(out).map_err(|cause| output(out, cause))?;
     let scratch = Scratch::new(out).map_err(|cause| output(out, cause))?;
-    let mut assembly = assemble(recipe, &options.cache, talk)?;
+    let mut assembly = assemble(recipe, options, talk)?;
     libraries::link_sonames(&mut assembly.tree)?;
     let findings = libraries::survey(&assembly.tree, &assembly.private)?;
     refuse_missing(recipe, &findings)?;
@@ -181,14 +184,15 @@ fn source(recipe: &Recipe, numbered: &NumberedSource, cause: SourceError) -> Bui
 
 fn assemble(
     recipe: &Recipe,
-    cache: &Path,
+    options: &Options,
     talk: &mut dyn FnMut(&str),
 ) -> Result<Assembly, BuildError> {
     let whole = |cause: SourceError| BuildError::Recipe {
         recipe: recipe.path.clone(),
         what: cause.to_string(),
     };
-    let mut assembler = Assembler::new(recipe, cache, talk).map_err(whole)?;
+    let mut assembler =
+        Assembler::new(recipe, &options.cache, options.fetch_wait, talk).map_err(whole)?;
     for numbered in &recipe.sources {
         assembler
             .add(&numbered.source)

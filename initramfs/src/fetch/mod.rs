@@ -11,6 +11,7 @@ use std::fs::{self, File, Permissions};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use tempfile::NamedTempFile;
 use towline_contract::Digest;
@@ -77,6 +78,14 @@ pub enum FetchError {
         #[source]
         cause: io::Error,
     },
+    /// All that the recipe fetches has taken too long.
+    #[error("{url} did not come in time: what the recipe fetches may take {} minutes together", wait.as_secs() / 60)]
+    Late {
+        /// What was asked for.
+        url: String,
+        /// The bound.
+        wait: Duration,
+    },
     /// Other bytes than the recipe names.
     #[error("{url} has SHA-256 {found}, but the recipe says {wanted}")]
     Digest {
@@ -128,16 +137,56 @@ fn of(want: Option<&u64>) -> String {
 #[derive(Debug, Default)]
 pub(crate) struct Copies {
     scratch: Option<Scratch>,
+    /// Longest that they may take, all together.
+    wait: Option<Duration>,
+    /// What they have taken so far.
+    spent: Duration,
     /// Copies so far. Two of one URL may be two versions of it.
     count: usize,
 }
 
 impl Copies {
+    /// None yet; all together may take `wait`.
+    pub(crate) fn within(wait: Option<Duration>) -> Self {
+        Self {
+            wait,
+            ..Self::default()
+        }
+    }
+
     /// A copy of the file that `download` describes, out of `cache` if it is there; `talk` hears what is fetched.
     ///
     /// # Errors
     /// See [`FetchError`].
     pub(crate) fn fetch(
+        &mut self,
+        download: &Download,
+        cache: &Path,
+        talk: &mut dyn FnMut(&str),
+    ) -> Result<PathBuf, FetchError> {
+        let start = Instant::now();
+        let fetched = self.fetch_one(download, cache, talk);
+        self.spent += start.elapsed();
+        match fetched {
+            Err(FetchError::Unreachable { .. } | FetchError::Stopped { .. }) => {
+                self.left(&download.url).and(fetched)
+            }
+            other => other,
+        }
+    }
+
+    /// What is left of the time.
+    fn left(&self, url: &str) -> Result<Option<Duration>, FetchError> {
+        match self.wait {
+            Some(wait) if self.spent >= wait => Err(FetchError::Late {
+                url: url.to_owned(),
+                wait,
+            }),
+            wait => Ok(wait.map(|it| it - self.spent)),
+        }
+    }
+
+    fn fetch_one(
         &mut self,
         download: &Download,
         cache: &Path,
@@ -162,7 +211,11 @@ impl Copies {
         talk(&format!("fetching {}", download.url));
         file.rewind().map_err(failed)?;
         file.set_len(0).map_err(failed)?;
-        let mut answer = Answer::to(&download.url, download.bytes_max())?;
+        let mut answer = Answer::to(
+            &download.url,
+            download.bytes_max(),
+            self.left(&download.url)?,
+        )?;
         while let Some(more) = answer.next()? {
             file.write_all(more).map_err(failed)?;
         }
@@ -220,7 +273,7 @@ pub(crate) fn page(url: &str) -> Result<Vec<u8>, FetchError> {
 
 /// A small file, in memory.
 fn bytes(url: &str, bytes_max: u64) -> Result<Vec<u8>, FetchError> {
-    let mut answer = Answer::to(url, bytes_max)?;
+    let mut answer = Answer::to(url, bytes_max, None)?;
     let mut bytes = Vec::new();
     while let Some(more) = answer.next()? {
         bytes.extend_from_slice(more);

@@ -83,6 +83,7 @@ fn a_recipe_whose_release_nobody_has_asked_for_is_not_built() {
     let options = Options {
         out: workshop.path("out"),
         cache: workshop.path("cache"),
+        fetch_wait: None,
     };
     let error = build::build(&recipe, &options, &mut |_| {}).unwrap_err();
     assert!(

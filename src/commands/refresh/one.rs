@@ -35,6 +35,10 @@ use crate::printable;
 /// How long fetched files are kept for a build that wants them again, after another change of its recipe.
 const FETCHED_KEPT: Duration = Duration::from_secs(30 * 86_400);
 
+/// Longest that what one recipe fetches may take in a look, which has six hours for all of them: a file of 1 GiB at 150 kB a
+/// second.
+const FETCH_WAIT: Duration = Duration::from_secs(2 * 3600);
+
 /// What all recipes are looked at with.
 pub(super) struct Work<'a> {
     pub(super) site: &'a Site,
@@ -165,6 +169,7 @@ impl Work<'_> {
         let options = Options {
             out,
             cache: self.cache.to_owned(),
+            fetch_wait: Some(FETCH_WAIT),
         };
         let built = build::build(recipe, &options, &mut |what| {
             self.say(&format!("recipe {name}: {what}"));
