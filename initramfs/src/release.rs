@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use towline_contract::manifest::Package;
+use towline_contract::manifest::{Manifest, Package};
 
 use crate::fetch::{self, FetchError};
 use crate::recipe::{PageError, Recipe, RecipeError};
@@ -83,6 +83,13 @@ pub fn package(recipe: &Recipe) -> Option<Package> {
         version: recipe.release.clone()?,
         architecture: ARCHITECTURE.into(),
     })
+}
+
+/// The release that a layer is of, by its manifest; none of one that was made without a page.
+#[must_use]
+pub fn of_layer(layer: &Manifest) -> Option<&str> {
+    let release = layer.packages.iter().find(|it| is_release(it))?;
+    Some(&release.version)
 }
 
 /// Whether this is a release that a page named, and no package.

@@ -112,8 +112,8 @@ impl Upstream {
         self.release.as_ref()
     }
 
-    /// Whether packages, release and recipe tell all that a layer is made of. Else files of this machine are in it too, and whether they are
-    /// others now only a build can say.
+    /// Whether packages, release and recipe tell all that a layer is made of. Else files of this machine are in it too, and
+    /// whether they are others now only a build can say.
     #[must_use]
     pub fn is_all_told(&self) -> bool {
         self.is_all_told

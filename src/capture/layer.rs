@@ -66,6 +66,7 @@ pub(super) fn build(
     let options = Options {
         out: home.spool_path(),
         cache: home.spool_path(),
+        fetch_wait: None,
     };
     let built = build::build(&recipe, &options, &mut |_| {})?;
     if let Err(error) = stored::verify(&built.layer, &built.manifest, &[]) {

@@ -127,7 +127,7 @@ fn setting(text: &str) -> Result<(String, String), String> {
 
 fn run_build(args: &BuildArgs, quiet: bool) -> Outcome {
     let started = Instant::now();
-    let (mut recipe, options) = prepare(&args.recipe, &args.with, &args.out, quiet)?;
+    let (mut recipe, options) = prepare(&args.recipe, &args.with, &args.out, None, quiet)?;
     if let Some(level) = args.level {
         let set = recipe.set_level(level);
         set.map_err(|what| Failure::new(Exit::Usage, anyhow::anyhow!("--level: {what}")))?;
@@ -150,17 +150,25 @@ fn run_build(args: &BuildArgs, quiet: bool) -> Outcome {
     Ok(())
 }
 
-/// Builds the layer of `recipe` into `out`, whatever is there.
-fn build(recipe: &Path, with: &BuildWith, out: &Path, quiet: bool) -> Result<Built, Failure> {
-    let (recipe, options) = prepare(recipe, with, out, quiet)?;
+/// Builds `layer` again, by `recipe` into `out`, whatever is there: of a recipe with a page, the release that the layer is of,
+/// unless `--set version=` says another.
+fn build_again(
+    layer: &Manifest,
+    recipe: &Path,
+    with: &BuildWith,
+    out: &Path,
+    quiet: bool,
+) -> Result<Built, Failure> {
+    let (recipe, options) = prepare(recipe, with, out, release::of_layer(layer), quiet)?;
     build::build(&recipe, &options, &mut talk(quiet)).map_err(build_failure)
 }
 
-/// Of a recipe with a page, what is built is the newest release that it names, unless `--set version=` says another.
+/// Of a recipe with a page, what is built is what `--set version=` says; else this `release`, or the newest that the page names.
 fn prepare(
     recipe: &Path,
     with: &BuildWith,
     out: &Path,
+    release: Option<&str>,
     quiet: bool,
 ) -> Result<(Recipe, Options), Failure> {
     let settings = settings(recipe, &with.settings)?;
@@ -169,10 +177,14 @@ fn prepare(
         let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
         recipe.for_kernel = Some(path.to_string_lossy().into_owned());
     }
+    if let Some(release) = release.filter(|_| recipe.page_to_ask().is_some()) {
+        recipe = recipe.of_release(release).map_err(recipe_failure)?;
+    }
     let recipe = release::of_newest(recipe, &mut talk(quiet)).map_err(release_failure)?;
     let options = Options {
         out: out.to_owned(),
         cache: cache(with.cache.as_deref())?,
+        fetch_wait: None,
     };
     Ok((recipe, options))
 }
@@ -242,15 +254,21 @@ pub(super) fn packages_cache() -> Result<PathBuf, Failure> {
 }
 
 pub(super) fn recipe_failure(error: RecipeError) -> Failure {
-    Failure::new(Exit::Usage, error).next("docs/how-to/recipes.md explains every field")
+    let next = match &error {
+        RecipeError::Set { .. } => "give it as it stands in the URL: --set version=1.2",
+        _ => "docs/how-to/recipes.md explains every field",
+    };
+    Failure::new(Exit::Usage, error).next(next)
 }
 
 pub(super) fn release_failure(error: ReleaseError) -> Failure {
     let (exit, next) = match &error {
         ReleaseError::Fetch { cause, .. } => match &**cause {
-            FetchError::Status { .. } => (
+            FetchError::Status { status, .. } => (
                 Exit::NotReachable,
-                "see where versions are named by now, and put that into track.page".to_owned(),
+                status_next(*status)
+                    .unwrap_or("see where versions are named by now, and put that into track.page")
+                    .to_owned(),
             ),
             FetchError::TooLarge { .. } => (
                 Exit::Usage,
@@ -321,6 +339,18 @@ fn source_failure(error: &SourceError) -> (Exit, String) {
     }
 }
 
+/// What to do about an answer that says nothing of the URL; none of any other.
+fn status_next(status: u16) -> Option<&'static str> {
+    match status {
+        408 | 429 | 500.. => Some("that server cannot answer now: try again later"),
+        401 | 403 | 407 => Some(
+            "that server, or the proxy, does not let this machine have it: if it counts what is asked for, as GitHub's API \
+             does, try again later; if it wants a login, name a place that everybody may read",
+        ),
+        _ => None,
+    }
+}
+
 /// The exit code of a failure to fetch a file, and the next step.
 fn fetch_failure(error: &FetchError) -> (Exit, String) {
     let (exit, next) = match error {
@@ -328,10 +358,15 @@ fn fetch_failure(error: &FetchError) -> (Exit, String) {
             Exit::NotReachable,
             "check the network (and https_proxy, if there is a proxy), then try again",
         ),
-        FetchError::Status { .. } => (
+        FetchError::Late { .. } => (
             Exit::NotReachable,
+            "see why it is so slow, and try again later; by hand it may take longer: towline layer build, towline publish",
+        ),
+        FetchError::Status { status, .. } => (
+            Exit::NotReachable,
+            status_next(*status).unwrap_or(
             "check the `url` in the recipe; of a release that a page names, whether its makers have put it there already, or \
-             track.version takes for one what is none",
+             track.version takes for one what is none"),
         ),
         FetchError::TooLarge { .. } => (
             Exit::NotTrusted,

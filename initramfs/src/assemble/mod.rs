@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use towline_contract::manifest::Package;
 
@@ -150,13 +151,15 @@ pub struct Assembler<'a> {
 }
 
 impl<'a> Assembler<'a> {
-    /// An empty assembly for `recipe`. Packages are kept in `cache`; `talk` hears what is going on.
+    /// An empty assembly for `recipe`. Packages are kept in `cache`; what is fetched by URLs may take `fetch_wait`, all together;
+    /// `talk` hears what is going on.
     ///
     /// # Errors
     /// No temporary file can be made, or a glob of the recipe is not valid.
     pub fn new(
         recipe: &'a Recipe,
         cache: &'a Path,
+        fetch_wait: Option<Duration>,
         talk: &'a mut dyn FnMut(&str),
     ) -> Result<Self, SourceError> {
         let spool = Spool::new().map_err(|cause| SourceError::Read {
@@ -170,7 +173,10 @@ impl<'a> Assembler<'a> {
             filter: Filter::new(&recipe.include, &recipe.exclude)?,
             stripped: stripped(recipe)?,
             talk,
-            assembly: Assembly::default(),
+            assembly: Assembly {
+                fetched: Copies::within(fetch_wait),
+                ..Assembly::default()
+            },
             listings: Listings::new(),
         })
     }

@@ -10,6 +10,7 @@ mod unchanged;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use tempfile::NamedTempFile;
 use towline_contract::handover::IMAGES_DIR;
@@ -108,6 +109,8 @@ pub struct Options {
     pub out: PathBuf,
     /// Folder for downloaded packages and compressed blocks, which may be deleted, and which builds may share.
     pub cache: PathBuf,
+    /// Longest that what the recipe fetches by URLs may take, all together; none where somebody waits, and can end it.
+    pub fetch_wait: Option<Duration>,
 }
 
 /// A finished layer.
@@ -162,7 +165,7 @@ fn build_files(
     let out = &options.out;
     std::fs::create_dir_all(out).map_err(|cause| output(out, cause))?;
     let scratch = Scratch::new(out).map_err(|cause| output(out, cause))?;
-    let mut assembly = assemble(recipe, &options.cache, listings, talk)?;
+    let mut assembly = assemble(recipe, options, listings, talk)?;
     libraries::link_sonames(&mut assembly.tree)?;
     let findings = libraries::survey(&assembly.tree, &assembly.private)?;
     refuse_missing(recipe, &findings)?;
@@ -222,7 +225,7 @@ fn source(recipe: &Recipe, numbered: &NumberedSource, cause: SourceError) -> Bui
 
 fn assemble(
     recipe: &Recipe,
-    cache: &Path,
+    options: &Options,
     listings: Listings,
     talk: &mut dyn FnMut(&str),
 ) -> Result<Assembly, BuildError> {
@@ -230,7 +233,8 @@ fn assemble(
         recipe: recipe.path.clone(),
         what: cause.to_string(),
     };
-    let mut assembler = Assembler::new(recipe, cache, talk).map_err(whole)?;
+    let mut assembler =
+        Assembler::new(recipe, &options.cache, options.fetch_wait, talk).map_err(whole)?;
     assembler.listings = listings;
     for numbered in &recipe.sources {
         assembler

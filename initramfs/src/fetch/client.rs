@@ -137,9 +137,14 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    /// Asks for `url`, whose answer may have `bytes_max` bytes.
-    pub(super) fn to(url: &str, bytes_max: u64) -> Result<Self, FetchError> {
-        let agent = agent(url, roots(url)?, whole_wait(bytes_max));
+    /// Asks for `url`, whose answer may have `bytes_max` bytes, and take what these may take, or `left` if that is less.
+    pub(super) fn to(
+        url: &str,
+        bytes_max: u64,
+        left: Option<Duration>,
+    ) -> Result<Self, FetchError> {
+        let wait = whole_wait(bytes_max);
+        let agent = agent(url, roots(url)?, left.map_or(wait, |left| left.min(wait)));
         Self::by(&agent, url, bytes_max)
     }
 

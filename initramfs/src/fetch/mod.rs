@@ -4,18 +4,20 @@
 //! Nobody works with the files in that folder, which other builds replace: each build has copies, and these are verified.
 
 mod client;
+mod old;
 mod verifier;
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, Instant};
 
 use tempfile::NamedTempFile;
 use towline_contract::Digest;
 
 pub use client::{NoAuthorities, authorities, tls};
+pub use old::forget_old;
 
 use crate::recipe::Download;
 use crate::scratch::Scratch;
@@ -76,6 +78,14 @@ pub enum FetchError {
         #[source]
         cause: io::Error,
     },
+    /// All that the recipe fetches has taken too long.
+    #[error("{url} did not come in time: what the recipe fetches may take {} minutes together", wait.as_secs() / 60)]
+    Late {
+        /// What was asked for.
+        url: String,
+        /// The bound.
+        wait: Duration,
+    },
     /// Other bytes than the recipe names.
     #[error("{url} has SHA-256 {found}, but the recipe says {wanted}")]
     Digest {
@@ -127,16 +137,56 @@ fn of(want: Option<&u64>) -> String {
 #[derive(Debug, Default)]
 pub(crate) struct Copies {
     scratch: Option<Scratch>,
+    /// Longest that they may take, all together.
+    wait: Option<Duration>,
+    /// What they have taken so far.
+    spent: Duration,
     /// Copies so far. Two of one URL may be two versions of it.
     count: usize,
 }
 
 impl Copies {
+    /// None yet; all together may take `wait`.
+    pub(crate) fn within(wait: Option<Duration>) -> Self {
+        Self {
+            wait,
+            ..Self::default()
+        }
+    }
+
     /// A copy of the file that `download` describes, out of `cache` if it is there; `talk` hears what is fetched.
     ///
     /// # Errors
     /// See [`FetchError`].
     pub(crate) fn fetch(
+        &mut self,
+        download: &Download,
+        cache: &Path,
+        talk: &mut dyn FnMut(&str),
+    ) -> Result<PathBuf, FetchError> {
+        let start = Instant::now();
+        let fetched = self.fetch_one(download, cache, talk);
+        self.spent += start.elapsed();
+        match fetched {
+            Err(FetchError::Unreachable { .. } | FetchError::Stopped { .. }) => {
+                self.left(&download.url).and(fetched)
+            }
+            other => other,
+        }
+    }
+
+    /// What is left of the time.
+    fn left(&self, url: &str) -> Result<Option<Duration>, FetchError> {
+        match self.wait {
+            Some(wait) if self.spent >= wait => Err(FetchError::Late {
+                url: url.to_owned(),
+                wait,
+            }),
+            wait => Ok(wait.map(|it| it - self.spent)),
+        }
+    }
+
+    fn fetch_one(
         &mut self,
         download: &Download,
         cache: &Path,
@@ -161,7 +211,11 @@ impl Copies {
         talk(&format!("fetching {}", download.url));
         file.rewind().map_err(failed)?;
         file.set_len(0).map_err(failed)?;
-        let mut answer = Answer::to(&download.url, download.bytes_max())?;
+        let mut answer = Answer::to(
+            &download.url,
+            download.bytes_max(),
+            self.left(&download.url)?,
+        )?;
         while let Some(more) = answer.next()? {
             file.write_all(more).map_err(failed)?;
         }
@@ -199,26 +253,6 @@ pub(crate) fn folder(cache: &Path) -> PathBuf {
     cache.join("fetched")
 }
 
-/// Removes what was fetched before this time: each new release leaves one more behind. A build that wants it fetches it again.
-///
-/// # Errors
-/// The folder cannot be read, or changed.
-pub fn forget_old(cache: &Path, before: SystemTime) -> io::Result<()> {
-    let entries = match fs::read_dir(folder(cache)) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        found => found?,
-    };
-    for entry in entries {
-        let entry = entry?;
-        let metadata = entry.metadata()?;
-        // Folders are of builds that are at work.
-        if metadata.is_file() && metadata.modified()? < before {
-            fs::remove_file(entry.path())?;
-        }
-    }
-    Ok(())
-}
-
 /// Gives the name `kept` to a copy of the file at `path`.
 fn keep(path: &Path, kept: &Path) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new(""));
@@ -239,37 +273,10 @@ pub(crate) fn page(url: &str) -> Result<Vec<u8>, FetchError> {
 
 /// A small file, in memory.
 fn bytes(url: &str, bytes_max: u64) -> Result<Vec<u8>, FetchError> {
-    let mut answer = Answer::to(url, bytes_max)?;
+    let mut answer = Answer::to(url, bytes_max, None)?;
     let mut bytes = Vec::new();
     while let Some(more) = answer.next()? {
         bytes.extend_from_slice(more);
     }
     Ok(bytes)
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-
-    #[test]
-    fn what_was_fetched_long_ago_is_forgotten_and_the_rest_is_not() {
-        let cache = tempfile::tempdir().unwrap();
-        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_760_000_000);
-        forget_old(cache.path(), now).unwrap();
-        let folder = folder(cache.path());
-        fs::create_dir_all(folder.join("of-a-build")).unwrap();
-        for (name, age) in [("old", 1), ("new", 0)] {
-            let file = File::create_new(folder.join(name)).unwrap();
-            file.set_modified(now - Duration::from_secs(age)).unwrap();
-        }
-        forget_old(cache.path(), now).unwrap();
-        let names = fs::read_dir(&folder)
-            .unwrap()
-            .map(|it| it.unwrap().file_name());
-        let mut names: Vec<_> = names.collect();
-        names.sort();
-        assert_eq!(names, ["new", "of-a-build"]);
-    }
 }

@@ -140,7 +140,8 @@ impl Check<'_> {
 /// minisign writes by itself (`file:agent-1.2.tar.gz`), or by the first word that begins with a digit, which is the version. A
 /// signature alone does not say so: an older file, with its own good signature, could lie at the URL of a newer one.
 ///
-/// Any word will not do. The page chooses the version, so a comment must name one alone: that of `agent 1.2, build 4711` is not 4711.
+/// Any word will not do. The page chooses the version, so a comment must name one alone: that of `agent 1.2, build 4711` is not
+/// 4711.
 fn is_named(comment: &str, name: &str, release: &Release) -> bool {
     let mut words = comment.split_whitespace();
     let is_file = |word: &str| word.strip_prefix("file:").unwrap_or(word) == name;
@@ -166,7 +167,8 @@ fn signature(key: &PublicKey, file: &[u8]) -> Result<Signature, Fault> {
     Ok(signature)
 }
 
-/// The check of what is signed. Signatures of minisign's old way cover the file itself, so that all of it would have to be in memory.
+/// The check of what is signed. Signatures of minisign's old way cover the file itself, so that all of it would have to be in
+/// memory.
 fn started<'a>(key: &'a PublicKey, signature: &'a Signature) -> Result<StreamVerifier<'a>, Fault> {
     key.verify_stream(signature).map_err(|cause| {
         Fault::Signature(match cause {

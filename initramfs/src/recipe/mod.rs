@@ -72,6 +72,22 @@ pub enum RecipeError {
         /// What is wrong.
         what: String,
     },
+    /// Somebody has set a version that is none.
+    #[error("recipe {path} cannot be of the release that `--set version=` names: {why}")]
+    Set {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        why: NoVersion,
+    },
+    /// What should be its release is none.
+    #[error("recipe {path} cannot be of that release: {why}")]
+    Release {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        why: NoVersion,
+    },
 }
 
 /// How the entries are packed.

@@ -21,12 +21,12 @@ const MATCHES_MAX: usize = 10_000;
 const VERSION_BYTES_MAX: usize = 64;
 
 /// A page that names versions.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Page {
     /// Where it is.
     pub url: String,
-    /// A regular expression, whose one group is the version.
-    pub pattern: String,
+    /// Its one group is the version.
+    pattern: Regex,
     /// The recipe's line that names it, counted from 1.
     pub line: usize,
 }
@@ -90,7 +90,7 @@ impl Page {
         match regex.captures_len() - 1 {
             1 => Ok(Self {
                 url: url.get_ref().clone(),
-                pattern: pattern.get_ref().clone(),
+                pattern: regex,
                 line: at.line(url.span().start),
             }),
             groups => Err(in_pattern(&format!(
@@ -105,17 +105,9 @@ impl Page {
     /// # Errors
     /// See [`PageError`].
     pub fn newest(&self, page: &[u8]) -> Result<String, PageError> {
-        let (url, pattern) = (self.url.clone(), self.pattern.clone());
-        let bytes = page.len();
-        let Ok(regex) = compiled(&pattern) else {
-            return Err(PageError::None {
-                url,
-                pattern,
-                bytes,
-            }); // it was compiled when the recipe was read
-        };
+        let (url, pattern) = (self.url.clone(), self.pattern.as_str().to_owned());
         let mut newest: Option<&str> = None;
-        for (number, found) in regex.captures_iter(page).enumerate() {
+        for (number, found) in self.pattern.captures_iter(page).enumerate() {
             if number == MATCHES_MAX {
                 return Err(PageError::Many { url, pattern });
             }
@@ -135,7 +127,7 @@ impl Page {
         newest.ok_or(PageError::None {
             url,
             pattern,
-            bytes,
+            bytes: page.len(),
         })
     }
 }
@@ -177,7 +169,7 @@ mod tests {
     fn page(pattern: &str) -> Page {
         Page {
             url: "https://downloads.example/agent/".into(),
-            pattern: pattern.into(),
+            pattern: compiled(pattern).unwrap(),
             line: 1,
         }
     }

@@ -15,7 +15,10 @@ impl Recipe {
             )));
         }
         match release {
-            Some(version) => self.of_release(version),
+            Some(version) => self.of_release(version).map_err(|error| match error {
+                RecipeError::Release { path, why } => RecipeError::Set { path, why },
+                other => other,
+            }),
             None => Ok(self),
         }
     }
@@ -25,7 +28,10 @@ impl Recipe {
     /// # Errors
     /// The version could lead elsewhere, or what it makes of a source cannot be fetched or trusted.
     pub fn of_release(&self, version: &str) -> Result<Self, RecipeError> {
-        page::version(version.as_bytes()).map_err(|why| self.page_error(&why.to_string()))?;
+        page::version(version.as_bytes()).map_err(|why| RecipeError::Release {
+            path: self.path.clone(),
+            why,
+        })?;
         let mut recipe = self.clone();
         for numbered in &mut recipe.sources {
             let source = &mut numbered.source;

@@ -8,7 +8,7 @@ use super::page::Page;
 use super::{Place, RecipeError};
 
 /// How a recipe follows what it is made of: all the packages that it takes from an archive, and the releases that a page names.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Track {
     /// How many versions of the layer stay published, the newest ones; all of them if it is absent.
     pub keep: Option<u32>,

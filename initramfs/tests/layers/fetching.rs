@@ -7,6 +7,7 @@ use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use towline_contract::Digest;
 use towline_initramfs::build::{self, BuildError, Built, Options};
@@ -62,6 +63,16 @@ impl World {
 
     /// Builds; `talk` hears what the build says, while it waits.
     fn build_while(&self, source: &str, talk: &mut dyn FnMut(&str)) -> Result<Built, BuildError> {
+        self.build_within(None, source, talk)
+    }
+
+    /// The same; what is fetched may take so long.
+    fn build_within(
+        &self,
+        fetch_wait: Option<Duration>,
+        source: &str,
+        talk: &mut dyn FnMut(&str),
+    ) -> Result<Built, BuildError> {
         let recipe = format!(
             "kind = \"extra\"\nname = \"test\"\nversion = \"1\"\nlevel = 1\ntime = \"2025-01-01T00:00:00Z\"\n[[source]]\n{source}"
         );
@@ -69,6 +80,7 @@ impl World {
         let options = Options {
             out: self.workshop.path("out"),
             cache: self.workshop.path("cache"),
+            fetch_wait,
         };
         build::build(&recipe, &options, talk)
     }
@@ -146,6 +158,53 @@ fn a_fetched_file_is_kept_and_not_fetched_again() {
     let kept = world.workshop.path("cache/fetched").join(&world.kept()[0]);
     let mode = fs::metadata(kept).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o644, "for all who share the cache");
+}
+
+#[test]
+fn what_a_recipe_fetches_may_take_so_long_together() {
+    let world = World::new();
+    world.sends("/quick", ok(b"quick"));
+    let slow = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/slow", slow.local_addr().unwrap());
+    std::thread::spawn(move || {
+        let (mut stream, _) = slow.accept().unwrap();
+        let mut sent = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n");
+        while sent.is_ok() {
+            std::thread::sleep(Duration::from_millis(20));
+            sent = stream.write_all(b"x");
+        }
+    });
+    let quick = format!("{}/quick", world.url);
+    let file = |path: &str, url: &str, content: &[u8]| {
+        let proof = sha256(content);
+        format!("type = \"file\"\npath = \"{path}\"\nfrom = {{ url = \"{url}\", {proof} }}\n")
+    };
+    let sources = format!(
+        "{}[[source]]\n{}",
+        file("opt/quick", &quick, b"quick"),
+        file("opt/slow", &url, b"slow")
+    );
+    let start = Instant::now();
+    let wait = Duration::from_secs(2);
+    let built = world.build_within(Some(wait), &sources, &mut |_| {});
+    let text = messages(&built.unwrap_err());
+    assert!(
+        text.contains(&format!(
+            "{url} did not come in time: what the recipe fetches may take"
+        )),
+        "{text}"
+    );
+    assert!(
+        start.elapsed() < Duration::from_secs(30),
+        "{:?}",
+        start.elapsed()
+    );
+    assert_eq!(world.asked(), ["/quick"]);
+    // What is in the cache takes no time.
+    let quick = file("opt/quick", &quick, b"quick");
+    world
+        .build_within(Some(Duration::ZERO), &quick, &mut |_| {})
+        .unwrap();
 }
 
 #[test]

@@ -121,6 +121,7 @@ fn packages_of_every_compression_give_the_same_entries_as_the_package_says() {
         let options = Options {
             out: workshop.path("out"),
             cache: workshop.path("cache"),
+            fetch_wait: None,
         };
         let recipe = workshop
             .parse(&recipe("exclude = [\"usr/share/man\"]\n"))

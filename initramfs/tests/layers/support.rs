@@ -39,6 +39,7 @@ impl Workshop {
         let options = Options {
             out: self.path(out),
             cache: package_cache(),
+            fetch_wait: None,
         };
         build::build(&recipe, &options, &mut |_| {})
     }

@@ -174,6 +174,7 @@ fn the_ready_recipe_of_a_portable_archive_takes_rears_files_and_no_secrets_and_k
     let options = Options {
         out: workshop.path("out"),
         cache: workshop.path("cache"),
+        fetch_wait: None,
     };
     let built = build::build(&recipe, &options, &mut |_| {}).unwrap();
     stored::verify(&built.layer, &built.manifest, &[]).unwrap();

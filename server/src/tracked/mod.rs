@@ -18,7 +18,8 @@ use crate::order::{order, versions as compare};
 use record::Own;
 
 /// Before the number of a layer whose version is taken. To dpkg a letter comes after the end of a version and before whatever
-/// Debian or Ubuntu put there for a change of their own (`+b1`, `+deb12u1`, `build1`, `ubuntu1`, `.1`), and this one before theirs.
+/// Debian or Ubuntu put there for a change of their own (`+b1`, `+deb12u1`, `build1`, `ubuntu1`, `.1`), and this one before
+/// theirs.
 const AGAIN: &str = "again";
 
 /// A package that would go back.
@@ -86,9 +87,9 @@ pub fn version_for(new: &Manifest, ever: &BTreeSet<String>) -> String {
     }
 }
 
-/// The packages that a `published` version of the layer has newer than `new` has, as dpkg compares them: an archive, or a page that
-/// names releases, that has gone back must not take machines back, whatever the dates of its files. What is not published any more
-/// does not count, nor does a package that is called otherwise by now.
+/// The packages that a `published` version of the layer has newer than `new` has, as dpkg compares them: an archive, or a page
+/// that names releases, that has gone back must not take machines back, whatever the dates of its files. What is not published
+/// any more does not count, nor does a package that is called otherwise by now.
 #[must_use]
 pub fn gone_back(new: &[Package], published: &[&Manifest]) -> Vec<GoneBack> {
     let found = new.iter().filter_map(|package| {

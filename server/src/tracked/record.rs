@@ -42,6 +42,9 @@ pub struct Record {
     pub state: State,
     /// When that was.
     pub looked: Timestamp,
+    /// When a look began that has not ended.
+    #[serde(default)]
+    pub begun: Option<Timestamp>,
     /// Why it is not current, or why what is published is another layer than the recipe's.
     pub why: Option<String>,
     /// When what is published was last seen to be what upstream has: never later than the archives said that their lists are.
@@ -94,6 +97,7 @@ impl Record {
         Self {
             state: State::Failed,
             looked: now,
+            begun: None,
             why: None,
             current: None,
             target: None,
@@ -140,6 +144,12 @@ impl Record {
         self.own.drain(..more);
     }
 
+    /// When it last had its turn: that of longest ago is the next. A look that was cut off was a turn, too.
+    #[must_use]
+    pub fn turn(&self) -> Timestamp {
+        self.begun.unwrap_or(self.looked).max(self.looked)
+    }
+
     /// It is not, or that cannot be said, for this reason.
     pub fn is_not(&mut self, state: State, why: &str, now: Timestamp) {
         self.failures = match state {
@@ -148,6 +158,7 @@ impl Record {
         };
         self.state = state;
         self.looked = now;
+        self.begun = None;
         self.why = Some(why.chars().take(WHY_CHARS_MAX).collect());
     }
 }
@@ -260,6 +271,23 @@ mod tests {
         }
         assert_eq!(record.own.len(), OWN_MAX);
         assert_eq!(target(&record.own[0]), "agent/restic/4/amd64");
+    }
+
+    #[test]
+    fn a_look_that_was_cut_off_was_a_turn_and_one_that_ends_says_when() {
+        let time = |text: &str| text.parse::<Timestamp>().unwrap();
+        let (first, second) = (time("2026-11-01T00:00:00Z"), time("2026-11-02T00:00:00Z"));
+        let mut record = Record::new(first);
+        assert_eq!(record.turn(), first);
+        record.begun = Some(second);
+        assert_eq!((record.turn(), record.looked), (second, first));
+        let third = time("2026-11-03T00:00:00Z");
+        record.is_not(State::Failed, "away", third);
+        assert_eq!((record.turn(), record.begun), (third, None));
+        // Of before there was a word for it.
+        let mut json = serde_json::to_value(&record).unwrap();
+        json.as_object_mut().unwrap().remove("begun");
+        assert_eq!(serde_json::from_value::<Record>(json).unwrap(), record);
     }
 
     #[test]

@@ -21,7 +21,7 @@ pub(super) fn compare(
     quiet: bool,
 ) -> Result<Difference, Failure> {
     let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
-    let built = super::build(recipe, with, folder.path(), quiet)?;
+    let built = super::build_again(manifest, recipe, with, folder.path(), quiet)?;
     let of = |it: &Manifest| (it.kind, it.name.clone(), it.architecture.clone());
     if of(&built.manifest) != of(manifest) {
         let (recipe, made) = (recipe.display(), built.manifest.target_name());

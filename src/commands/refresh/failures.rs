@@ -54,8 +54,9 @@ pub(super) fn page_has_gone_back(recipe: &Recipe, back: &GoneBack) -> Failure {
     let mut parts = target.split('/').skip(2);
     let version = parts.next().unwrap_or("VERSION");
     let (kind, name) = (recipe.kind, &recipe.name);
+    let path = recipe.path.display();
     Failure::new(Exit::No, what).next(format!(
-        "see whether the page and track.version are the right ones, and whether its makers took {was} back; if that is right: towline catalogue retire {kind}/{name} {version}, and run this again"
+        "see whether the page and track.version are the right ones, and whether its makers took {was} back, or count otherwise now (2024.1, then 1.0); if that is right, go there by hand: towline layer build {path} --set version={is}, towline publish that layer (if it is not), towline catalogue retire {kind}/{name} {version}, and run this again"
     ))
 }
 

@@ -1,5 +1,5 @@
-//! Recipes that follow their packages and releases, each with what is known of it and what comes of it. One that fails, whatever it is that
-//! fails, keeps no other from being looked at.
+//! Recipes that follow their packages and releases, each with what is known of it and what comes of it. One that fails, whatever
+//! it is that fails, keeps no other from being looked at.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -28,6 +28,8 @@ pub(super) struct Followed {
     pub(super) digest: Digest,
     pub(super) record: Record,
     pub(super) report: Report,
+    /// When it last had its turn; none if never.
+    pub(super) turn: Option<Timestamp>,
     failure: Option<Failure>,
 }
 
@@ -80,10 +82,12 @@ impl Followed {
             state: Some(State::Failed),
             ..Report::default()
         };
-        let (name, mut record) = match known(site, path, now) {
+        let (name, known) = match known(site, path) {
             Ok(known) => known,
             Err(failure) => return Err(Box::new((report, Some(failure)))),
         };
+        let turn = known.as_ref().map(Record::turn);
+        let mut record = known.unwrap_or_else(|| Record::new(now));
         match read(path) {
             Ok((recipe, track, digest)) => Ok(Self {
                 name,
@@ -92,6 +96,7 @@ impl Followed {
                 digest,
                 record,
                 report,
+                turn,
                 failure: None,
             }),
             Err(failure) => {
@@ -136,6 +141,18 @@ impl Followed {
         self.failure.is_none()
     }
 
+    /// Writes down that its turn has come: if the look is cut off at it, the next one begins with the others.
+    pub(super) fn begin(&mut self, folder: &Locked, now: Timestamp) -> Result<(), Stopped> {
+        self.record.begun = Some(now);
+        self.write(folder)
+    }
+
+    /// Writes down what is known of it.
+    pub(super) fn write(&self, folder: &Locked) -> Result<(), Stopped> {
+        let written = record::write(folder, &self.name, &self.record);
+        written.map_err(|error| failed(anyhow::Error::from(error).into()))
+    }
+
     /// Writes down how it went.
     pub(super) fn close(self, folder: &Locked) -> Ended {
         ended(folder, &self.name, &self.record, self.report, self.failure)
@@ -146,8 +163,8 @@ fn of_recipe(recipe: &Recipe) -> (Kind, &str, &str) {
     (recipe.kind, &recipe.name, &recipe.architecture)
 }
 
-/// Name of the recipe, and its record.
-fn known(site: &Site, path: &Path, now: Timestamp) -> Result<(String, Record), Failure> {
+/// Name of the recipe, and its record, if it has one.
+fn known(site: &Site, path: &Path) -> Result<(String, Option<Record>), Failure> {
     let Some(name) = record::name_of(path) else {
         let what = anyhow!("{} is no name for a recipe that is tracked", path.display());
         return Err(Failure::new(Exit::Usage, what)
@@ -159,7 +176,7 @@ fn known(site: &Site, path: &Path, now: Timestamp) -> Result<(String, Record), F
             "remove that file: what is published is compared again, and stays until somebody takes it out; a layer that waited is built again",
         )
     })?;
-    Ok((name, known.unwrap_or_else(|| Record::new(now))))
+    Ok((name, known))
 }
 
 /// The recipe, how it tracks, and its SHA-256.

@@ -143,7 +143,8 @@ pub(super) fn run(site: &Site, args: &RefreshArgs, quiet: bool) -> Outcome {
 }
 
 /// Looks at these recipes, or at those of the site: what was built before is published first, then each is looked at and
-/// built, and then that is published.
+/// built, and then that is published. The one that was looked at longest ago is the first: a look is ended after some hours, and
+/// a server that is slow must not keep the same ones from being looked at each time.
 fn looked_at(work: &mut Work<'_>, named: Vec<PathBuf>) -> Result<Vec<Ended>, Failure> {
     let site = work.site;
     let paths = match named.is_empty() {
@@ -168,11 +169,18 @@ fn looked_at(work: &mut Work<'_>, named: Vec<PathBuf>) -> Result<Vec<Ended>, Fai
     built::publish(work, &mut followed, Timestamp::now());
     let layers = one::published(site)?;
     let waits = turns::waiting(work, &followed);
-    for it in followed.iter_mut().filter(|it| it.goes_on()) {
+    let mut turns: Vec<_> = followed.iter_mut().filter(|it| it.goes_on()).collect();
+    turns.sort_by_key(|it| it.turn);
+    for it in turns {
         let now = Timestamp::now();
-        if let Err(stopped) = work.look(it, &layers, &waits, now) {
+        let looked = it
+            .begin(work.folder, now)
+            .and_then(|()| work.look(it, &layers, &waits, now));
+        if let Err(stopped) = looked {
             it.stop(stopped, now);
         }
+        // The others may take hours; that it cannot be written is told at the end.
+        let _ = it.write(work.folder);
     }
     built::publish(work, &mut followed, Timestamp::now());
     ended.extend(followed.into_iter().map(|it| it.close(work.folder)));

@@ -20,7 +20,7 @@ use towline_server::Site;
 use towline_server::catalogue::{self, NewLayer, Published};
 use towline_server::intake;
 use towline_server::private::Locked;
-use towline_server::tracked::record::{self, Record, State, Waiting};
+use towline_server::tracked::record::{Record, State, Waiting};
 use towline_server::tracked::{gone_back, is_same, of_recipe, version_for, versions};
 
 use super::failures::{page_has_gone_back, tracks_nothing, turn};
@@ -34,6 +34,10 @@ use crate::printable;
 
 /// How long fetched files are kept for a build that wants them again, after another change of its recipe.
 const FETCHED_KEPT: Duration = Duration::from_secs(30 * 86_400);
+
+/// Longest that what one recipe fetches may take in a look, which has six hours for all of them: a file of 1 GiB at 150 kB a
+/// second.
+const FETCH_WAIT: Duration = Duration::from_secs(2 * 3600);
 
 /// What all recipes are looked at with.
 pub(super) struct Work<'a> {
@@ -105,8 +109,7 @@ impl Work<'_> {
             }),
             seen,
         });
-        record::write(self.folder, &followed.name, &followed.record)
-            .map_err(|error| failed(anyhow::Error::from(error).into()))
+        followed.write(self.folder)
     }
 
     /// The recipe for the newest release that its page names; as it is if it has none.
@@ -166,6 +169,7 @@ impl Work<'_> {
         let options = Options {
             out,
             cache: self.cache.to_owned(),
+            fetch_wait: Some(FETCH_WAIT),
         };
         let built = build::build(recipe, &options, &mut |what| {
             self.say(&format!("recipe {name}: {what}"));

@@ -130,7 +130,8 @@ impl Drop for Group {
 }
 
 /// Ends this process, and all that it has started, when the server that has started it is there no more: a server that was
-/// killed has told nobody to end, perhaps before this one has begun. Where the group is not of its own, others in it are left alone.
+/// killed has told nobody to end, perhaps before this one has begun. Where the group is not of its own, others in it are left
+/// alone.
 pub(super) fn end_with_server(server: u32) {
     let server = i32::try_from(server).ok().and_then(Pid::from_raw);
     std::thread::spawn(move || {

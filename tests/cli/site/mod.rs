@@ -1,4 +1,5 @@
-//! `towline init`, `publish`, `catalogue`, `host`, `session` and `serve` as an operator runs them; curl and openssl are the clients.
+//! `towline init`, `publish`, `catalogue`, `host`, `session` and `serve` as an operator runs them; curl and openssl are the
+//! clients.
 
 mod agent_keys;
 mod doctor;

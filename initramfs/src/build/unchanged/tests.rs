@@ -46,6 +46,7 @@ impl Site {
         let options = Options {
             out: self.path("out"),
             cache: self.path("cache"),
+            fetch_wait: None,
         };
         let (built, was_built) = build_if_changed(&recipe, &options, now, &mut |_| {}).unwrap();
         // What is said is so.
@@ -156,6 +157,7 @@ fn a_record_is_of_the_files_that_this_very_build_made() {
     let options = Options {
         out: site.path("out"),
         cache: site.path("cache"),
+        fetch_wait: None,
     };
     let state = State::of(&recipe, &options.cache, &mut Listings::new()).unwrap();
     let (built, files) = build_files(&recipe, &options, Listings::new(), &mut |_| {}).unwrap();
