@@ -22,7 +22,7 @@ use crate::tree::Tree;
 use archive::{Archive, PART_BYTES, PIECE_BYTES};
 use gzip::Member;
 use output::ChunkHasher;
-use records::records;
+use records::{Order, records};
 
 /// Logarithm of the window of ordinary levels: 16 MiB, which is what the machine that unpacks the layer holds in memory.
 /// (Smaller layers have smaller windows: zstd knows their size.)
@@ -129,7 +129,7 @@ fn write_with_workers(
         Compression::Gzip => PIECE_BYTES,
         Compression::None | Compression::Zstd => PART_BYTES,
     };
-    let archive = Archive::new(records(tree, time)?, piece_bytes);
+    let archive = Archive::new(records(tree, time, order(compression, level))?, piece_bytes);
     let mut out = ChunkHasher::new(file).map_err(WriteError::Output)?;
     match compression {
         Compression::None => {
@@ -155,6 +155,19 @@ fn write_with_workers(
         unpacked_bytes: archive.bytes,
         entries: archive.entries(),
     })
+}
+
+/// The order that packs best.
+fn order(compression: Compression, level: i32) -> Order {
+    match compression {
+        Compression::Zstd if finds_distant(level) => Order::ProgramsLast,
+        _ => Order::Paths,
+    }
+}
+
+/// Whether zstd looks for distant matches at this level.
+fn finds_distant(level: i32) -> bool {
+    level > LEVEL_QUICKEST_MAX
 }
 
 /// Writes the pieces, one after the other.
@@ -204,7 +217,7 @@ fn zstd_encoder<W: Write>(
         WINDOW_LOG
     };
     encoder.window_log(window_log)?;
-    if level <= LEVEL_QUICKEST_MAX {
+    if !finds_distant(level) {
         encoder.set_parameter(CParameter::JobSize(QUICKEST_JOB_BYTES))?;
         let own: &[_] = if level == 3 { &LEVEL_3 } else { &[] };
         for parameter in own {

@@ -53,10 +53,42 @@ impl Body<'_> {
     }
 }
 
+/// The order of an archive's entries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Order {
+    /// By the bytes of their paths.
+    Paths,
+    /// The same, with programs and libraries behind all else, by their sizes: those that are alike are close enough together to be
+    /// found by the search for distant matches.
+    ProgramsLast,
+}
+
+impl Order {
+    /// The entries of `tree`, every directory before what is in it.
+    fn of(self, tree: &Tree) -> Vec<(&[u8], &Entry)> {
+        let mut entries: Vec<_> = tree.iter().collect();
+        if self == Self::ProgramsLast {
+            entries.sort_by_key(|(path, entry)| program_bytes(path, entry));
+        }
+        entries
+    }
+}
+
+/// Size of a program or library, as its permissions and its name say; none of all else.
+fn program_bytes(path: &[u8], entry: &Entry) -> Option<u64> {
+    let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or(path);
+    let is_program = entry.meta.mode & 0o111 != 0 || name.windows(3).any(|it| it == b".so");
+    match &entry.node {
+        Node::File(content) if is_program => Some(content.len()),
+        _ => None,
+    }
+}
+
 /// Decides all headers: inode numbers count up, the first name of a file has its bytes.
-pub(super) fn records(tree: &Tree, time: u32) -> Result<Vec<Record<'_>>, WriteError> {
+pub(super) fn records(tree: &Tree, time: u32, order: Order) -> Result<Vec<Record<'_>>, WriteError> {
+    let entries = order.of(tree);
     let mut names: HashMap<*const Content, u32> = HashMap::new();
-    for (_, entry) in tree.iter() {
+    for (_, entry) in &entries {
         if let Node::File(content) = &entry.node
             && may_have_names(content)
         {
@@ -65,8 +97,8 @@ pub(super) fn records(tree: &Tree, time: u32) -> Result<Vec<Record<'_>>, WriteEr
     }
     let mut inodes: HashMap<*const Content, u32> = HashMap::new();
     let mut next_inode = 1;
-    let mut records = Vec::with_capacity(tree.len());
-    for (path, entry) in tree.iter() {
+    let mut records = Vec::with_capacity(entries.len());
+    for (path, entry) in entries {
         let (links, seen) = match &entry.node {
             Node::File(content) => {
                 let links = names.get(&Arc::as_ptr(content)).copied().unwrap_or(1);
@@ -151,4 +183,51 @@ fn header(
     }
     .encode()
     .map_err(|cause| refuse(cause.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tree::Meta;
+
+    #[test]
+    fn programs_and_libraries_come_last_by_size_and_their_directories_before_them() {
+        let mut tree = Tree::new();
+        let mut file = |path: &str, mode, bytes: usize| {
+            let content = Content::from_bytes(vec![0; bytes]);
+            tree.file(path.as_bytes(), Meta::root(mode), content)
+                .unwrap();
+        };
+        file("a/large", 0o755, 500);
+        file("a/small", 0o755, 5);
+        file("b/lib/libc.so.6", 0o644, 50);
+        file("b/text", 0o644, 7);
+        file("b/same", 0o755, 500);
+        tree.symlink(b"c", Meta::root(0o777), b"a/large").unwrap();
+        tree.hardlink(b"a/first", b"b/same").unwrap();
+        let order = |order| {
+            let records = records(&tree, 0, order).unwrap();
+            let row = |record: Record<'_>| (display(record.path), record.body.len());
+            records.into_iter().map(row).collect::<Vec<_>>()
+        };
+        let rows = order(Order::ProgramsLast);
+        let wanted = [
+            ("a", 0),
+            ("b", 0),
+            ("b/lib", 0),
+            ("b/text", 7),
+            ("c", 7),
+            ("a/small", 5),
+            ("b/lib/libc.so.6", 50),
+            // The first name of a file has its bytes.
+            ("a/first", 500),
+            ("a/large", 500),
+            ("b/same", 0),
+        ];
+        assert_eq!(rows, wanted.map(|(path, bytes)| (path.to_owned(), bytes)));
+        let mut sorted = rows.iter().map(|row| row.0.clone()).collect::<Vec<_>>();
+        sorted.sort();
+        let paths = order(Order::Paths).into_iter().map(|row| row.0);
+        assert_eq!(paths.collect::<Vec<_>>(), sorted);
+    }
 }

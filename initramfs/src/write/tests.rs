@@ -27,8 +27,17 @@ fn tree() -> Tree {
 }
 
 fn written(tree: &Tree, compression: Compression, workers: usize) -> (Stored, Vec<u8>) {
+    written_at(3, tree, compression, workers)
+}
+
+fn written_at(
+    level: i32,
+    tree: &Tree,
+    compression: Compression,
+    workers: usize,
+) -> (Stored, Vec<u8>) {
     let mut file = tempfile::tempfile().unwrap();
-    let stored = write_with_workers(tree, 0, compression, 3, workers, &file).unwrap();
+    let stored = write_with_workers(tree, 0, compression, level, workers, &file).unwrap();
     let mut bytes = Vec::new();
     file.rewind().unwrap();
     file.read_to_end(&mut bytes).unwrap();
@@ -38,12 +47,19 @@ fn written(tree: &Tree, compression: Compression, workers: usize) -> (Stored, Ve
 #[test]
 fn the_number_of_workers_does_not_change_a_byte() {
     let tree = tree();
-    for compression in [Compression::None, Compression::Gzip, Compression::Zstd] {
-        let one = written(&tree, compression, 1);
+    let ways = [
+        (Compression::None, 3),
+        (Compression::Gzip, 3),
+        (Compression::Zstd, 3),
+        (Compression::Zstd, LEVEL_QUICKEST_MAX + 1),
+        (Compression::Zstd, LEVEL_QUICK_MAX + 1),
+    ];
+    for (compression, level) in ways {
+        let one = written_at(level, &tree, compression, 1);
         for workers in [0, 2, 7] {
-            let other = written(&tree, compression, workers);
-            assert_eq!(one.0, other.0, "{compression:?} with {workers}");
-            assert!(one.1 == other.1, "{compression:?} with {workers}");
+            let other = written_at(level, &tree, compression, workers);
+            assert_eq!(one.0, other.0, "{compression:?} {level} with {workers}");
+            assert!(one.1 == other.1, "{compression:?} {level} with {workers}");
         }
     }
 }
