@@ -13,7 +13,7 @@ use towline_contract::lanes::{LayerItem, Owner};
 use towline_contract::manifest::{Image, Manifest};
 use towline_contract::newc::mode;
 
-use crate::image::io_error;
+use crate::items::io_error;
 use crate::items::items;
 use crate::stored::StoredError;
 

@@ -8,7 +8,6 @@ use backhand::{BackhandError, FilesystemReader, InnerNode};
 use towline_contract::lanes::{EntryPath, LayerItem, LayerReader};
 use towline_contract::manifest::Manifest;
 
-use crate::image::io_error;
 use crate::stored::{StoredError, unpack};
 
 /// Calls `take` for every entry of the layer at `path` that is no part of its image, and gives the image, if it has one, from
@@ -129,5 +128,13 @@ fn temporary(cause: io::Error) -> StoredError {
     StoredError::Temporary {
         path: std::env::temp_dir(),
         cause,
+    }
+}
+
+/// The system's own error where there is one.
+pub(crate) fn io_error(error: BackhandError) -> io::Error {
+    match error {
+        BackhandError::StdIo(error) => error,
+        error => io::Error::other(error),
     }
 }

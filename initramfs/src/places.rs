@@ -12,7 +12,7 @@ use backhand::{BackhandError, FilesystemReader, InnerNode};
 use towline_contract::lanes::{EntryPath, LayerItem};
 use towline_contract::manifest::Manifest;
 
-use crate::image::io_error;
+use crate::items::io_error;
 use crate::items::items;
 use crate::stored::StoredError;
 

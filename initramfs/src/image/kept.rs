@@ -1,8 +1,9 @@
 //! Compressed blocks that one build keeps for the next build of the same layer, so that only what changed is compressed again.
 //!
-//! One file a layer: the blocks, one after the other; then a record for each ([`RECORD_BYTES`]: its key, the SHA-256 of its
+//! One file a layer: the blocks, one after the other; then a record for each ([`RECORD_BYTES`]: its key, the XXH3 of its
 //! stored bytes, where it begins, how long it is); then the SHA-256 of the records, their number, and [`MAGIC`]. Numbers are
-//! little-endian.
+//! little-endian. Nobody is believed for a hash: a block that was found is unpacked and compared, so that one which finds quickly
+//! is enough.
 //!
 //! Invariants: what is damaged is not found, and what is found unpacks to the very block, so that the file can change no
 //! content of a layer; it is replaced as a whole, so that two builds at once, or somebody who deletes it, cost time only.
@@ -16,15 +17,16 @@ use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
 use towline_contract::Digest;
 use towline_contract::limits::LAYER_UNPACKED_BYTES_MAX;
+use xxhash_rust::xxh3::xxh3_128;
 
 use super::BLOCK_BYTES;
 use crate::scratch::Scratch;
 
 /// The last bytes of the file.
-const MAGIC: &[u8; 16] = b"towline blocks 1";
+const MAGIC: &[u8; 16] = b"towline blocks 2";
 
 /// Key, digest, offset and length of one block.
-const RECORD_BYTES: usize = 32 + 32 + 8 + 4;
+const RECORD_BYTES: usize = 16 + 16 + 8 + 4;
 
 /// Digest of the records, their number, the magic.
 const FOOTER_BYTES: usize = 32 + 8 + 16;
@@ -35,8 +37,31 @@ const BLOCKS_MAX: u64 = LAYER_UNPACKED_BYTES_MAX / (BLOCK_BYTES as u64 / 2);
 /// Most bytes of a stored block: of squashfs's largest block, if it grew a little.
 const STORED_BYTES_MAX: u32 = 2 << 20;
 
-/// What a block is found by: the SHA-256 of its bytes and of the way it is compressed.
-pub(super) type Key = [u8; 32];
+/// What a block is found by: the XXH3 of its bytes, seeded with the way it is compressed.
+pub(super) type Key = u128;
+
+/// What unpacks blocks that were found, to be compared.
+#[derive(Default)]
+pub(super) struct Unpacker {
+    unpacker: Option<zstd::bulk::Decompressor<'static>>,
+    buffer: Vec<u8>,
+}
+
+impl Unpacker {
+    /// Whether `stored` is a way to store `bytes`: themselves, or compressed.
+    fn gives(&mut self, stored: &[u8], bytes: &[u8]) -> io::Result<bool> {
+        if stored.len() == bytes.len() {
+            return Ok(stored == bytes);
+        }
+        let unpacker = match &mut self.unpacker {
+            Some(unpacker) => unpacker,
+            none => none.insert(zstd::bulk::Decompressor::new()?),
+        };
+        self.buffer.resize(bytes.len(), 0);
+        let length = unpacker.decompress_to_buffer(stored, &mut self.buffer)?;
+        Ok(self.buffer[..length] == *bytes)
+    }
+}
 
 /// Blocks of an earlier build.
 pub(super) struct Kept {
@@ -47,7 +72,7 @@ pub(super) struct Kept {
 /// Where a stored block is, and what it must be.
 #[derive(Clone, Copy)]
 struct Place {
-    digest: [u8; 32],
+    hash: u128,
     at: u64,
     bytes: u32,
 }
@@ -61,18 +86,18 @@ impl Kept {
     }
 
     /// What was stored for the block with this key. It is what unpacks to `bytes`, whoever wrote the file.
-    pub(super) fn find(&self, key: &Key, bytes: &[u8]) -> Option<Vec<u8>> {
+    pub(super) fn find(&self, key: Key, bytes: &[u8], unpacker: &mut Unpacker) -> Option<Vec<u8>> {
         let stored = self.stored(key)?;
-        let unpacked = zstd::bulk::decompress(&stored, bytes.len()).ok()?;
-        (unpacked == bytes).then_some(stored)
+        let is_it = unpacker.gives(&stored, bytes).unwrap_or_default();
+        is_it.then_some(stored)
     }
 
     /// The stored bytes as they were written.
-    fn stored(&self, key: &Key) -> Option<Vec<u8>> {
-        let place = self.places.get(key)?;
+    fn stored(&self, key: Key) -> Option<Vec<u8>> {
+        let place = self.places.get(&key)?;
         let mut stored = vec![0; usize::try_from(place.bytes).ok()?];
         self.file.read_exact_at(&mut stored, place.at).ok()?;
-        (Digest::of(&stored).as_bytes() == &place.digest).then_some(stored)
+        (xxh3_128(&stored) == place.hash).then_some(stored)
     }
 }
 
@@ -99,15 +124,15 @@ fn places(file: &File) -> Option<HashMap<Key, Place>> {
 }
 
 fn place(record: &[u8]) -> Option<(Key, Place)> {
-    let (key, rest) = record.split_first_chunk::<32>()?;
-    let (digest, rest) = rest.split_first_chunk::<32>()?;
+    let (key, rest) = record.split_first_chunk::<16>()?;
+    let (hash, rest) = rest.split_first_chunk::<16>()?;
     let (at, rest) = rest.split_first_chunk::<8>()?;
     let place = Place {
-        digest: *digest,
+        hash: u128::from_le_bytes(*hash),
         at: u64::from_le_bytes(*at),
         bytes: u32::from_le_bytes(rest.try_into().ok()?),
     };
-    (place.bytes <= STORED_BYTES_MAX).then_some((*key, place))
+    (place.bytes <= STORED_BYTES_MAX).then_some((Key::from_le_bytes(*key), place))
 }
 
 /// Keeps the blocks of this build.
@@ -152,23 +177,23 @@ impl Keeper {
 
     /// Keeps a block that was compressed, or that was found. A failure is told by [`Keeper::finish`]: the layer does not depend
     /// on it.
-    pub(super) fn add(&mut self, key: &Key, stored: &[u8], was_found: bool) {
-        if self.failed.is_some() || !self.keys.insert(*key) {
+    pub(super) fn add(&mut self, key: Key, stored: &[u8], was_found: bool) {
+        if self.failed.is_some() || !self.keys.insert(key) {
             return;
         }
         if was_found {
-            self.found.push(*key);
+            self.found.push(key);
         } else if let Err(error) = self.write(key, stored) {
             self.failed = Some(error);
         }
     }
 
-    fn write(&mut self, key: &Key, stored: &[u8]) -> io::Result<()> {
+    fn write(&mut self, key: Key, stored: &[u8]) -> io::Result<()> {
         let bytes = u32::try_from(stored.len()).map_err(io::Error::other)?;
         self.out.write_all(stored)?;
-        self.records.extend_from_slice(key);
+        self.records.extend_from_slice(&key.to_le_bytes());
         self.records
-            .extend_from_slice(Digest::of(stored).as_bytes());
+            .extend_from_slice(&xxh3_128(stored).to_le_bytes());
         self.records.extend_from_slice(&self.at.to_le_bytes());
         self.records.extend_from_slice(&bytes.to_le_bytes());
         self.at += u64::from(bytes);
@@ -187,8 +212,8 @@ impl Keeper {
             return Ok(());
         }
         for key in std::mem::take(&mut self.found) {
-            if let Some(stored) = earlier.and_then(|kept| kept.stored(&key)) {
-                self.write(&key, &stored)?;
+            if let Some(stored) = earlier.and_then(|kept| kept.stored(key)) {
+                self.write(key, &stored)?;
             }
         }
         let count = (self.records.len() / RECORD_BYTES) as u64;
@@ -213,11 +238,15 @@ mod tests {
         zstd::bulk::compress(bytes, 3).unwrap()
     }
 
+    fn find(kept: &Kept, key: Key, bytes: &[u8]) -> Option<Vec<u8>> {
+        kept.find(key, bytes, &mut Unpacker::default())
+    }
+
     fn kept_in(dir: &Path, blocks: &[(Key, &[u8])]) -> PathBuf {
         let path = dir.join("blocks").join("layer");
         let mut keeper = Keeper::new(&path).unwrap();
         for (key, stored) in blocks {
-            keeper.add(key, &packed(stored), false);
+            keeper.add(*key, &packed(stored), false);
         }
         keeper.finish(None).unwrap();
         path
@@ -226,40 +255,41 @@ mod tests {
     #[test]
     fn what_was_kept_is_found_and_nothing_else() {
         let dir = tempfile::tempdir().unwrap();
-        let (one, two) = ([1; 32], [2; 32]);
+        let (one, two) = (1, 2);
         let path = kept_in(dir.path(), &[(one, b"first"), (two, b""), (one, b"first")]);
         let kept = Kept::open(&path).unwrap();
-        assert_eq!(kept.find(&one, b"first").unwrap(), packed(b"first"));
-        assert_eq!(kept.find(&two, b"").unwrap(), packed(b""));
-        assert_eq!(kept.find(&[3; 32], b"first"), None);
+        assert_eq!(find(&kept, one, b"first").unwrap(), packed(b"first"));
+        assert_eq!(find(&kept, two, b"").unwrap(), packed(b""));
+        assert_eq!(find(&kept, 3, b"first"), None);
     }
 
     #[test]
     fn a_build_keeps_its_own_blocks_and_those_that_it_found() {
         let dir = tempfile::tempdir().unwrap();
-        let path = kept_in(dir.path(), &[([1; 32], b"first"), ([2; 32], b"second")]);
+        let path = kept_in(dir.path(), &[(1, b"first"), (2, b"second")]);
         let earlier = Kept::open(&path).unwrap();
         let mut keeper = Keeper::new(&path).unwrap();
-        keeper.add(&[2; 32], &packed(b"second"), true);
-        keeper.add(&[3; 32], &packed(b"third"), false);
+        keeper.add(2, &packed(b"second"), true);
+        keeper.add(3, &packed(b"third"), false);
         keeper.finish(Some(&earlier)).unwrap();
         let kept = Kept::open(&path).unwrap();
-        assert_eq!(kept.find(&[1; 32], b"first"), None);
-        assert_eq!(kept.find(&[2; 32], b"second").unwrap(), packed(b"second"));
-        assert_eq!(kept.find(&[3; 32], b"third").unwrap(), packed(b"third"));
+        assert_eq!(find(&kept, 1, b"first"), None);
+        assert_eq!(find(&kept, 2, b"second").unwrap(), packed(b"second"));
+        assert_eq!(find(&kept, 3, b"third").unwrap(), packed(b"third"));
     }
 
     #[test]
     fn no_change_of_the_file_gives_another_block() {
         let dir = tempfile::tempdir().unwrap();
-        let path = kept_in(dir.path(), &[([1; 32], b"first"), ([2; 32], b"second")]);
+        let path = kept_in(dir.path(), &[(1, b"first"), (2, b"second")]);
         let whole = std::fs::read(&path).unwrap();
         let is_harmless = |bytes: &[u8]| {
             std::fs::write(&path, bytes).unwrap();
             Kept::open(&path).is_none_or(|kept| {
-                let right =
-                    |key, bytes: &[u8]| kept.find(key, bytes).is_none_or(|it| it == packed(bytes));
-                right(&[1; 32], b"first") && right(&[2; 32], b"second")
+                let right = |key, bytes: &[u8]| {
+                    find(&kept, key, bytes).is_none_or(|it| it == packed(bytes))
+                };
+                right(1, b"first") && right(2, b"second")
             })
         };
         for at in 0..whole.len() {
@@ -276,10 +306,10 @@ mod tests {
     #[test]
     fn a_block_that_somebody_put_in_anothers_place_is_not_found() {
         let dir = tempfile::tempdir().unwrap();
-        let path = kept_in(dir.path(), &[([1; 32], b"theirs")]);
+        let path = kept_in(dir.path(), &[(1, b"theirs")]);
         let kept = Kept::open(&path).unwrap();
-        assert_eq!(kept.find(&[1; 32], b"ours!!"), None);
-        assert_eq!(kept.find(&[1; 32], b"ours"), None);
+        assert_eq!(find(&kept, 1, b"ours!!"), None);
+        assert_eq!(find(&kept, 1, b"ours"), None);
     }
 
     #[test]
@@ -292,7 +322,7 @@ mod tests {
             std::fs::write(&path, [record, &footer.concat()].concat()).unwrap();
             Kept::open(&path).is_some()
         };
-        let record = |bytes: u32| [[0; 72].as_slice(), &bytes.to_le_bytes()].concat();
+        let record = |bytes: u32| [[0; 40].as_slice(), &bytes.to_le_bytes()].concat();
         assert!(written(&record(5), 1));
         assert!(!written(&record(u32::MAX), 1));
         assert!(!written(&record(5), 2));

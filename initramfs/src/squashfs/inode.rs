@@ -6,20 +6,9 @@ use towline_contract::limits::LINK_BYTES_MAX;
 use towline_contract::newc::mode;
 
 use super::blocks::damaged;
+use super::format::{ENTRIES_OF_HEADER_MAX, NAME_BYTES_MAX, NONE, NOT_LISTED};
 use super::image::{Image, Place};
 use super::superblock::{u16_at, u32_at, u64_at};
-
-/// A number that says: there is none (`SQUASHFS_INVALID_FRAG`, `SQUASHFS_INVALID_XATTR`).
-const NONE: u32 = u32::MAX;
-
-/// Bytes that a directory is longer than its list: two entries that are in no list, `.` and `..`.
-const NOT_LISTED: u32 = 3;
-
-/// Most entries below one header of a directory's list (`SQUASHFS_DIR_COUNT`).
-const ENTRIES_OF_HEADER_MAX: u32 = 256;
-
-/// Longest name (`SQUASHFS_NAME_LEN`).
-const NAME_BYTES_MAX: usize = 256;
 
 /// One file of any type.
 #[derive(Debug)]

@@ -5,6 +5,7 @@
 //! once, and nothing recurses; what it has more, what points out of it and what contradicts itself is an error.
 
 mod blocks;
+pub(crate) mod format;
 mod image;
 mod inode;
 mod superblock;
