@@ -205,8 +205,8 @@ impl<'a> Inodes<'a> {
                 major,
                 minor,
             } => match *file_type {
-                mode::S_IFBLK => (kind::BLOCK_DEVICE, 0, pair(device(*major, *minor))),
-                mode::S_IFCHR => (kind::CHARACTER_DEVICE, 0, pair(device(*major, *minor))),
+                mode::S_IFBLK => (kind::BLOCK_DEVICE, 0, pair(device(*major, *minor)?)),
+                mode::S_IFCHR => (kind::CHARACTER_DEVICE, 0, pair(device(*major, *minor)?)),
                 mode::S_IFIFO => (kind::FIFO, 0, names.to_le_bytes().to_vec()),
                 _ => (kind::SOCKET, 0, names.to_le_bytes().to_vec()),
             },
@@ -320,6 +320,11 @@ fn number(count: usize) -> u32 {
 }
 
 /// A device number as squashfs stores it (`new_encode_dev`, linux/kdev_t.h).
-fn device(major: u32, minor: u32) -> u32 {
-    (minor & 0xff) | (major << 8) | ((minor & !0xff) << 12)
+fn device(major: u32, minor: u32) -> io::Result<u32> {
+    match (major, minor) {
+        (0..=0xFFF, 0..=0xF_FFFF) => Ok((minor & 0xFF) | (major << 8) | ((minor & !0xFF) << 12)),
+        _ => Err(io::Error::other(format!(
+            "squashfs has no room for its number, {major}:{minor}: 4095:1048575 is the greatest"
+        ))),
+    }
 }

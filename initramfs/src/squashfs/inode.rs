@@ -12,21 +12,21 @@ use super::superblock::{u16_at, u32_at, u64_at};
 
 /// One file of any type.
 #[derive(Debug)]
-pub(super) struct Inode {
-    pub(super) permissions: u32,
-    pub(super) uid: u32,
-    pub(super) gid: u32,
-    pub(super) mtime: u32,
+pub(crate) struct Inode {
+    pub(crate) permissions: u32,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    pub(crate) mtime: u32,
     /// Names that it has, as far as it says so.
     pub(super) links: u32,
     /// Whether it has extended attributes.
     pub(super) has_attributes: bool,
-    pub(super) what: What,
+    pub(crate) what: What,
 }
 
 /// What it is.
 #[derive(Debug)]
-pub(super) enum What {
+pub(crate) enum What {
     Directory(Directory),
     File(Content),
     Symlink(Vec<u8>),
@@ -39,7 +39,7 @@ pub(super) enum What {
 
 /// Where a directory's list is.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Directory {
+pub(crate) struct Directory {
     place: Place,
     /// Its size, in bytes.
     bytes: u32,
@@ -47,8 +47,8 @@ pub(super) struct Directory {
 
 /// Where a file's bytes are.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Content {
-    pub(super) bytes: u64,
+pub(crate) struct Content {
+    pub(crate) bytes: u64,
     /// Where its first block is in the image.
     pub(super) at: u64,
     /// Number of the block that has its end, and where that begins there.

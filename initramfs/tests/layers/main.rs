@@ -11,6 +11,7 @@ mod chain;
 mod contents;
 mod deb;
 mod fetching;
+mod images;
 mod kernel;
 mod libraries;
 mod live_images;
