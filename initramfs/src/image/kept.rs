@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
 use towline_contract::Digest;
-use towline_contract::limits::LAYER_UNPACKED_BYTES_MAX;
+use towline_contract::limits::{LAYER_ENTRIES_MAX, LAYER_UNPACKED_BYTES_MAX};
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::BLOCK_BYTES;
@@ -31,11 +31,14 @@ const RECORD_BYTES: usize = 16 + 16 + 8 + 4;
 /// Digest of the records, their number, the magic.
 const FOOTER_BYTES: usize = 32 + 8 + 16;
 
-/// Most blocks of one file: those of the largest layer, if all were half full.
-const BLOCKS_MAX: u64 = LAYER_UNPACKED_BYTES_MAX / (BLOCK_BYTES as u64 / 2);
+/// Most blocks of one file: those of the largest layer, each file of which has one that is not full.
+const BLOCKS_MAX: u64 = LAYER_ENTRIES_MAX + LAYER_UNPACKED_BYTES_MAX / BLOCK_BYTES as u64;
 
 /// Most bytes of a stored block: of squashfs's largest block, if it grew a little.
 const STORED_BYTES_MAX: u32 = 2 << 20;
+
+/// In the descriptor of a frame of zstd: there is no window but the whole content (RFC 8878, 3.1.1.1.1.2).
+const SINGLE_SEGMENT: u8 = 1 << 5;
 
 /// What a block is found by: the XXH3 of its bytes, seeded with the way it is compressed.
 pub(super) type Key = u128;
@@ -48,10 +51,13 @@ pub(super) struct Unpacker {
 }
 
 impl Unpacker {
-    /// Whether `stored` is a way to store `bytes`: themselves, or compressed.
+    /// Whether `stored` is a way to store `bytes`: themselves, or fewer that unpack to them.
     fn gives(&mut self, stored: &[u8], bytes: &[u8]) -> io::Result<bool> {
         if stored.len() == bytes.len() {
             return Ok(stored == bytes);
+        }
+        if stored.len() > bytes.len() || !is_frame(stored) {
+            return Ok(false);
         }
         let unpacker = match &mut self.unpacker {
             Some(unpacker) => unpacker,
@@ -61,6 +67,16 @@ impl Unpacker {
         let length = unpacker.decompress_to_buffer(stored, &mut self.buffer)?;
         Ok(self.buffer[..length] == *bytes)
     }
+}
+
+/// Whether these are bytes of one frame whose window is what it has in it, as blocks are compressed: Linux has no room for a larger
+/// one, and reads no second (RFC 8878, 3.1.1).
+fn is_frame(stored: &[u8]) -> bool {
+    let descriptor = stored.strip_prefix(&zstd::zstd_safe::MAGICNUMBER.to_le_bytes());
+    let is_one_segment = descriptor
+        .and_then(|it| it.first())
+        .is_some_and(|it| it & SINGLE_SEGMENT != 0);
+    is_one_segment && zstd::zstd_safe::find_frame_compressed_size(stored) == Ok(stored.len())
 }
 
 /// Blocks of an earlier build.
@@ -143,8 +159,8 @@ pub(super) struct Keeper {
     out: BufWriter<NamedTempFile>,
     records: Vec<u8>,
     keys: HashSet<Key>,
-    /// Blocks that were found, and are in the earlier file.
-    found: Vec<Key>,
+    /// Whether there are blocks that the earlier file has not.
+    has_new: bool,
     at: u64,
     /// The first failure, after which nothing is kept.
     failed: Option<io::Error>,
@@ -169,7 +185,7 @@ impl Keeper {
             out: BufWriter::with_capacity(1 << 20, file),
             records: Vec::new(),
             keys: HashSet::new(),
-            found: Vec::new(),
+            has_new: false,
             at: 0,
             failed: None,
         })
@@ -181,9 +197,8 @@ impl Keeper {
         if self.failed.is_some() || !self.keys.insert(key) {
             return;
         }
-        if was_found {
-            self.found.push(key);
-        } else if let Err(error) = self.write(key, stored) {
+        self.has_new |= !was_found;
+        if let Err(error) = self.write(key, stored) {
             self.failed = Some(error);
         }
     }
@@ -200,21 +215,16 @@ impl Keeper {
         Ok(())
     }
 
-    /// Puts the file in its place, with the blocks that were found in `earlier`; which stays as it is when all were.
+    /// Puts the file in its place; the earlier one stays when it has all these blocks.
     ///
     /// # Errors
     /// It cannot be written.
-    pub(super) fn finish(mut self, earlier: Option<&Kept>) -> io::Result<()> {
+    pub(super) fn finish(mut self) -> io::Result<()> {
         if let Some(error) = self.failed {
             return Err(error);
         }
-        if self.found.len() == self.keys.len() && earlier.is_some() {
+        if !self.has_new {
             return Ok(());
-        }
-        for key in std::mem::take(&mut self.found) {
-            if let Some(stored) = earlier.and_then(|kept| kept.stored(key)) {
-                self.write(key, &stored)?;
-            }
         }
         let count = (self.records.len() / RECORD_BYTES) as u64;
         self.out.write_all(&self.records)?;
@@ -234,8 +244,17 @@ impl Keeper {
 mod tests {
     use super::*;
 
+    /// A block that is shorter when it is compressed.
+    const FIRST: &[u8] = b"first first first first first first first first first first first first";
+
+    /// As blocks are stored.
     fn packed(bytes: &[u8]) -> Vec<u8> {
-        zstd::bulk::compress(bytes, 3).unwrap()
+        let packed = zstd::bulk::compress(bytes, 3).unwrap();
+        if packed.len() < bytes.len() {
+            packed
+        } else {
+            bytes.to_vec()
+        }
     }
 
     fn find(kept: &Kept, key: Key, bytes: &[u8]) -> Option<Vec<u8>> {
@@ -248,7 +267,7 @@ mod tests {
         for (key, stored) in blocks {
             keeper.add(*key, &packed(stored), false);
         }
-        keeper.finish(None).unwrap();
+        keeper.finish().unwrap();
         path
     }
 
@@ -267,11 +286,10 @@ mod tests {
     fn a_build_keeps_its_own_blocks_and_those_that_it_found() {
         let dir = tempfile::tempdir().unwrap();
         let path = kept_in(dir.path(), &[(1, b"first"), (2, b"second")]);
-        let earlier = Kept::open(&path).unwrap();
         let mut keeper = Keeper::new(&path).unwrap();
         keeper.add(2, &packed(b"second"), true);
         keeper.add(3, &packed(b"third"), false);
-        keeper.finish(Some(&earlier)).unwrap();
+        keeper.finish().unwrap();
         let kept = Kept::open(&path).unwrap();
         assert_eq!(find(&kept, 1, b"first"), None);
         assert_eq!(find(&kept, 2, b"second").unwrap(), packed(b"second"));
@@ -281,7 +299,7 @@ mod tests {
     #[test]
     fn no_change_of_the_file_gives_another_block() {
         let dir = tempfile::tempdir().unwrap();
-        let path = kept_in(dir.path(), &[(1, b"first"), (2, b"second")]);
+        let path = kept_in(dir.path(), &[(1, FIRST), (2, b"second")]);
         let whole = std::fs::read(&path).unwrap();
         let is_harmless = |bytes: &[u8]| {
             std::fs::write(&path, bytes).unwrap();
@@ -289,7 +307,7 @@ mod tests {
                 let right = |key, bytes: &[u8]| {
                     find(&kept, key, bytes).is_none_or(|it| it == packed(bytes))
                 };
-                right(1, b"first") && right(2, b"second")
+                right(1, FIRST) && right(2, b"second")
             })
         };
         for at in 0..whole.len() {
@@ -310,6 +328,31 @@ mod tests {
         let kept = Kept::open(&path).unwrap();
         assert_eq!(find(&kept, 1, b"ours!!"), None);
         assert_eq!(find(&kept, 1, b"ours"), None);
+    }
+
+    #[test]
+    fn what_linux_could_not_unpack_is_not_found() {
+        let bytes = b"first ".repeat(20_000);
+        let mut unpacker = Unpacker::default();
+        let mut gives = |stored: &[u8]| unpacker.gives(stored, &bytes).unwrap();
+        assert!(gives(&packed(&bytes)));
+        assert!(gives(&bytes));
+        assert!(
+            !gives(&[packed(&bytes), zstd::bulk::compress(b"", 1).unwrap()].concat()),
+            "two frames"
+        );
+        let mut encoder = zstd::Encoder::new(Vec::new(), 1).unwrap();
+        encoder.window_log(27).unwrap();
+        encoder.write_all(&bytes).unwrap();
+        assert!(!gives(&encoder.finish().unwrap()), "a window of its own");
+        let (half, rest) = bytes.split_at(60_000);
+        let halves = [zstd::bulk::compress(half, 1), zstd::bulk::compress(rest, 1)];
+        assert!(!gives(&halves.map(Result::unwrap).concat()), "in halves");
+        let longer = zstd::bulk::compress(b"short", 1).unwrap();
+        assert!(
+            !unpacker.gives(&longer, b"short").unwrap(),
+            "longer than it is"
+        );
     }
 
     #[test]

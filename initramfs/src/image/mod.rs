@@ -135,7 +135,7 @@ fn write_with_workers(
     let tables = tables.write(&Folders::of(tree))?;
     superblock::finish(file, making.time, &plan, &data, &tables).map_err(ImageError::Write)?;
     if let Some(keeper) = keeper {
-        not_kept = keeper.finish(earlier.as_ref()).err();
+        not_kept = keeper.finish().err();
     }
     Ok(Made {
         content_bytes: content_bytes(tree),

@@ -52,8 +52,10 @@ enum What {
     Other(u32, Vec<u8>),
 }
 
-/// Path, permissions, owner and time of every entry, and what it is.
-fn rows(tree: &Tree) -> Vec<(Vec<u8>, (u32, u32, u32, u32), What)> {
+/// Path, permissions, owner and time of an entry, and what it is.
+type Row = (Vec<u8>, (u32, u32, u32, u32), What);
+
+fn rows(tree: &Tree) -> Vec<Row> {
     let mut first: HashMap<*const Content, Vec<u8>> = HashMap::new();
     let row = |(path, entry): (&[u8], &Entry)| {
         let Meta {
