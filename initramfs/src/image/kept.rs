@@ -8,6 +8,7 @@
 //! Invariants: what is damaged is not found, and what is found unpacks to the very block, so that the file can change no
 //! content of a layer; it is replaced as a whole, so that two builds at once, or somebody who deletes it, cost time only.
 
+use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
 use std::fs::{File, Permissions};
 use std::io::{self, BufWriter, Write};
@@ -18,6 +19,7 @@ use tempfile::NamedTempFile;
 use towline_contract::Digest;
 use towline_contract::limits::{LAYER_ENTRIES_MAX, LAYER_UNPACKED_BYTES_MAX};
 use xxhash_rust::xxh3::xxh3_128;
+use zstd::zstd_safe::{DCtx, DParameter, ErrorCode, InBuffer, OutBuffer, ResetDirective};
 
 use super::BLOCK_BYTES;
 use crate::scratch::Scratch;
@@ -37,46 +39,46 @@ const BLOCKS_MAX: u64 = LAYER_ENTRIES_MAX + LAYER_UNPACKED_BYTES_MAX / BLOCK_BYT
 /// Most bytes of a stored block: of squashfs's largest block, if it grew a little.
 const STORED_BYTES_MAX: u32 = 2 << 20;
 
-/// In the descriptor of a frame of zstd: there is no window but the whole content (RFC 8878, 3.1.1.1.1.2).
-const SINGLE_SEGMENT: u8 = 1 << 5;
-
 /// What a block is found by: the XXH3 of its bytes, seeded with the way it is compressed.
 pub(super) type Key = u128;
 
 /// What unpacks blocks that were found, to be compared.
 #[derive(Default)]
 pub(super) struct Unpacker {
-    unpacker: Option<zstd::bulk::Decompressor<'static>>,
+    unpacker: Option<DCtx<'static>>,
     buffer: Vec<u8>,
 }
 
 impl Unpacker {
-    /// Whether `stored` is a way to store `bytes`: themselves, or fewer that unpack to them.
-    fn gives(&mut self, stored: &[u8], bytes: &[u8]) -> io::Result<bool> {
-        if stored.len() == bytes.len() {
-            return Ok(stored == bytes);
+    /// Whether `stored` is a way to store `bytes`: themselves, or fewer that Linux unpacks to them.
+    fn gives(&mut self, stored: &[u8], bytes: &[u8]) -> bool {
+        match stored.len().cmp(&bytes.len()) {
+            Ordering::Less => self.unpacks(stored, bytes).unwrap_or_default(),
+            Ordering::Equal => stored == bytes,
+            Ordering::Greater => false,
         }
-        if stored.len() > bytes.len() || !is_frame(stored) {
+    }
+
+    /// Whether one frame unpacks to `bytes` as Linux reads it (`zstd_uncompress`, fs/squashfs/zstd_wrapper.c): with room for a
+    /// window of one block, and none for another page when all bytes are there. So the last of them must not come before the
+    /// frame's last byte: behind it there may be a checksum, or blocks of nothing.
+    fn unpacks(&mut self, stored: &[u8], bytes: &[u8]) -> Result<bool, ErrorCode> {
+        let Some((rest, last)) = stored.split_last_chunk::<1>() else {
+            return Ok(false);
+        };
+        let unpacker = self.unpacker.get_or_insert_with(DCtx::create);
+        unpacker.reset(ResetDirective::SessionAndParameters)?;
+        unpacker.set_parameter(DParameter::WindowLogMax(BLOCK_BYTES.ilog2()))?;
+        self.buffer.resize(bytes.len(), 0);
+        let mut unpacked = OutBuffer::around(self.buffer.as_mut_slice());
+        let mut input = InBuffer::around(rest);
+        unpacker.decompress_stream(&mut unpacked, &mut input)?;
+        if input.pos() < rest.len() || unpacked.pos() == bytes.len() {
             return Ok(false);
         }
-        let unpacker = match &mut self.unpacker {
-            Some(unpacker) => unpacker,
-            none => none.insert(zstd::bulk::Decompressor::new()?),
-        };
-        self.buffer.resize(bytes.len(), 0);
-        let length = unpacker.decompress_to_buffer(stored, &mut self.buffer)?;
-        Ok(self.buffer[..length] == *bytes)
+        let left = unpacker.decompress_stream(&mut unpacked, &mut InBuffer::around(last))?;
+        Ok(left == 0 && unpacked.as_slice() == bytes)
     }
-}
-
-/// Whether these are bytes of one frame whose window is what it has in it, as blocks are compressed: Linux has no room for a larger
-/// one, and reads no second (RFC 8878, 3.1.1).
-fn is_frame(stored: &[u8]) -> bool {
-    let descriptor = stored.strip_prefix(&zstd::zstd_safe::MAGICNUMBER.to_le_bytes());
-    let is_one_segment = descriptor
-        .and_then(|it| it.first())
-        .is_some_and(|it| it & SINGLE_SEGMENT != 0);
-    is_one_segment && zstd::zstd_safe::find_frame_compressed_size(stored) == Ok(stored.len())
 }
 
 /// Blocks of an earlier build.
@@ -104,8 +106,7 @@ impl Kept {
     /// What was stored for the block with this key. It is what unpacks to `bytes`, whoever wrote the file.
     pub(super) fn find(&self, key: Key, bytes: &[u8], unpacker: &mut Unpacker) -> Option<Vec<u8>> {
         let stored = self.stored(key)?;
-        let is_it = unpacker.gives(&stored, bytes).unwrap_or_default();
-        is_it.then_some(stored)
+        unpacker.gives(&stored, bytes).then_some(stored)
     }
 
     /// The stored bytes as they were written.
@@ -334,25 +335,34 @@ mod tests {
     fn what_linux_could_not_unpack_is_not_found() {
         let bytes = b"first ".repeat(20_000);
         let mut unpacker = Unpacker::default();
-        let mut gives = |stored: &[u8]| unpacker.gives(stored, &bytes).unwrap();
+        let mut gives = |stored: &[u8]| unpacker.gives(stored, &bytes);
         assert!(gives(&packed(&bytes)));
         assert!(gives(&bytes));
-        assert!(
-            !gives(&[packed(&bytes), zstd::bulk::compress(b"", 1).unwrap()].concat()),
-            "two frames"
-        );
+        let empty = zstd::bulk::compress(b"", 1).unwrap();
+        assert!(!gives(&[packed(&bytes), empty].concat()), "two frames");
+        let (half, rest) = bytes.split_at(60_000);
+        let halves = [zstd::bulk::compress(half, 1), zstd::bulk::compress(rest, 1)];
+        assert!(!gives(&halves.map(Result::unwrap).concat()), "in halves");
         let mut encoder = zstd::Encoder::new(Vec::new(), 1).unwrap();
         encoder.window_log(27).unwrap();
         encoder.write_all(&bytes).unwrap();
         assert!(!gives(&encoder.finish().unwrap()), "a window of its own");
-        let (half, rest) = bytes.split_at(60_000);
-        let halves = [zstd::bulk::compress(half, 1), zstd::bulk::compress(rest, 1)];
-        assert!(!gives(&halves.map(Result::unwrap).concat()), "in halves");
+        let behind = |has_checksum, has_empty_block: bool| {
+            let mut encoder = zstd::Encoder::new(Vec::new(), 1).unwrap();
+            let length = Some(bytes.len() as u64);
+            encoder.set_pledged_src_size(length).unwrap();
+            encoder.include_checksum(has_checksum).unwrap();
+            encoder.write_all(&bytes).unwrap();
+            if has_empty_block {
+                encoder.flush().unwrap();
+            }
+            encoder.finish().unwrap()
+        };
+        assert!(gives(&behind(false, false)));
+        assert!(!gives(&behind(true, false)), "a checksum");
+        assert!(!gives(&behind(false, true)), "a block of nothing");
         let longer = zstd::bulk::compress(b"short", 1).unwrap();
-        assert!(
-            !unpacker.gives(&longer, b"short").unwrap(),
-            "longer than it is"
-        );
+        assert!(!unpacker.gives(&longer, b"short"), "longer than it is");
     }
 
     #[test]
