@@ -42,7 +42,7 @@ impl<'a> Folders<'a> {
                 None => (b"".as_slice(), path),
             };
             // Every parent is a directory of the tree, and comes before.
-            let above = numbers.get(above).copied().unwrap_or_default();
+            let above = numbers[above];
             let holds = match entry.node {
                 Node::Directory { .. } => {
                     numbers.insert(path, folders.len());
