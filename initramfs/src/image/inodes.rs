@@ -130,7 +130,8 @@ impl<'a> Inodes<'a> {
             .iter()
             .filter(|(_, it)| matches!(it, Holds::Folder(_)));
         let links = number(2 + folders.count());
-        let parent = folder.parent.map_or(0, folder_number);
+        // The root is its own: programs pass over a `..` of the number 0.
+        let parent = folder_number(folder.parent.unwrap_or(index));
         let list = listing.finish();
         let place = self.lists.place()?;
         self.lists.add(&list)?;

@@ -63,6 +63,25 @@ fn the_number_of_workers_does_not_change_a_byte() {
 }
 
 #[test]
+fn the_root_lies_in_itself() {
+    let file = tempfile::tempfile().unwrap();
+    let making = Making {
+        time: 0,
+        level: 3,
+        kept: None,
+    };
+    write(&Tree::new(), making, &file).unwrap();
+    let mut table_at = [0; 8];
+    file.read_exact_at(&mut table_at, 64).unwrap();
+    // Behind the length of a block that is too short to be compressed.
+    let inode_at = u64::from_le_bytes(table_at) + 2;
+    let mut inode = [0; 32];
+    file.read_exact_at(&mut inode, inode_at).unwrap();
+    let (number, parent) = (&inode[12..16], &inode[28..]);
+    assert_eq!((number, parent), (&[1, 0, 0, 0][..], number));
+}
+
+#[test]
 fn kept_blocks_do_not_change_a_byte() {
     let dir = tempfile::tempdir().unwrap();
     let kept = dir.path().join("blocks").join("layer");
