@@ -2,23 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, BufReader, Read};
-use std::os::unix::ffi::OsStrExt;
+use std::io;
 use std::path::Path;
 
-use backhand::{BackhandError, FilesystemReader, InnerNode, NodeHeader};
 use towline_contract::Digest;
 use towline_contract::digest::Hasher;
 use towline_contract::lanes::{LayerItem, Owner};
 use towline_contract::manifest::{Image, Manifest};
-use towline_contract::newc::mode;
 
-use crate::image::io_error;
 use crate::items::items;
+use crate::squashfs::inode;
+use crate::squashfs::walk::{Found, entries};
 use crate::stored::StoredError;
-
-/// Bytes read at once.
-const BUFFER_BYTES: usize = 1 << 18;
 
 /// Where an entry is in its layer. A module that must be loaded before any image can be mounted is in both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -80,7 +75,7 @@ pub fn contents(path: &Path, manifest: &Manifest) -> Result<Contents, StoredErro
     if let (Some(file), Some(image)) = (image, &manifest.image) {
         inside(file, image, &mut held).map_err(|cause| StoredError::Image {
             path: path.to_owned(),
-            cause: io_error(cause),
+            cause,
         })?;
     }
     for held in held.values_mut() {
@@ -164,67 +159,52 @@ impl Archive {
 }
 
 /// Adds what is in a squashfs, of which the manifest says `image`.
-fn inside(file: File, image: &Image, held: &mut Contents) -> Result<(), BackhandError> {
-    let squashfs = FilesystemReader::from_reader(BufReader::new(file))?;
+fn inside(file: File, image: &Image, held: &mut Contents) -> io::Result<()> {
     let mut left = image.content_bytes;
-    for node in squashfs.files() {
-        let path = node.fullpath.strip_prefix("/").unwrap_or(&node.fullpath);
-        let path = path.as_os_str().as_bytes().to_vec();
-        if path.is_empty() {
-            continue;
-        }
-        let number = |it: u32| ((it >> 8) & 0xfff, (it & 0xff) | ((it >> 12) & !0xff));
-        let special = |file_type, device| What::Node {
-            file_type,
-            number: number(device),
+    entries(file, |mut found| {
+        let inode = found.inode;
+        let what = match &inode.what {
+            inode::What::Directory(_) => What::Directory,
+            inode::What::Symlink(target) => What::Link(target.clone()),
+            inode::What::File(content) => {
+                let max = image.content_bytes;
+                left = left.checked_sub(content.bytes).ok_or_else(|| {
+                    io::Error::other(format!(
+                        "its files have more than the {max} bytes that its manifest says"
+                    ))
+                })?;
+                file_of(&mut found, content)?
+            }
+            inode::What::Special {
+                file_type,
+                major,
+                minor,
+            } => What::Node {
+                file_type: *file_type,
+                number: (*major, *minor),
+            },
         };
-        let what = match &node.inner {
-            InnerNode::Dir(_) => What::Directory,
-            InnerNode::Symlink(link) => What::Link(link.link.as_os_str().as_bytes().to_vec()),
-            InnerNode::File(file) => digest(
-                &mut squashfs.file(file).reader(),
-                &mut left,
-                image.content_bytes,
-            )?,
-            InnerNode::BlockDevice(device) => special(mode::S_IFBLK, device.device_number),
-            InnerNode::CharacterDevice(device) => special(mode::S_IFCHR, device.device_number),
-            InnerNode::NamedPipe => special(mode::S_IFIFO, 0),
-            InnerNode::Socket => special(mode::S_IFSOCK, 0),
+        let owner = Owner {
+            uid: inode.uid,
+            gid: inode.gid,
+            mode: inode.permissions,
+            mtime: inode.mtime,
         };
-        let owner = owner(&node.header);
-        held.insert((path, Part::Image), Held { owner, what });
-    }
-    Ok(())
+        held.insert((found.path.to_vec(), Part::Image), Held { owner, what });
+        Ok(())
+    })
 }
 
-/// A file's size and digest. `left` is what all files together may still have of `max`.
-fn digest(reader: &mut impl Read, left: &mut u64, max: u64) -> Result<What, BackhandError> {
-    let mut buffer = vec![0; BUFFER_BYTES];
-    let (mut bytes, mut hasher) = (0, Hasher::default());
-    loop {
-        let read = reader.read(&mut buffer).map_err(BackhandError::StdIo)?;
-        if read == 0 {
-            let digest = hasher.finish();
-            return Ok(What::File {
-                bytes,
-                digest,
-                same_as: None,
-            });
-        }
-        hasher.update(&buffer[..read]);
-        bytes += read as u64;
-        *left = left.checked_sub(read as u64).ok_or_else(|| {
-            let what = format!("its files have more than the {max} bytes that its manifest says");
-            BackhandError::StdIo(io::Error::other(what))
-        })?;
-    }
-}
-
-fn owner(header: &NodeHeader) -> Owner {
-    Owner {
-        uid: header.uid,
-        gid: header.gid,
-        mode: u32::from(header.permissions) & 0o7777,
-        mtime: header.mtime,
-    }
+/// A file's size and digest.
+fn file_of(found: &mut Found<'_>, content: &inode::Content) -> io::Result<What> {
+    let mut hasher = Hasher::default();
+    found.content(content, |block| {
+        hasher.update(block);
+        Ok(())
+    })?;
+    Ok(What::File {
+        bytes: content.bytes,
+        digest: hasher.finish(),
+        same_as: None,
+    })
 }

@@ -1,18 +1,17 @@
 //! The entries of a stored layer as its rules let them through, and its image apart, in a file of its own.
 
 use std::fs::File;
-use std::io::{self, BufReader, Read, Seek, Write};
+use std::io::{self, Write};
 use std::path::Path;
 
-use backhand::{BackhandError, FilesystemReader, InnerNode};
 use towline_contract::lanes::{EntryPath, LayerItem, LayerReader};
 use towline_contract::manifest::Manifest;
 
-use crate::image::io_error;
+use crate::squashfs::inode::What;
+use crate::squashfs::walk::entries;
 use crate::stored::{StoredError, unpack};
 
-/// Calls `take` for every entry of the layer at `path` that is no part of its image, and gives the image, if it has one, from
-/// its start.
+/// Calls `take` for every entry of the layer at `path` that is no part of its image, and gives the image, if it has one.
 ///
 /// # Errors
 /// The layer cannot be read or breaks a rule of its kind, or there is no room for the image.
@@ -43,9 +42,6 @@ pub(crate) fn items(
         Ok(())
     })?;
     reader.finish()?;
-    if let Some(image) = &mut image {
-        image.rewind().map_err(temporary)?;
-    }
     Ok(image)
 }
 
@@ -94,7 +90,7 @@ pub(crate) fn files(
     let Some(image) = image else { return Ok(()) };
     inside(image, bytes_max, wanted, each).map_err(|cause| StoredError::Image {
         path: path.to_owned(),
-        cause: io_error(cause),
+        cause,
     })
 }
 
@@ -104,25 +100,25 @@ fn inside(
     bytes_max: u64,
     wanted: &dyn Fn(&str) -> bool,
     each: Each<'_>,
-) -> Result<(), BackhandError> {
-    let squashfs = FilesystemReader::from_reader(BufReader::new(image))?;
-    for node in squashfs.files() {
-        let Some(path) = node.fullpath.to_str().map(|it| it.trim_start_matches('/')) else {
-            continue;
+) -> io::Result<()> {
+    entries(image, |mut found| {
+        let Ok(path) = std::str::from_utf8(found.path) else {
+            return Ok(());
         };
-        match &node.inner {
-            InnerNode::File(file) if file.file_len() as u64 <= bytes_max && wanted(path) => {
+        match &found.inode.what {
+            What::File(content) if content.bytes <= bytes_max && wanted(path) => {
                 let mut bytes = Vec::new();
-                let reader = squashfs.file(file).reader();
-                let read = reader.take(bytes_max).read_to_end(&mut bytes);
-                read.map_err(BackhandError::StdIo)?;
+                found.content(content, |block| {
+                    bytes.extend_from_slice(block);
+                    Ok(())
+                })?;
                 each(path, Some(bytes));
             }
-            InnerNode::File(_) | InnerNode::Symlink(_) => each(path, None),
-            _ => {}
+            What::File(_) | What::Symlink(_) => each(path, None),
+            What::Directory(_) | What::Special { .. } => {}
         }
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
 fn temporary(cause: io::Error) -> StoredError {

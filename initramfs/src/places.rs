@@ -4,16 +4,15 @@
 //! layer by itself has both.
 
 use std::fs::File;
-use std::io::BufReader;
-use std::os::unix::ffi::OsStrExt;
+use std::io;
 use std::path::Path;
 
-use backhand::{BackhandError, FilesystemReader, InnerNode};
 use towline_contract::lanes::{EntryPath, LayerItem};
 use towline_contract::manifest::Manifest;
 
-use crate::image::io_error;
 use crate::items::items;
+use crate::squashfs::inode::What;
+use crate::squashfs::walk::entries;
 use crate::stored::StoredError;
 
 /// One path of a layer.
@@ -53,7 +52,7 @@ pub fn places(path: &Path, manifest: &Manifest) -> Result<Vec<Place>, StoredErro
     if let Some(image) = image {
         let inside = inside(image).map_err(|cause| StoredError::Image {
             path: path.to_owned(),
-            cause: io_error(cause),
+            cause,
         })?;
         places.extend(inside);
     }
@@ -68,13 +67,12 @@ fn add(places: &mut Vec<Place>, path: &EntryPath, directory: bool) {
 }
 
 /// The paths in a squashfs.
-fn inside(image: File) -> Result<Vec<Place>, BackhandError> {
-    let image = FilesystemReader::from_reader(BufReader::new(image))?;
-    let places = image.files().filter_map(|node| {
-        let path = node.fullpath.strip_prefix("/").unwrap_or(&node.fullpath);
-        let path = path.as_os_str().as_bytes();
-        let directory = matches!(node.inner, InnerNode::Dir(_));
-        (!path.is_empty()).then(|| Place::new(path, directory))
-    });
-    Ok(places.collect())
+fn inside(image: File) -> io::Result<Vec<Place>> {
+    let mut places = Vec::new();
+    entries(image, |found| {
+        let directory = matches!(found.inode.what, What::Directory(_));
+        places.push(Place::new(found.path, directory));
+        Ok(())
+    })?;
+    Ok(places)
 }

@@ -1,12 +1,14 @@
 //! Compressed blocks that one build keeps for the next build of the same layer, so that only what changed is compressed again.
 //!
-//! One file a layer: the blocks, one after the other; then a record for each ([`RECORD_BYTES`]: its key, the SHA-256 of its
+//! One file a layer: the blocks, one after the other; then a record for each ([`RECORD_BYTES`]: its key, the XXH3 of its
 //! stored bytes, where it begins, how long it is); then the SHA-256 of the records, their number, and [`MAGIC`]. Numbers are
-//! little-endian.
+//! little-endian. Nobody is believed for a hash: a block that was found is unpacked and compared, so that one which finds quickly
+//! is enough.
 //!
 //! Invariants: what is damaged is not found, and what is found unpacks to the very block, so that the file can change no
 //! content of a layer; it is replaced as a whole, so that two builds at once, or somebody who deletes it, cost time only.
 
+use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
 use std::fs::{File, Permissions};
 use std::io::{self, BufWriter, Write};
@@ -15,28 +17,69 @@ use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
 use towline_contract::Digest;
-use towline_contract::limits::LAYER_UNPACKED_BYTES_MAX;
+use towline_contract::limits::{LAYER_ENTRIES_MAX, LAYER_UNPACKED_BYTES_MAX};
+use xxhash_rust::xxh3::xxh3_128;
+use zstd::zstd_safe::{DCtx, DParameter, ErrorCode, InBuffer, OutBuffer, ResetDirective};
 
 use super::BLOCK_BYTES;
 use crate::scratch::Scratch;
 
 /// The last bytes of the file.
-const MAGIC: &[u8; 16] = b"towline blocks 1";
+const MAGIC: &[u8; 16] = b"towline blocks 2";
 
 /// Key, digest, offset and length of one block.
-const RECORD_BYTES: usize = 32 + 32 + 8 + 4;
+const RECORD_BYTES: usize = 16 + 16 + 8 + 4;
 
 /// Digest of the records, their number, the magic.
 const FOOTER_BYTES: usize = 32 + 8 + 16;
 
-/// Most blocks of one file: those of the largest layer, if all were half full.
-const BLOCKS_MAX: u64 = LAYER_UNPACKED_BYTES_MAX / (BLOCK_BYTES as u64 / 2);
+/// Most blocks of one file: those of the largest layer, each file of which has one that is not full.
+const BLOCKS_MAX: u64 = LAYER_ENTRIES_MAX + LAYER_UNPACKED_BYTES_MAX / BLOCK_BYTES as u64;
 
 /// Most bytes of a stored block: of squashfs's largest block, if it grew a little.
 const STORED_BYTES_MAX: u32 = 2 << 20;
 
-/// What a block is found by: the SHA-256 of its bytes and of the way it is compressed.
-pub(super) type Key = [u8; 32];
+/// What a block is found by: the XXH3 of its bytes, seeded with the way it is compressed.
+pub(super) type Key = u128;
+
+/// What unpacks blocks that were found, to be compared.
+#[derive(Default)]
+pub(super) struct Unpacker {
+    unpacker: Option<DCtx<'static>>,
+    buffer: Vec<u8>,
+}
+
+impl Unpacker {
+    /// Whether `stored` is a way to store `bytes`: themselves, or fewer that Linux unpacks to them.
+    fn gives(&mut self, stored: &[u8], bytes: &[u8]) -> bool {
+        match stored.len().cmp(&bytes.len()) {
+            Ordering::Less => self.unpacks(stored, bytes).unwrap_or_default(),
+            Ordering::Equal => stored == bytes,
+            Ordering::Greater => false,
+        }
+    }
+
+    /// Whether one frame unpacks to `bytes` as Linux reads it (`zstd_uncompress`, fs/squashfs/zstd_wrapper.c): with room for a
+    /// window of one block, and none for another page when all bytes are there. So the last of them must not come before the
+    /// frame's last byte: behind it there may be a checksum, or blocks of nothing.
+    fn unpacks(&mut self, stored: &[u8], bytes: &[u8]) -> Result<bool, ErrorCode> {
+        let Some((rest, last)) = stored.split_last_chunk::<1>() else {
+            return Ok(false);
+        };
+        let unpacker = self.unpacker.get_or_insert_with(DCtx::create);
+        unpacker.reset(ResetDirective::SessionAndParameters)?;
+        unpacker.set_parameter(DParameter::WindowLogMax(BLOCK_BYTES.ilog2()))?;
+        self.buffer.resize(bytes.len(), 0);
+        let mut unpacked = OutBuffer::around(self.buffer.as_mut_slice());
+        let mut input = InBuffer::around(rest);
+        unpacker.decompress_stream(&mut unpacked, &mut input)?;
+        if input.pos() < rest.len() || unpacked.pos() == bytes.len() {
+            return Ok(false);
+        }
+        let left = unpacker.decompress_stream(&mut unpacked, &mut InBuffer::around(last))?;
+        Ok(left == 0 && unpacked.as_slice() == bytes)
+    }
+}
 
 /// Blocks of an earlier build.
 pub(super) struct Kept {
@@ -47,7 +90,7 @@ pub(super) struct Kept {
 /// Where a stored block is, and what it must be.
 #[derive(Clone, Copy)]
 struct Place {
-    digest: [u8; 32],
+    hash: u128,
     at: u64,
     bytes: u32,
 }
@@ -61,18 +104,17 @@ impl Kept {
     }
 
     /// What was stored for the block with this key. It is what unpacks to `bytes`, whoever wrote the file.
-    pub(super) fn find(&self, key: &Key, bytes: &[u8]) -> Option<Vec<u8>> {
+    pub(super) fn find(&self, key: Key, bytes: &[u8], unpacker: &mut Unpacker) -> Option<Vec<u8>> {
         let stored = self.stored(key)?;
-        let unpacked = zstd::bulk::decompress(&stored, bytes.len()).ok()?;
-        (unpacked == bytes).then_some(stored)
+        unpacker.gives(&stored, bytes).then_some(stored)
     }
 
     /// The stored bytes as they were written.
-    fn stored(&self, key: &Key) -> Option<Vec<u8>> {
-        let place = self.places.get(key)?;
+    fn stored(&self, key: Key) -> Option<Vec<u8>> {
+        let place = self.places.get(&key)?;
         let mut stored = vec![0; usize::try_from(place.bytes).ok()?];
         self.file.read_exact_at(&mut stored, place.at).ok()?;
-        (Digest::of(&stored).as_bytes() == &place.digest).then_some(stored)
+        (xxh3_128(&stored) == place.hash).then_some(stored)
     }
 }
 
@@ -99,15 +141,15 @@ fn places(file: &File) -> Option<HashMap<Key, Place>> {
 }
 
 fn place(record: &[u8]) -> Option<(Key, Place)> {
-    let (key, rest) = record.split_first_chunk::<32>()?;
-    let (digest, rest) = rest.split_first_chunk::<32>()?;
+    let (key, rest) = record.split_first_chunk::<16>()?;
+    let (hash, rest) = rest.split_first_chunk::<16>()?;
     let (at, rest) = rest.split_first_chunk::<8>()?;
     let place = Place {
-        digest: *digest,
+        hash: u128::from_le_bytes(*hash),
         at: u64::from_le_bytes(*at),
         bytes: u32::from_le_bytes(rest.try_into().ok()?),
     };
-    (place.bytes <= STORED_BYTES_MAX).then_some((*key, place))
+    (place.bytes <= STORED_BYTES_MAX).then_some((Key::from_le_bytes(*key), place))
 }
 
 /// Keeps the blocks of this build.
@@ -118,8 +160,8 @@ pub(super) struct Keeper {
     out: BufWriter<NamedTempFile>,
     records: Vec<u8>,
     keys: HashSet<Key>,
-    /// Blocks that were found, and are in the earlier file.
-    found: Vec<Key>,
+    /// Whether there are blocks that the earlier file has not.
+    has_new: bool,
     at: u64,
     /// The first failure, after which nothing is kept.
     failed: Option<io::Error>,
@@ -144,7 +186,7 @@ impl Keeper {
             out: BufWriter::with_capacity(1 << 20, file),
             records: Vec::new(),
             keys: HashSet::new(),
-            found: Vec::new(),
+            has_new: false,
             at: 0,
             failed: None,
         })
@@ -152,44 +194,38 @@ impl Keeper {
 
     /// Keeps a block that was compressed, or that was found. A failure is told by [`Keeper::finish`]: the layer does not depend
     /// on it.
-    pub(super) fn add(&mut self, key: &Key, stored: &[u8], was_found: bool) {
-        if self.failed.is_some() || !self.keys.insert(*key) {
+    pub(super) fn add(&mut self, key: Key, stored: &[u8], was_found: bool) {
+        if self.failed.is_some() || !self.keys.insert(key) {
             return;
         }
-        if was_found {
-            self.found.push(*key);
-        } else if let Err(error) = self.write(key, stored) {
+        self.has_new |= !was_found;
+        if let Err(error) = self.write(key, stored) {
             self.failed = Some(error);
         }
     }
 
-    fn write(&mut self, key: &Key, stored: &[u8]) -> io::Result<()> {
+    fn write(&mut self, key: Key, stored: &[u8]) -> io::Result<()> {
         let bytes = u32::try_from(stored.len()).map_err(io::Error::other)?;
         self.out.write_all(stored)?;
-        self.records.extend_from_slice(key);
+        self.records.extend_from_slice(&key.to_le_bytes());
         self.records
-            .extend_from_slice(Digest::of(stored).as_bytes());
+            .extend_from_slice(&xxh3_128(stored).to_le_bytes());
         self.records.extend_from_slice(&self.at.to_le_bytes());
         self.records.extend_from_slice(&bytes.to_le_bytes());
         self.at += u64::from(bytes);
         Ok(())
     }
 
-    /// Puts the file in its place, with the blocks that were found in `earlier`; which stays as it is when all were.
+    /// Puts the file in its place; the earlier one stays when it has all these blocks.
     ///
     /// # Errors
     /// It cannot be written.
-    pub(super) fn finish(mut self, earlier: Option<&Kept>) -> io::Result<()> {
+    pub(super) fn finish(mut self) -> io::Result<()> {
         if let Some(error) = self.failed {
             return Err(error);
         }
-        if self.found.len() == self.keys.len() && earlier.is_some() {
+        if !self.has_new {
             return Ok(());
-        }
-        for key in std::mem::take(&mut self.found) {
-            if let Some(stored) = earlier.and_then(|kept| kept.stored(&key)) {
-                self.write(&key, &stored)?;
-            }
         }
         let count = (self.records.len() / RECORD_BYTES) as u64;
         self.out.write_all(&self.records)?;
@@ -209,57 +245,70 @@ impl Keeper {
 mod tests {
     use super::*;
 
+    /// A block that is shorter when it is compressed.
+    const FIRST: &[u8] = b"first first first first first first first first first first first first";
+
+    /// As blocks are stored.
     fn packed(bytes: &[u8]) -> Vec<u8> {
-        zstd::bulk::compress(bytes, 3).unwrap()
+        let packed = zstd::bulk::compress(bytes, 3).unwrap();
+        if packed.len() < bytes.len() {
+            packed
+        } else {
+            bytes.to_vec()
+        }
+    }
+
+    fn find(kept: &Kept, key: Key, bytes: &[u8]) -> Option<Vec<u8>> {
+        kept.find(key, bytes, &mut Unpacker::default())
     }
 
     fn kept_in(dir: &Path, blocks: &[(Key, &[u8])]) -> PathBuf {
         let path = dir.join("blocks").join("layer");
         let mut keeper = Keeper::new(&path).unwrap();
         for (key, stored) in blocks {
-            keeper.add(key, &packed(stored), false);
+            keeper.add(*key, &packed(stored), false);
         }
-        keeper.finish(None).unwrap();
+        keeper.finish().unwrap();
         path
     }
 
     #[test]
     fn what_was_kept_is_found_and_nothing_else() {
         let dir = tempfile::tempdir().unwrap();
-        let (one, two) = ([1; 32], [2; 32]);
+        let (one, two) = (1, 2);
         let path = kept_in(dir.path(), &[(one, b"first"), (two, b""), (one, b"first")]);
         let kept = Kept::open(&path).unwrap();
-        assert_eq!(kept.find(&one, b"first").unwrap(), packed(b"first"));
-        assert_eq!(kept.find(&two, b"").unwrap(), packed(b""));
-        assert_eq!(kept.find(&[3; 32], b"first"), None);
+        assert_eq!(find(&kept, one, b"first").unwrap(), packed(b"first"));
+        assert_eq!(find(&kept, two, b"").unwrap(), packed(b""));
+        assert_eq!(find(&kept, 3, b"first"), None);
     }
 
     #[test]
     fn a_build_keeps_its_own_blocks_and_those_that_it_found() {
         let dir = tempfile::tempdir().unwrap();
-        let path = kept_in(dir.path(), &[([1; 32], b"first"), ([2; 32], b"second")]);
-        let earlier = Kept::open(&path).unwrap();
+        let path = kept_in(dir.path(), &[(1, b"first"), (2, b"second")]);
         let mut keeper = Keeper::new(&path).unwrap();
-        keeper.add(&[2; 32], &packed(b"second"), true);
-        keeper.add(&[3; 32], &packed(b"third"), false);
-        keeper.finish(Some(&earlier)).unwrap();
+        keeper.add(2, &packed(b"second"), true);
+        keeper.add(3, &packed(b"third"), false);
+        keeper.finish().unwrap();
         let kept = Kept::open(&path).unwrap();
-        assert_eq!(kept.find(&[1; 32], b"first"), None);
-        assert_eq!(kept.find(&[2; 32], b"second").unwrap(), packed(b"second"));
-        assert_eq!(kept.find(&[3; 32], b"third").unwrap(), packed(b"third"));
+        assert_eq!(find(&kept, 1, b"first"), None);
+        assert_eq!(find(&kept, 2, b"second").unwrap(), packed(b"second"));
+        assert_eq!(find(&kept, 3, b"third").unwrap(), packed(b"third"));
     }
 
     #[test]
     fn no_change_of_the_file_gives_another_block() {
         let dir = tempfile::tempdir().unwrap();
-        let path = kept_in(dir.path(), &[([1; 32], b"first"), ([2; 32], b"second")]);
+        let path = kept_in(dir.path(), &[(1, FIRST), (2, b"second")]);
         let whole = std::fs::read(&path).unwrap();
         let is_harmless = |bytes: &[u8]| {
             std::fs::write(&path, bytes).unwrap();
             Kept::open(&path).is_none_or(|kept| {
-                let right =
-                    |key, bytes: &[u8]| kept.find(key, bytes).is_none_or(|it| it == packed(bytes));
-                right(&[1; 32], b"first") && right(&[2; 32], b"second")
+                let right = |key, bytes: &[u8]| {
+                    find(&kept, key, bytes).is_none_or(|it| it == packed(bytes))
+                };
+                right(1, FIRST) && right(2, b"second")
             })
         };
         for at in 0..whole.len() {
@@ -276,10 +325,44 @@ mod tests {
     #[test]
     fn a_block_that_somebody_put_in_anothers_place_is_not_found() {
         let dir = tempfile::tempdir().unwrap();
-        let path = kept_in(dir.path(), &[([1; 32], b"theirs")]);
+        let path = kept_in(dir.path(), &[(1, b"theirs")]);
         let kept = Kept::open(&path).unwrap();
-        assert_eq!(kept.find(&[1; 32], b"ours!!"), None);
-        assert_eq!(kept.find(&[1; 32], b"ours"), None);
+        assert_eq!(find(&kept, 1, b"ours!!"), None);
+        assert_eq!(find(&kept, 1, b"ours"), None);
+    }
+
+    #[test]
+    fn what_linux_could_not_unpack_is_not_found() {
+        let bytes = b"first ".repeat(20_000);
+        let mut unpacker = Unpacker::default();
+        let mut gives = |stored: &[u8]| unpacker.gives(stored, &bytes);
+        assert!(gives(&packed(&bytes)));
+        assert!(gives(&bytes));
+        let empty = zstd::bulk::compress(b"", 1).unwrap();
+        assert!(!gives(&[packed(&bytes), empty].concat()), "two frames");
+        let (half, rest) = bytes.split_at(60_000);
+        let halves = [zstd::bulk::compress(half, 1), zstd::bulk::compress(rest, 1)];
+        assert!(!gives(&halves.map(Result::unwrap).concat()), "in halves");
+        let mut encoder = zstd::Encoder::new(Vec::new(), 1).unwrap();
+        encoder.window_log(27).unwrap();
+        encoder.write_all(&bytes).unwrap();
+        assert!(!gives(&encoder.finish().unwrap()), "a window of its own");
+        let behind = |has_checksum, has_empty_block: bool| {
+            let mut encoder = zstd::Encoder::new(Vec::new(), 1).unwrap();
+            let length = Some(bytes.len() as u64);
+            encoder.set_pledged_src_size(length).unwrap();
+            encoder.include_checksum(has_checksum).unwrap();
+            encoder.write_all(&bytes).unwrap();
+            if has_empty_block {
+                encoder.flush().unwrap();
+            }
+            encoder.finish().unwrap()
+        };
+        assert!(gives(&behind(false, false)));
+        assert!(!gives(&behind(true, false)), "a checksum");
+        assert!(!gives(&behind(false, true)), "a block of nothing");
+        let longer = zstd::bulk::compress(b"short", 1).unwrap();
+        assert!(!unpacker.gives(&longer, b"short"), "longer than it is");
     }
 
     #[test]
@@ -292,7 +375,7 @@ mod tests {
             std::fs::write(&path, [record, &footer.concat()].concat()).unwrap();
             Kept::open(&path).is_some()
         };
-        let record = |bytes: u32| [[0; 72].as_slice(), &bytes.to_le_bytes()].concat();
+        let record = |bytes: u32| [[0; 40].as_slice(), &bytes.to_le_bytes()].concat();
         assert!(written(&record(5), 1));
         assert!(!written(&record(u32::MAX), 1));
         assert!(!written(&record(5), 2));

@@ -10,17 +10,9 @@ use std::os::unix::fs::FileExt;
 use std::rc::Rc;
 
 use super::blocks::damaged;
+use super::format::{DATA_PLAIN, METADATA_BYTES, METADATA_PLAIN, SUPERBLOCK_BYTES};
 use super::inode::Content;
-use super::superblock::{SUPERBLOCK_BYTES, Superblock, Table, u16_at, u32_at, u64_at};
-
-/// Most bytes of a block of metadata (`SQUASHFS_METADATA_SIZE`).
-const METADATA_BYTES: usize = 8192;
-
-/// In the size of a block of metadata: it is stored as it is.
-const METADATA_PLAIN: u16 = 1 << 15;
-
-/// In the size of a block of a file: it is stored as it is.
-const DATA_PLAIN: u32 = 1 << 24;
+use super::superblock::{Superblock, Table, u16_at, u32_at, u64_at};
 
 /// Blocks of metadata that are kept: 32 MiB. An image of a desktop has some 1,000.
 const METADATA_KEPT: usize = 4096;

@@ -6,38 +6,27 @@ use towline_contract::limits::LINK_BYTES_MAX;
 use towline_contract::newc::mode;
 
 use super::blocks::damaged;
+use super::format::{ENTRIES_OF_HEADER_MAX, NAME_BYTES_MAX, NONE, NOT_LISTED};
 use super::image::{Image, Place};
 use super::superblock::{u16_at, u32_at, u64_at};
 
-/// A number that says: there is none (`SQUASHFS_INVALID_FRAG`, `SQUASHFS_INVALID_XATTR`).
-const NONE: u32 = u32::MAX;
-
-/// Bytes that a directory is longer than its list: two entries that are in no list, `.` and `..`.
-const NOT_LISTED: u32 = 3;
-
-/// Most entries below one header of a directory's list (`SQUASHFS_DIR_COUNT`).
-const ENTRIES_OF_HEADER_MAX: u32 = 256;
-
-/// Longest name (`SQUASHFS_NAME_LEN`).
-const NAME_BYTES_MAX: usize = 256;
-
 /// One file of any type.
 #[derive(Debug)]
-pub(super) struct Inode {
-    pub(super) permissions: u32,
-    pub(super) uid: u32,
-    pub(super) gid: u32,
-    pub(super) mtime: u32,
+pub(crate) struct Inode {
+    pub(crate) permissions: u32,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    pub(crate) mtime: u32,
     /// Names that it has, as far as it says so.
     pub(super) links: u32,
     /// Whether it has extended attributes.
     pub(super) has_attributes: bool,
-    pub(super) what: What,
+    pub(crate) what: What,
 }
 
 /// What it is.
 #[derive(Debug)]
-pub(super) enum What {
+pub(crate) enum What {
     Directory(Directory),
     File(Content),
     Symlink(Vec<u8>),
@@ -50,7 +39,7 @@ pub(super) enum What {
 
 /// Where a directory's list is.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Directory {
+pub(crate) struct Directory {
     place: Place,
     /// Its size, in bytes.
     bytes: u32,
@@ -58,8 +47,8 @@ pub(super) struct Directory {
 
 /// Where a file's bytes are.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Content {
-    pub(super) bytes: u64,
+pub(crate) struct Content {
+    pub(crate) bytes: u64,
     /// Where its first block is in the image.
     pub(super) at: u64,
     /// Number of the block that has its end, and where that begins there.

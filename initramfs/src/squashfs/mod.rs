@@ -1,36 +1,35 @@
-//! Squashfs images as sources: what the root of a live system is packed in.
+//! Reading squashfs images: our own, and those that the roots of live systems are packed in. Why not by a crate:
+//! `docs/decisions/foreign-images-by-an-own-reader.md`.
 //!
-//! Read here and not by the backhand crate, which makes our own images: `docs/decisions/foreign-images-by-an-own-reader.md`.
 //! Invariants: whatever an image says, it has no more entries, names and bytes than a layer may have, each directory is read
 //! once, and nothing recurses; what it has more, what points out of it and what contradicts itself is an error.
 
 mod blocks;
+pub(crate) mod format;
 mod image;
-mod inode;
+pub(crate) mod inode;
 mod superblock;
+pub(crate) mod walk;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use towline_contract::limits::{LAYER_ENTRIES_MAX, LAYER_UNPACKED_BYTES_MAX, NAME_BYTES_MAX};
+use towline_contract::limits::LAYER_UNPACKED_BYTES_MAX;
 
 use crate::content::{Content, Spool};
 use crate::filter::Filter;
-use crate::tarball::in_entry;
-use crate::tree::{Entry, Meta, Node, Tree, TreeError, display};
+use crate::tree::{Entry, Meta, Node, Tree, TreeError};
 use blocks::damaged;
 use image::Image;
-use inode::{Directory, Inode, Named, What};
+use inode::What;
+use walk::{Fault, Found};
 
 /// What ISO 9660 has behind its first 32 KiB (ECMA-119, 8.1).
 const ISO: (u64, &[u8; 5]) = (0x8001, b"CD001");
-
-/// Bytes of a path that is too long which a message shows.
-const START_BYTES: usize = 40;
 
 /// Why an image cannot be unpacked.
 #[derive(Debug, thiserror::Error)]
@@ -83,29 +82,26 @@ pub fn unpack(
     let file = File::open(path).map_err(read)?;
     let is_iso = is_iso(&file);
     let image = Image::open(file).map_err(read)?;
-    let image = image.map_err(|why| SquashfsError::Unfit {
+    let mut image = image.map_err(|why| SquashfsError::Unfit {
         path: path.to_owned(),
         why: match is_iso {
             true => "it is an ISO image: take the squashfs out of it first, as docs/how-to/live-images.md shows".into(),
             false => why,
         },
     })?;
-    let mut walk = Walk {
-        image,
+    let mut unpacking = Unpacking {
         filter,
         spool,
         tree,
         unpacked: Unpacked::default(),
-        entries: 0,
         bytes: 0,
-        directories: HashSet::new(),
         files: HashMap::new(),
     };
-    walk.run().map_err(|fault| match fault {
+    walk::walk(&mut image, &mut |found| unpacking.entry(found)).map_err(|fault| match fault {
         Fault::Read(cause) => read(cause),
         Fault::Tree(cause) => cause.into(),
     })?;
-    Ok(walk.unpacked)
+    Ok(unpacking.unpacked)
 }
 
 fn is_iso(file: &File) -> bool {
@@ -114,93 +110,24 @@ fn is_iso(file: &File) -> bool {
     file.read_exact_at(&mut found, at).is_ok() && found == *wanted
 }
 
-enum Fault {
-    Read(io::Error),
-    Tree(TreeError),
-}
-
-impl From<io::Error> for Fault {
-    fn from(cause: io::Error) -> Self {
-        Self::Read(cause)
-    }
-}
-
-impl From<TreeError> for Fault {
-    fn from(cause: TreeError) -> Self {
-        Self::Tree(cause)
-    }
-}
-
-/// On the way through an image.
-struct Walk<'a> {
-    image: Image,
+/// What becomes of the entries.
+struct Unpacking<'a> {
     filter: &'a Filter,
     spool: &'a mut Spool,
     tree: &'a mut Tree,
     unpacked: Unpacked,
-    /// Entries so far, also those that are left out.
-    entries: u64,
     /// Bytes of all files that were read so far.
     bytes: u64,
-    /// Directories so far, by their inodes.
-    directories: HashSet<u64>,
     /// Files with several names so far, by their inodes.
     files: HashMap<u64, Arc<Content>>,
 }
 
-impl Walk<'_> {
-    fn run(&mut self) -> Result<(), Fault> {
-        let root = self.image.superblock.root;
-        // Its owner and mode are the layer's business.
-        let What::Directory(directory) = self.image.inode(root)?.what else {
-            return Err(damaged("its root is no directory").into());
-        };
-        let mut open = vec![(Vec::new(), self.names(root, directory)?.into_iter())];
-        while let Some((folder, names)) = open.last_mut() {
-            let Some(Named { name, inode }) = names.next() else {
-                open.pop();
-                continue;
-            };
-            let path = match folder.is_empty() {
-                true => name,
-                false => [folder, name.as_slice()].join(b"/".as_slice()),
-            };
-            if path.len() > NAME_BYTES_MAX {
-                let start = display(&path[..START_BYTES]);
-                return Err(TreeError::Long { start }.into());
-            }
-            let names = self.entry(&path, inode).map_err(|fault| match fault {
-                Fault::Read(cause) => Fault::Read(in_entry(&path, &cause)),
-                other => other,
-            })?;
-            if let Some(names) = names {
-                open.push((path, names.into_iter()));
-            }
-        }
-        Ok(())
-    }
-
-    /// The names in a directory, which is read for the first time.
-    fn names(&mut self, inode: u64, directory: Directory) -> Result<Vec<Named>, Fault> {
-        if !self.directories.insert(inode) {
-            return Err(damaged("a directory lies in two others").into());
-        }
-        let left = LAYER_ENTRIES_MAX - self.entries;
-        let names = self.image.names(directory, left)?;
-        let names = names.ok_or(TreeError::Full)?;
-        self.entries += names.len() as u64;
-        Ok(names)
-    }
-
-    /// Adds an entry, if it passes the filter; gives the names in it if it is a directory.
-    fn entry(&mut self, path: &[u8], reference: u64) -> Result<Option<Vec<Named>>, Fault> {
-        let inode = self.image.inode(reference)?;
-        if self.filter.keeps(path) {
-            self.add(path, reference, &inode)?;
-        }
-        match inode.what {
-            What::Directory(directory) => self.names(reference, directory).map(Some),
-            _ => Ok(None),
+impl Unpacking<'_> {
+    /// Adds an entry, if it passes the filter.
+    fn entry(&mut self, found: Found<'_>) -> Result<(), Fault> {
+        match self.filter.keeps(found.path) {
+            true => self.add(found),
+            false => Ok(()),
         }
     }
 
@@ -215,7 +142,8 @@ impl Walk<'_> {
         }
     }
 
-    fn add(&mut self, path: &[u8], reference: u64, inode: &Inode) -> Result<(), Fault> {
+    fn add(&mut self, mut found: Found<'_>) -> Result<(), Fault> {
+        let (path, inode) = (found.path, found.inode);
         let meta = Meta {
             mode: inode.permissions,
             uid: inode.uid,
@@ -226,7 +154,7 @@ impl Walk<'_> {
             What::Directory(_) => Node::Directory { implied: false },
             What::File(content) => {
                 self.unpacked.newest = self.unpacked.newest.max(inode.mtime);
-                Node::File(self.content(reference, inode.links, content)?)
+                Node::File(self.content(&mut found, content)?)
             }
             // From one of two folders that the layer has as one to the same name in the other: what lies there is the file.
             What::Symlink(target) if self.tree.leads_to_itself(path, target) => return Ok(()),
@@ -249,20 +177,19 @@ impl Walk<'_> {
     /// What a file holds; the same for all its names.
     fn content(
         &mut self,
-        reference: u64,
-        links: u32,
+        found: &mut Found<'_>,
         content: &inode::Content,
     ) -> io::Result<Arc<Content>> {
-        if let Some(content) = self.files.get(&reference) {
+        if let Some(content) = self.files.get(&found.reference) {
             return Ok(Arc::clone(content));
         }
         self.count(content.bytes)?;
         let offset = self.spool.end();
         let spool = &mut *self.spool;
-        self.image.content(content, |bytes| spool.append(bytes))?;
+        found.content(content, |bytes| spool.append(bytes))?;
         let content = Arc::new(self.spool.since(offset));
-        if links > 1 {
-            self.files.insert(reference, Arc::clone(&content));
+        if found.inode.links > 1 {
+            self.files.insert(found.reference, Arc::clone(&content));
         }
         Ok(content)
     }

@@ -1,21 +1,10 @@
 //! The first bytes of a squashfs: where its tables are, and how it is compressed (Linux fs/squashfs/squashfs_fs.h).
 
 use super::blocks::Compression;
-
-/// Size of the superblock, in bytes.
-pub(super) const SUPERBLOCK_BYTES: usize = 96;
-
-/// `hsqs`, which only images of little-endian machines begin with; those of version 4 all are.
-pub(super) const MAGIC: &[u8] = b"hsqs";
-
-/// The only version that Linux reads: major and minor part.
-const VERSION: (u16, u16) = (4, 0);
+use super::format::{MAGIC, NOWHERE, SUPERBLOCK_BYTES, VERSION};
 
 /// Binary logarithms of the smallest and the largest size that blocks may have.
 const BLOCK_LOG: std::ops::RangeInclusive<u16> = 12..=20;
-
-/// A position that says: there is none.
-const NONE: u64 = u64::MAX;
 
 /// What a superblock says, as far as it is needed. Positions are in bytes from the start of the file.
 #[derive(Clone, Copy, Debug)]
@@ -60,7 +49,7 @@ impl Superblock {
             ));
         }
         let fragments = match u64_at(bytes, 80) {
-            NONE => Table { at: 0, records: 0 },
+            NOWHERE => Table { at: 0, records: 0 },
             at => Table {
                 at,
                 records: u32_at(bytes, 16),

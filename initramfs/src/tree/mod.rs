@@ -6,7 +6,7 @@
 
 mod path;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use towline_contract::limits::{LAYER_ENTRIES_MAX, NAME_BYTES_MAX};
@@ -332,16 +332,17 @@ impl Tree {
         }
     }
 
-    /// Takes out the entries for which `take` says so, with directories leading to them, into a tree of their own.
+    /// Takes out the entries for which `take` says so and what lies in them, with directories leading to them, into a tree of their
+    /// own.
     #[must_use]
     pub fn split(&mut self, mut take: impl FnMut(&[u8]) -> bool) -> Self {
         let mut taken = Self::new();
-        let paths: Vec<_> = self
-            .entries
-            .keys()
-            .filter(|path| take(path))
-            .cloned()
-            .collect();
+        let mut paths: BTreeSet<Vec<u8>> = BTreeSet::new();
+        for path in self.entries.keys() {
+            if parents(path).any(|parent| paths.contains(parent)) || take(path) {
+                paths.insert(path.clone());
+            }
+        }
         for path in paths {
             for parent in parents(&path) {
                 if let Some(entry) = self.entries.get(parent) {

@@ -12,6 +12,7 @@ mod contents;
 mod deb;
 mod fetching;
 mod for_kernel;
+mod images;
 mod kernel;
 mod libraries;
 mod live_images;

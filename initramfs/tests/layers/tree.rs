@@ -196,3 +196,18 @@ fn a_link_to_its_own_name_in_the_other_half_of_a_merged_usr_leads_to_itself() {
     assert!(!tree.leads_to_itself(b"lib/systemd/udevd", b"/bin/udevadm"));
     assert!(!tree.leads_to_itself(b"lib/udevd", b"systemd/udevd"));
 }
+
+#[test]
+fn what_lies_in_a_directory_that_is_split_off_goes_with_it() {
+    let mut tree = Tree::new();
+    for path in ["lib/modules/one.ko", "lib/modules-load.d/one.conf"] {
+        file(&mut tree, path).unwrap();
+    }
+    // As `lib/modules**` matches: names in one directory.
+    let taken = tree.split(|path| path == b"lib/modules");
+    assert_eq!(paths(&taken), ["lib", "lib/modules", "lib/modules/one.ko"]);
+    assert_eq!(
+        paths(&tree),
+        ["lib", "lib/modules-load.d", "lib/modules-load.d/one.conf"]
+    );
+}

@@ -1,0 +1,212 @@
+//! The contents of files: blocks that all cores read and compress, and that are written in their order.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Seek, SeekFrom, Write};
+
+use xxhash_rust::xxh3::xxh3_128_with_seed;
+
+use super::ImageError;
+use super::kept::{Keeper, Kept, Key, Unpacker};
+use super::plan::Block;
+use crate::parallel::{self, InOrder};
+use crate::squashfs::format::{DATA_PLAIN, SUPERBLOCK_BYTES};
+
+/// Bytes that are written at once.
+const BUFFER_BYTES: usize = 1 << 20;
+
+/// Where a block is in the image.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stored {
+    pub(super) at: u64,
+    /// How long it is there, and [`DATA_PLAIN`] if it is not compressed; 0 for a hole, whose bytes are all zero.
+    pub(super) size: u32,
+    /// Bytes of files in it.
+    pub(super) bytes: u64,
+}
+
+/// The blocks of an image that were written.
+pub(super) struct Data {
+    pub(super) blocks: Vec<Stored>,
+    /// Where the last one ends.
+    pub(super) end: u64,
+    pub(super) came: Blocks,
+}
+
+/// How many blocks came which way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Blocks {
+    /// Found among those of an earlier build.
+    pub found: usize,
+    /// Compressed now.
+    pub compressed: usize,
+}
+
+/// The way from a block to what is stored.
+#[derive(Clone, Copy)]
+pub(super) struct Way<'a> {
+    /// Level of zstd.
+    pub(super) level: i32,
+    /// Whether blocks get keys, by which they are found and kept.
+    pub(super) has_keys: bool,
+    /// Blocks of an earlier build.
+    pub(super) earlier: Option<&'a Kept>,
+}
+
+/// Writes all blocks to `file`, behind the place of the superblock.
+///
+/// # Errors
+/// A file cannot be read or has changed, or writing fails.
+pub(super) fn write(
+    blocks: &[Block<'_>],
+    way: Way<'_>,
+    workers: usize,
+    keeper: Option<&mut Keeper>,
+    file: &File,
+) -> Result<Data, ImageError> {
+    let worker = || {
+        let mut worker = Worker::new(way);
+        move |number: usize| worker.ready(&blocks[number])
+    };
+    parallel::in_order(blocks.len(), workers, worker, |ready| {
+        in_order(ready, keeper, file)
+    })
+}
+
+fn in_order(
+    ready: InOrder<Result<Ready, ImageError>>,
+    mut keeper: Option<&mut Keeper>,
+    mut file: &File,
+) -> Result<Data, ImageError> {
+    let mut data = Data {
+        blocks: Vec::new(),
+        end: SUPERBLOCK_BYTES as u64,
+        came: Blocks::default(),
+    };
+    file.seek(SeekFrom::Start(data.end))
+        .map_err(ImageError::Write)?;
+    let mut out = BufWriter::with_capacity(BUFFER_BYTES, file);
+    for ready in ready {
+        let ready = ready?;
+        out.write_all(&ready.stored).map_err(ImageError::Write)?;
+        data.add(&ready);
+        if let (Some(keeper), Some(key)) = (&mut keeper, ready.key) {
+            keeper.add(key, &ready.stored, ready.was_found);
+        }
+    }
+    out.flush().map_err(ImageError::Write)?;
+    Ok(data)
+}
+
+impl Data {
+    fn add(&mut self, ready: &Ready) {
+        // A block has 256 KiB.
+        let length = u32::try_from(ready.stored.len()).unwrap_or_default();
+        let is_plain = ready.stored.len() == ready.bytes;
+        self.blocks.push(Stored {
+            at: self.end,
+            size: if is_plain {
+                length | DATA_PLAIN
+            } else {
+                length
+            },
+            bytes: ready.bytes as u64,
+        });
+        self.end += u64::from(length);
+        match ready.was_found {
+            true => self.came.found += 1,
+            false => self.came.compressed += usize::from(length > 0),
+        }
+    }
+}
+
+/// A block that is ready to be written.
+struct Ready {
+    /// Nothing for a hole; as many bytes as the block has, if they are the block's own.
+    stored: Vec<u8>,
+    bytes: usize,
+    key: Option<Key>,
+    was_found: bool,
+}
+
+/// What a core needs for its blocks.
+struct Worker<'a> {
+    way: Way<'a>,
+    /// By which keys differ when something else would be stored for the same bytes.
+    seed: u64,
+    compressor: Option<zstd::bulk::Compressor<'static>>,
+    unpacker: Unpacker,
+    bytes: Vec<u8>,
+}
+
+impl<'a> Worker<'a> {
+    fn new(way: Way<'a>) -> Self {
+        let version = u64::from(zstd::zstd_safe::version_number());
+        Self {
+            way,
+            seed: version << 32 | u64::from(way.level.unsigned_abs()),
+            compressor: None,
+            unpacker: Unpacker::default(),
+            bytes: Vec::new(),
+        }
+    }
+
+    /// Reads a block, and finds it among those of an earlier build or compresses it.
+    fn ready(&mut self, block: &Block<'_>) -> Result<Ready, ImageError> {
+        block.read(&mut self.bytes)?;
+        let bytes = &self.bytes;
+        let mut ready = Ready {
+            stored: Vec::new(),
+            bytes: bytes.len(),
+            key: None,
+            was_found: false,
+        };
+        if !block.is_shared && bytes.iter().all(|byte| *byte == 0) {
+            return Ok(ready);
+        }
+        ready.key = self
+            .way
+            .has_keys
+            .then(|| xxh3_128_with_seed(bytes, self.seed));
+        let earlier = self.way.earlier.zip(ready.key);
+        if let Some(stored) =
+            earlier.and_then(|(kept, key)| kept.find(key, bytes, &mut self.unpacker))
+        {
+            ready.stored = stored;
+            ready.was_found = true;
+            return Ok(ready);
+        }
+        ready.stored = self.compress().map_err(ImageError::Write)?;
+        Ok(ready)
+    }
+
+    /// The block that was read, compressed if that makes it shorter.
+    fn compress(&mut self) -> io::Result<Vec<u8>> {
+        let compressor = match &mut self.compressor {
+            Some(compressor) => compressor,
+            none => none.insert(zstd::bulk::Compressor::new(self.way.level)?),
+        };
+        let stored = compressor.compress(&self.bytes)?;
+        Ok(match stored.len() < self.bytes.len() {
+            true => stored,
+            false => self.bytes.clone(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_level_has_other_keys() {
+        let seed = |level| {
+            let way = Way {
+                level,
+                has_keys: true,
+                earlier: None,
+            };
+            Worker::new(way).seed
+        };
+        assert_ne!(seed(15), seed(16));
+    }
+}
