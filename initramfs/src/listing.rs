@@ -9,7 +9,7 @@ use std::fs::{self, Metadata};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::parallel::{in_order, workers};
+use crate::parallel::{FEW, in_order, workers};
 
 /// Folders that one core reads before it hands over what it found.
 const FOLDERS: usize = 64;
@@ -51,6 +51,7 @@ pub(crate) fn list(folder: &Path) -> Result<Listing, Unreadable> {
         let found = in_order(
             parts.len(),
             workers,
+            FEW,
             || part,
             |found| found.collect::<Result<Vec<_>, _>>(),
         )?;

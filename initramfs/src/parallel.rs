@@ -1,13 +1,17 @@
 //! Work that all cores share, and whose results come in order, as if one core had done it.
 //!
-//! Invariants: the number of workers changes no result; and no worker runs ahead by more than [`AHEAD`] results, which bounds
-//! the memory that they hold.
+//! Invariants: the number of workers changes no result; and no worker begins what is wanted only after a bounded number of other
+//! results, which bounds the memory that they hold.
 
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-/// Results that each worker may have ready before they are wanted.
-const AHEAD: usize = 2;
+/// Results that each worker may have ready or be at work on before they are wanted, where they are large.
+pub(crate) const FEW: usize = 3;
+
+/// The same where they are small and some take far longer than others, so that nobody waits for those.
+pub(crate) const MANY: usize = 24;
 
 /// Most workers: each holds several megabytes.
 const WORKERS_MAX: usize = 8;
@@ -19,57 +23,141 @@ pub(crate) fn workers() -> usize {
 }
 
 /// Gives `consume` the results for the numbers from 0 to `count`, in order. Each worker makes its own state once, and with it
-/// the results of every number that is its turn.
+/// the results of every number that it comes to; `ahead` of them may wait for each worker.
 pub(crate) fn in_order<T: Send, W: FnMut(usize) -> T, R>(
     count: usize,
     workers: usize,
+    ahead: usize,
     worker: impl Fn() -> W + Sync,
-    consume: impl FnOnce(InOrder<T>) -> R,
+    consume: impl FnOnce(InOrder<'_, T>) -> R,
 ) -> R {
     let workers = workers.max(1);
+    let desk = Desk {
+        count,
+        ahead: workers * ahead,
+        state: Mutex::new(State {
+            begun: 0,
+            taken: 0,
+            ready: VecDeque::new(),
+            workers,
+            is_wanted: true,
+        }),
+        changed: Condvar::new(),
+    };
     thread::scope(|scope| {
-        let worker = &worker;
-        let results = (0..workers).map(|first| {
-            let (sender, receiver) = sync_channel(AHEAD);
-            let numbers = (first..count).step_by(workers);
-            scope.spawn(move || work(numbers, worker(), &sender));
-            receiver
-        });
-        let results = InOrder {
-            results: results.collect(),
-            next: 0,
-        };
-        consume(results)
+        let (desk, worker) = (&desk, &worker);
+        for _ in 0..workers {
+            scope.spawn(move || {
+                let _leaving = Leaving(desk);
+                let mut result = worker();
+                while let Some(number) = desk.begin() {
+                    desk.put(number, result(number));
+                }
+            });
+        }
+        consume(InOrder(desk))
     })
 }
 
-/// Ends early when nobody wants the results any more.
-fn work<T>(
-    mut numbers: impl Iterator<Item = usize>,
-    mut result: impl FnMut(usize) -> T,
-    sender: &SyncSender<T>,
-) {
-    let _ = numbers.try_for_each(|number| sender.send(result(number)));
+/// Where numbers are given out, and results lie until they are wanted.
+struct Desk<T> {
+    count: usize,
+    /// Most results that are begun and not taken.
+    ahead: usize,
+    state: Mutex<State<T>>,
+    changed: Condvar,
 }
 
-/// The results, in order.
-pub(crate) struct InOrder<T> {
-    results: Vec<Receiver<T>>,
-    next: usize,
+struct State<T> {
+    /// The numbers below were given out.
+    begun: usize,
+    /// The results below were taken.
+    taken: usize,
+    /// Those from there on, as far as they are ready.
+    ready: VecDeque<Option<T>>,
+    /// Workers that are still there.
+    workers: usize,
+    /// Whether anybody takes results.
+    is_wanted: bool,
 }
 
-impl<T> Iterator for InOrder<T> {
+impl<T> Desk<T> {
+    /// A worker that has panicked ends all anyhow.
+    fn state(&self) -> MutexGuard<'_, State<T>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits while `wait` says so.
+    fn wait(&self, wait: impl Fn(&State<T>) -> bool) -> MutexGuard<'_, State<T>> {
+        let state = self.changed.wait_while(self.state(), |state| wait(state));
+        state.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The next number, when it is time for it; none when there is nothing to do any more.
+    fn begin(&self) -> Option<usize> {
+        let is_early = |state: &State<T>| state.begun - state.taken >= self.ahead;
+        let mut state =
+            self.wait(|state| state.is_wanted && state.begun < self.count && is_early(state));
+        if !state.is_wanted || state.begun == self.count {
+            return None;
+        }
+        state.begun += 1;
+        state.ready.push_back(None);
+        Some(state.begun - 1)
+    }
+
+    fn put(&self, number: usize, result: T) {
+        let mut state = self.state();
+        let place = number - state.taken;
+        state.ready[place] = Some(result);
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    /// The next result; none behind the last, or when a worker has panicked.
+    fn take(&self) -> Option<T> {
+        let is_ready = |state: &State<T>| matches!(state.ready.front(), Some(Some(_)));
+        let mut state = self.wait(|state| state.workers > 0 && !is_ready(state));
+        let result = state.ready.pop_front()??;
+        state.taken += 1;
+        drop(state);
+        self.changed.notify_all();
+        Some(result)
+    }
+}
+
+/// A worker, which says so when it goes, for whatever reason.
+struct Leaving<'a, T>(&'a Desk<T>);
+
+impl<T> Drop for Leaving<'_, T> {
+    fn drop(&mut self) {
+        self.0.state().workers -= 1;
+        self.0.changed.notify_all();
+    }
+}
+
+/// The results, in order. Without it nobody works on.
+pub(crate) struct InOrder<'a, T>(&'a Desk<T>);
+
+impl<T> Iterator for InOrder<'_, T> {
     type Item = T;
 
     fn next(&mut self) -> Option<T> {
-        let result = self.results[self.next % self.results.len()].recv().ok()?;
-        self.next += 1;
-        Some(result)
+        self.0.take()
+    }
+}
+
+impl<T> Drop for InOrder<'_, T> {
+    fn drop(&mut self) {
+        self.0.state().is_wanted = false;
+        self.0.changed.notify_all();
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
 
     #[test]
@@ -81,7 +169,13 @@ mod tests {
                 }
                 number * number
             };
-            let got = in_order(100, workers, || slow_at_three, Iterator::collect::<Vec<_>>);
+            let got = in_order(
+                100,
+                workers,
+                FEW,
+                || slow_at_three,
+                |all| all.collect::<Vec<_>>(),
+            );
             let wanted: Vec<_> = (0..100).map(|number| number * number).collect();
             assert_eq!(got, wanted, "{workers} workers");
         }
@@ -89,7 +183,35 @@ mod tests {
 
     #[test]
     fn workers_end_when_their_results_are_not_wanted() {
-        let first = in_order(usize::MAX, 3, || |number| number, |mut all| all.next());
+        let first = in_order(usize::MAX, 3, FEW, || |number| number, |mut all| all.next());
         assert_eq!(first, Some(0));
+    }
+
+    #[test]
+    fn no_more_is_begun_than_may_wait() {
+        let begun = AtomicUsize::new(0);
+        let count = |number| {
+            begun.fetch_add(1, Ordering::SeqCst);
+            number
+        };
+        in_order(
+            1000,
+            3,
+            5,
+            || count,
+            |all| {
+                for number in all {
+                    assert!(begun.load(Ordering::SeqCst) <= number + 1 + 3 * 5);
+                }
+            },
+        );
+        assert_eq!(begun.into_inner(), 1000);
+    }
+
+    #[test]
+    #[should_panic(expected = "a scoped thread panicked")]
+    fn a_worker_that_panics_leaves_nobody_waiting() {
+        let odd = |number: usize| assert!(number.is_multiple_of(2), "one of the workers");
+        in_order(10, 2, FEW, || odd, |all| all.count());
     }
 }

@@ -47,7 +47,7 @@ impl Copies {
         };
         let mut originals: HashMap<_, *const Content> = HashMap::new();
         let mut copies = HashMap::new();
-        parallel::in_order(alike.len(), workers, worker, |digests| {
+        parallel::in_order(alike.len(), workers, parallel::MANY, worker, |digests| {
             for (digest, (_, content)) in digests.zip(&alike) {
                 let original = *originals
                     .entry((content.len(), digest?))

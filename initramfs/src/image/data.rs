@@ -67,13 +67,13 @@ pub(super) fn write(
         let mut worker = Worker::new(way);
         move |number: usize| worker.ready(&blocks[number])
     };
-    parallel::in_order(blocks.len(), workers, worker, |ready| {
+    parallel::in_order(blocks.len(), workers, parallel::MANY, worker, |ready| {
         in_order(ready, keeper, file)
     })
 }
 
 fn in_order(
-    ready: InOrder<Result<Ready, ImageError>>,
+    ready: InOrder<'_, Result<Ready, ImageError>>,
     mut keeper: Option<&mut Keeper>,
     mut file: &File,
 ) -> Result<Data, ImageError> {

@@ -17,7 +17,7 @@ use towline_contract::manifest::Compression;
 use towline_contract::newc;
 use zstd::zstd_safe::{CParameter, Strategy};
 
-use crate::parallel::{self, InOrder, in_order};
+use crate::parallel::{self, FEW, InOrder, in_order};
 use crate::tree::Tree;
 use archive::{Archive, PART_BYTES, PIECE_BYTES};
 use gzip::Member;
@@ -133,14 +133,26 @@ fn write_with_workers(
     let mut out = ChunkHasher::new(file).map_err(WriteError::Output)?;
     match compression {
         Compression::None => {
-            let pieces = |pieces| copy(pieces, &mut out);
-            in_order(archive.pieces(), workers, || |n| archive.piece(n), pieces)?;
+            let pieces = |pieces: InOrder<'_, _>| copy(pieces, &mut out);
+            in_order(
+                archive.pieces(),
+                workers,
+                FEW,
+                || |n| archive.piece(n),
+                pieces,
+            )?;
         }
         Compression::Zstd => {
             let mut encoder = zstd_encoder(&mut out, level, workers, archive.bytes)
                 .map_err(WriteError::Output)?;
-            let pieces = |pieces| copy(pieces, &mut encoder);
-            in_order(archive.pieces(), workers, || |n| archive.piece(n), pieces)?;
+            let pieces = |pieces: InOrder<'_, _>| copy(pieces, &mut encoder);
+            in_order(
+                archive.pieces(),
+                workers,
+                FEW,
+                || |n| archive.piece(n),
+                pieces,
+            )?;
             encoder.finish().map_err(WriteError::Output)?;
         }
         Compression::Gzip => gzip(&archive, level, workers, &mut out)?,
@@ -172,7 +184,7 @@ fn finds_distant(level: i32) -> bool {
 
 /// Writes the pieces, one after the other.
 fn copy(
-    mut pieces: InOrder<Result<Vec<u8>, WriteError>>,
+    mut pieces: InOrder<'_, Result<Vec<u8>, WriteError>>,
     out: &mut impl Write,
 ) -> Result<(), WriteError> {
     pieces.try_for_each(|piece| out.write_all(&piece?).map_err(WriteError::Output))
@@ -191,6 +203,7 @@ fn gzip(
     in_order(
         archive.pieces(),
         workers,
+        FEW,
         || deflated,
         |mut pieces| {
             let mut member = Member::new(out).map_err(WriteError::Output)?;
