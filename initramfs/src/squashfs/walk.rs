@@ -10,7 +10,7 @@ use super::blocks::damaged;
 use super::image::Image;
 use super::inode::{Content, Directory, Inode, Named, What};
 use crate::tarball::in_entry;
-use crate::tree::{TreeError, display};
+use crate::tree::{NAMES_BYTES_MAX, TreeError, display};
 
 /// Bytes of a path that is too long which a message shows.
 const START_BYTES: usize = 40;
@@ -93,6 +93,7 @@ pub(super) fn walk(
     let mut way = Way {
         image,
         entries: 0,
+        paths_bytes: 0,
         directories: HashSet::new(),
     };
     let mut open = vec![(Vec::new(), way.names(root, directory)?.into_iter())];
@@ -109,6 +110,10 @@ pub(super) fn walk(
             let start = display(&path[..START_BYTES]);
             return Err(TreeError::Long { start }.into());
         }
+        way.paths_bytes += path.len() as u64;
+        if way.paths_bytes > NAMES_BYTES_MAX {
+            return Err(TreeError::Full.into());
+        }
         let names = way.entry(&path, inode, each).map_err(|fault| match fault {
             Fault::Read(cause) => Fault::Read(in_entry(&path, &cause)),
             other => other,
@@ -124,6 +129,8 @@ pub(super) fn walk(
 struct Way<'a> {
     image: &'a mut Image,
     entries: u64,
+    /// Bytes of all their paths: who keeps them has room for no more.
+    paths_bytes: u64,
     /// Directories, by their inodes.
     directories: HashSet<u64>,
 }

@@ -23,7 +23,7 @@ const START_BYTES: usize = 40;
 
 /// Most bytes of all names and links together, so that a small archive cannot fill memory with them: 500 for each of a
 /// million entries.
-const NAMES_BYTES_MAX: u64 = 500 * LAYER_ENTRIES_MAX;
+pub(crate) const NAMES_BYTES_MAX: u64 = 500 * LAYER_ENTRIES_MAX;
 
 /// Owner, permissions and time of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
