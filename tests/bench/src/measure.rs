@@ -17,9 +17,13 @@ pub(crate) struct Cost {
     pub(crate) peak_mib: f64,
 }
 
-/// Runs `program` once under GNU time.
+/// Runs `program` once under GNU time, when the disk has what was written before: who syncs a file would wait for that too.
 pub(crate) fn run<S: AsRef<OsStr>>(program: &Path, arguments: &[S], dir: &Path) -> Result<Cost> {
     let report = dir.join("time.txt");
+    let synced = Command::new("sync").status().context("cannot run sync")?;
+    if !synced.success() {
+        bail!("sync ended with {synced}");
+    }
     let status = Command::new("/usr/bin/time")
         .args(["--format=%U %S %e %M", "--output"])
         .arg(&report)
