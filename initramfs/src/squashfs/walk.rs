@@ -110,10 +110,7 @@ pub(super) fn walk(
             let start = display(&path[..START_BYTES]);
             return Err(TreeError::Long { start }.into());
         }
-        way.paths_bytes += path.len() as u64;
-        if way.paths_bytes > NAMES_BYTES_MAX {
-            return Err(TreeError::Full.into());
-        }
+        way.paths_bytes = with_path(way.paths_bytes, &path)?;
         let names = way.entry(&path, inode, each).map_err(|fault| match fault {
             Fault::Read(cause) => Fault::Read(in_entry(&path, &cause)),
             other => other,
@@ -123,6 +120,15 @@ pub(super) fn walk(
         }
     }
     Ok(())
+}
+
+/// Bytes of all paths with this one, if there is room for it.
+fn with_path(paths_bytes: u64, path: &[u8]) -> Result<u64, TreeError> {
+    let bytes = paths_bytes + path.len() as u64;
+    match bytes <= NAMES_BYTES_MAX {
+        true => Ok(bytes),
+        false => Err(TreeError::Full),
+    }
 }
 
 /// What was seen so far.
@@ -166,5 +172,17 @@ impl Way<'_> {
         let names = names.ok_or(TreeError::Full)?;
         self.entries += names.len() as u64;
         Ok(names)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_bytes_of_paths_than_memory_should_hold_are_refused() {
+        let before = NAMES_BYTES_MAX - 4;
+        assert_eq!(with_path(before, b"a/bc"), Ok(NAMES_BYTES_MAX));
+        assert_eq!(with_path(before, b"a/bcd"), Err(TreeError::Full));
     }
 }

@@ -17,7 +17,7 @@ use towline_contract::manifest::Compression;
 use towline_contract::newc;
 use zstd::zstd_safe::{CParameter, Strategy};
 
-use crate::parallel::{self, FEW, InOrder, in_order};
+use crate::parallel::{self, FEW, in_order};
 use crate::tree::Tree;
 use archive::{Archive, PART_BYTES, PIECE_BYTES};
 use gzip::Member;
@@ -132,27 +132,11 @@ fn write_with_workers(
     let archive = Archive::new(records(tree, time, order(compression, level))?, piece_bytes);
     let mut out = ChunkHasher::new(file).map_err(WriteError::Output)?;
     match compression {
-        Compression::None => {
-            let pieces = |pieces: InOrder<'_, _>| copy(pieces, &mut out);
-            in_order(
-                archive.pieces(),
-                workers,
-                FEW,
-                || |n| archive.piece(n),
-                pieces,
-            )?;
-        }
+        Compression::None => copy(&archive, workers, &mut out)?,
         Compression::Zstd => {
             let mut encoder = zstd_encoder(&mut out, level, workers, archive.bytes)
                 .map_err(WriteError::Output)?;
-            let pieces = |pieces: InOrder<'_, _>| copy(pieces, &mut encoder);
-            in_order(
-                archive.pieces(),
-                workers,
-                FEW,
-                || |n| archive.piece(n),
-                pieces,
-            )?;
+            copy(&archive, workers, &mut encoder)?;
             encoder.finish().map_err(WriteError::Output)?;
         }
         Compression::Gzip => gzip(&archive, level, workers, &mut out)?,
@@ -182,12 +166,12 @@ fn finds_distant(level: i32) -> bool {
     level > LEVEL_QUICKEST_MAX
 }
 
-/// Writes the pieces, one after the other.
-fn copy(
-    mut pieces: InOrder<'_, Result<Vec<u8>, WriteError>>,
-    out: &mut impl Write,
-) -> Result<(), WriteError> {
-    pieces.try_for_each(|piece| out.write_all(&piece?).map_err(WriteError::Output))
+/// Writes the pieces, which all cores read, one after the other.
+fn copy(archive: &Archive<'_>, workers: usize, out: &mut impl Write) -> Result<(), WriteError> {
+    let read = || |number| archive.piece(number);
+    in_order(archive.pieces(), workers, FEW, read, |mut pieces| {
+        pieces.try_for_each(|piece| out.write_all(&piece?).map_err(WriteError::Output))
+    })
 }
 
 fn gzip(
