@@ -20,9 +20,9 @@ pub enum Content {
         /// Which it was when the tree was read.
         version: Version,
     },
-    /// A part of a [`Spool`].
+    /// A part of an open file: of a [`Spool`], or a file that the builder made.
     Spool {
-        /// The spool's file.
+        /// The file.
         file: Arc<File>,
         /// Where it begins, in bytes.
         offset: u64,
@@ -61,6 +61,16 @@ impl Content {
     #[must_use]
     pub fn from_bytes(bytes: impl Into<Arc<[u8]>>) -> Self {
         Self::Bytes(bytes.into())
+    }
+
+    /// So many bytes of an open file from `offset` on, whatever becomes of its name.
+    #[must_use]
+    pub fn of_part(file: Arc<File>, offset: u64, bytes: u64) -> Self {
+        Self::Spool {
+            file,
+            offset,
+            bytes,
+        }
     }
 
     /// Size in bytes.

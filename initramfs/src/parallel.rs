@@ -1,7 +1,7 @@
 //! Work that all cores share, and whose results come in order, as if one core had done it.
 //!
 //! Invariants: the number of workers changes no result; and no worker begins what is wanted only after a bounded number of other
-//! results, which bounds the memory that they hold.
+//! results, or of their bytes, which bounds the memory that they hold.
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -12,6 +12,16 @@ pub(crate) const FEW: usize = 3;
 
 /// The same where they are small and some take far longer than others, so that nobody waits for those.
 pub(crate) const MANY: usize = 24;
+
+/// How far workers may run ahead of what is wanted.
+pub(crate) struct Ahead<T> {
+    /// Results that each of them may have ready or be at work on.
+    pub(crate) results: usize,
+    /// Bytes of those that are ready, for each of them.
+    pub(crate) bytes: usize,
+    /// The bytes that a result holds.
+    pub(crate) held: fn(&T) -> usize,
+}
 
 /// Most workers: each holds several megabytes.
 const WORKERS_MAX: usize = 8;
@@ -31,13 +41,34 @@ pub(crate) fn in_order<T: Send, W: FnMut(usize) -> T, R>(
     worker: impl Fn() -> W + Sync,
     consume: impl FnOnce(InOrder<'_, T>) -> R,
 ) -> R {
+    let ahead = Ahead {
+        results: ahead,
+        bytes: usize::MAX,
+        held: |_| 0,
+    };
+    in_order_within(count, workers, &ahead, worker, consume)
+}
+
+/// The same for results of very different sizes, whose bytes have a bound of their own.
+pub(crate) fn in_order_within<T: Send, W: FnMut(usize) -> T, R>(
+    count: usize,
+    workers: usize,
+    ahead: &Ahead<T>,
+    worker: impl Fn() -> W + Sync,
+    consume: impl FnOnce(InOrder<'_, T>) -> R,
+) -> R {
     let workers = workers.max(1);
     let desk = Desk {
         count,
-        ahead: workers * ahead,
+        ahead: Ahead {
+            results: ahead.results.saturating_mul(workers),
+            bytes: ahead.bytes.saturating_mul(workers),
+            held: ahead.held,
+        },
         state: Mutex::new(State {
             begun: 0,
             taken: 0,
+            held: 0,
             ready: VecDeque::new(),
             workers,
             is_wanted: true,
@@ -62,8 +93,8 @@ pub(crate) fn in_order<T: Send, W: FnMut(usize) -> T, R>(
 /// Where numbers are given out, and results lie until they are wanted.
 struct Desk<T> {
     count: usize,
-    /// Most results that are begun and not taken.
-    ahead: usize,
+    /// How much may be begun and not taken.
+    ahead: Ahead<T>,
     state: Mutex<State<T>>,
     changed: Condvar,
 }
@@ -73,6 +104,8 @@ struct State<T> {
     begun: usize,
     /// The results below were taken.
     taken: usize,
+    /// Bytes of those that are ready.
+    held: usize,
     /// Those from there on, as far as they are ready.
     ready: VecDeque<Option<T>>,
     /// Workers that are still there.
@@ -95,7 +128,11 @@ impl<T> Desk<T> {
 
     /// The next number, when it is time for it; none when there is nothing to do any more.
     fn begin(&self) -> Option<usize> {
-        let is_early = |state: &State<T>| state.begun - state.taken >= self.ahead;
+        let is_early = |state: &State<T>| {
+            let waiting = state.begun - state.taken;
+            // What is wanted next is never early.
+            waiting >= self.ahead.results || waiting > 0 && state.held >= self.ahead.bytes
+        };
         let mut state =
             self.wait(|state| state.is_wanted && state.begun < self.count && is_early(state));
         if !state.is_wanted || state.begun == self.count {
@@ -109,6 +146,7 @@ impl<T> Desk<T> {
     fn put(&self, number: usize, result: T) {
         let mut state = self.state();
         let place = number - state.taken;
+        state.held += (self.ahead.held)(&result);
         state.ready[place] = Some(result);
         drop(state);
         self.changed.notify_all();
@@ -120,6 +158,7 @@ impl<T> Desk<T> {
         let mut state = self.wait(|state| state.workers > 0 && !is_ready(state));
         let result = state.ready.pop_front()??;
         state.taken += 1;
+        state.held -= (self.ahead.held)(&result);
         drop(state);
         self.changed.notify_all();
         Some(result)
@@ -206,6 +245,37 @@ mod tests {
             },
         );
         assert_eq!(begun.into_inner(), 1000);
+    }
+
+    #[test]
+    fn no_more_bytes_than_may_wait_are_ready_but_for_those_that_were_at_work() {
+        let ready = AtomicUsize::new(0);
+        let ahead = Ahead {
+            results: usize::MAX,
+            bytes: 100,
+            held: |result: &usize| *result,
+        };
+        let results = |number: usize| {
+            ready.fetch_add(number % 60, Ordering::SeqCst);
+            number % 60
+        };
+        let sum = in_order_within(
+            1000,
+            3,
+            &ahead,
+            || results,
+            |all| {
+                let mut taken = 0;
+                for result in all {
+                    // Each of three may have begun one more; this one is taken.
+                    let waiting = ready.load(Ordering::SeqCst) - taken;
+                    assert!(waiting < 300 + 4 * 60, "{waiting}");
+                    taken += result;
+                }
+                taken
+            },
+        );
+        assert_eq!(sum, (0..1000).map(|number| number % 60).sum::<usize>());
     }
 
     #[test]

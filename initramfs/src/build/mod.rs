@@ -10,6 +10,7 @@ mod unchanged;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tempfile::NamedTempFile;
@@ -19,7 +20,7 @@ use towline_contract::manifest::{Compression, Image, Kind, Manifest, ManifestErr
 use crate::assemble::{Assembler, Assembly, SourceError, files};
 use crate::content::Content;
 use crate::filter::glob_set;
-use crate::image::{self, ImageError, Making};
+use crate::image::{self, ImageError, Index, Making, Place};
 use crate::kernel::ReadsError;
 use crate::libraries::{self, Findings, LibraryError, Missing};
 use crate::listing::Listings;
@@ -107,7 +108,7 @@ pub enum BuildError {
 pub struct Options {
     /// Folder for the layer and its manifest.
     pub out: PathBuf,
-    /// Folder for downloaded packages and compressed blocks, which may be deleted, and which builds may share.
+    /// Folder for downloaded packages and images of earlier builds, which may be deleted, and which builds may share.
     pub cache: PathBuf,
     /// Longest that what the recipe fetches by URLs may take, all together; none where somebody waits, and can end it.
     pub fetch_wait: Option<Duration>,
@@ -185,16 +186,16 @@ fn build_files(
             name_of(how)
         )),
     }
-    let packed = pack(
+    let file = NamedTempFile::new_in(scratch.path()).map_err(|cause| output(out, cause))?;
+    let mut packed = pack(
         recipe,
         assembly,
         how,
         time,
-        scratch.path(),
+        file.as_file(),
         &options.cache,
         talk,
     )?;
-    let file = NamedTempFile::new_in(scratch.path()).map_err(|cause| output(out, cause))?;
     let stored = write::write(
         &packed.tree,
         time,
@@ -202,6 +203,9 @@ fn build_files(
         recipe.level,
         file.as_file(),
     )?;
+    if let Some(index) = packed.index.take() {
+        keep(index, file.path(), &kept(recipe, &options.cache), talk);
+    }
     let manifest = describe::manifest(recipe, packed, findings, &stored, time)?;
     publish(file, manifest, out, scratch.path())
 }
@@ -267,11 +271,23 @@ fn refuse_missing(recipe: &Recipe, findings: &Findings) -> Result<(), BuildError
     }
 }
 
+/// Keeps the layer with its image for the next build.
+fn keep(index: Index, layer: &Path, dir: &Path, talk: &mut dyn FnMut(&str)) {
+    if let Err(error) = index.keep(layer, dir) {
+        let dir = dir.display();
+        talk(&format!(
+            "blocks are not kept for the next build: cannot write to {dir}: {error}"
+        ));
+    }
+}
+
 /// What goes into the archive.
 struct Packed {
     tree: Tree,
     compression: Compression,
     image: Option<Image>,
+    /// Where the blocks of the image are.
+    index: Option<Index>,
     assembly: Assembly,
 }
 
@@ -280,7 +296,7 @@ fn pack(
     mut assembly: Assembly,
     compression: Compression,
     time: u32,
-    scratch: &Path,
+    layer: &File,
     cache: &Path,
     talk: &mut dyn FnMut(&str),
 ) -> Result<Packed, BuildError> {
@@ -292,6 +308,7 @@ fn pack(
             tree,
             compression,
             image: None,
+            index: None,
             assembly,
         });
     }
@@ -303,15 +320,19 @@ fn pack(
     beside.merge(plain)?;
     let number = if recipe.kind == Kind::Kernel { 10 } else { 20 };
     let path = format!("{IMAGES_DIR}/{number}-{}.squashfs", recipe.kind);
-    let file = scratch.join("image");
-    let image = File::create_new(&file).map_err(|cause| output(&file, cause))?;
-    let kept = kept_blocks(recipe, cache);
+    let meta = Meta::root(0o644);
+    let placed = beside.file(path.as_bytes(), meta, Content::from_bytes([]))?;
     let making = Making {
         time,
         level: recipe.level,
-        kept: Some(&kept),
+        kept: Some(&kept(recipe, cache)),
     };
-    let made = image::write(&tree, making, &image)?;
+    // The image is written where it belongs in the layer; the rest comes around it.
+    let at = write::body_at(&beside, time, &placed)?;
+    let made = image::write(&tree, making, Place { file: layer, at })?;
+    let same = layer.try_clone().map_err(WriteError::Output)?;
+    let image = Content::of_part(Arc::new(same), at, made.bytes);
+    beside.file(&placed, meta, image)?;
     if made.blocks.found > 0 {
         let (found, all) = (
             made.blocks.found,
@@ -321,33 +342,24 @@ fn pack(
             "{found} of {all} blocks of the image are those of an earlier build"
         ));
     }
-    if let Some(error) = made.not_kept {
-        let kept = kept.display();
-        talk(&format!(
-            "blocks are not kept for the next build: cannot write {kept}: {error}"
-        ));
-    }
-    let metadata = image.metadata().map_err(|cause| output(&file, cause))?;
-    let bytes = metadata.len();
-    let content = Content::of_file(file, &metadata);
-    beside.file(path.as_bytes(), Meta::root(0o644), content)?;
     Ok(Packed {
         tree: beside,
         compression: Compression::None,
         image: Some(Image {
             path,
-            bytes,
+            bytes: made.bytes,
             content_bytes: made.content_bytes,
         }),
+        index: made.index,
         assembly,
     })
 }
 
-/// The file of compressed blocks that builds of this layer share.
-fn kept_blocks(recipe: &Recipe, cache: &Path) -> PathBuf {
+/// The folder with what is kept of an earlier build of this layer.
+fn kept(recipe: &Recipe, cache: &Path) -> PathBuf {
     let (kind, name, architecture) = (recipe.kind, &recipe.name, &recipe.architecture);
     cache
-        .join("blocks")
+        .join("images")
         .join(format!("{kind}-{name}-{architecture}"))
 }
 

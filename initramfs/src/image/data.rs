@@ -1,18 +1,25 @@
 //! The contents of files: blocks that all cores read and compress, and that are written in their order.
 
-use std::fs::File;
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
-use super::ImageError;
-use super::kept::{Keeper, Kept, Key, Unpacker};
+use super::kept::{Index, Kept, Key, Unpacker};
 use super::plan::Block;
-use crate::parallel::{self, InOrder};
+use super::{ImageError, Place};
+use crate::parallel::{self, Ahead, InOrder};
 use crate::squashfs::format::{DATA_PLAIN, SUPERBLOCK_BYTES};
 
 /// Bytes that are written at once.
 const BUFFER_BYTES: usize = 1 << 20;
+
+/// A block that is found takes a hundredth of the time of one that is compressed: many of those may wait for one of these, as long as
+/// they are small.
+const AHEAD: Ahead<Result<Ready, ImageError>> = Ahead {
+    results: 512,
+    bytes: 8 << 20,
+    held: |ready| ready.as_ref().map_or(0, |ready| ready.stored.len()),
+};
 
 /// Where a block is in the image.
 #[derive(Clone, Copy, Debug)]
@@ -52,7 +59,7 @@ pub(super) struct Way<'a> {
     pub(super) earlier: Option<&'a Kept>,
 }
 
-/// Writes all blocks to `file`, behind the place of the superblock.
+/// Writes all blocks behind the place of the superblock, and notes in `index` where they are.
 ///
 /// # Errors
 /// A file cannot be read or has changed, or writing fails.
@@ -60,38 +67,39 @@ pub(super) fn write(
     blocks: &[Block<'_>],
     way: Way<'_>,
     workers: usize,
-    keeper: Option<&mut Keeper>,
-    file: &File,
+    index: &mut Index,
+    place: Place<'_>,
 ) -> Result<Data, ImageError> {
     let worker = || {
         let mut worker = Worker::new(way);
         move |number: usize| worker.ready(&blocks[number])
     };
-    parallel::in_order(blocks.len(), workers, parallel::MANY, worker, |ready| {
-        in_order(ready, keeper, file)
+    parallel::in_order_within(blocks.len(), workers, &AHEAD, worker, |ready| {
+        in_order(ready, index, place)
     })
 }
 
 fn in_order(
     ready: InOrder<'_, Result<Ready, ImageError>>,
-    mut keeper: Option<&mut Keeper>,
-    mut file: &File,
+    index: &mut Index,
+    place: Place<'_>,
 ) -> Result<Data, ImageError> {
     let mut data = Data {
         blocks: Vec::new(),
         end: SUPERBLOCK_BYTES as u64,
         came: Blocks::default(),
     };
-    file.seek(SeekFrom::Start(data.end))
+    let mut file = place.file;
+    file.seek(SeekFrom::Start(place.at + data.end))
         .map_err(ImageError::Write)?;
     let mut out = BufWriter::with_capacity(BUFFER_BYTES, file);
     for ready in ready {
         let ready = ready?;
         out.write_all(&ready.stored).map_err(ImageError::Write)?;
-        data.add(&ready);
-        if let (Some(keeper), Some(key)) = (&mut keeper, ready.key) {
-            keeper.add(key, &ready.stored, ready.was_found);
+        if let Some(key) = ready.key {
+            index.add(key, place.at + data.end, &ready.stored);
         }
+        data.add(&ready);
     }
     out.flush().map_err(ImageError::Write)?;
     Ok(data)

@@ -1,21 +1,21 @@
-//! Compressed blocks that one build keeps for the next build of the same layer, so that only what changed is compressed again.
+//! What one build keeps of an image for the next build of the same layer, so that only the blocks that changed are compressed again.
 //!
-//! One file a layer: the blocks, one after the other; then a record for each ([`RECORD_BYTES`]: its key, the XXH3 of its
-//! stored bytes, where it begins, how long it is); then the SHA-256 of the records, their number, and [`MAGIC`]. Numbers are
-//! little-endian. Nobody is believed for a hash: a block that was found is unpacked and compared, so that one which finds quickly
-//! is enough.
+//! One folder a layer: [`LAYER`], the layer itself (under a second name, which takes no room), and [`INDEX`]: a record for each
+//! block ([`RECORD_BYTES`]: its key, the XXH3 of its stored bytes, where it begins in the layer, how long it is); then the SHA-256 of the
+//! records, their number, and [`MAGIC`]. Numbers are little-endian. Nobody is believed for a hash: a block that was found is unpacked
+//! and compared, so that one which finds quickly is enough.
 //!
-//! Invariants: what is damaged is not found, and what is found unpacks to the very block, so that the file can change no
-//! content of a layer; it is replaced as a whole, so that two builds at once, or somebody who deletes it, cost time only.
+//! Invariants: what is damaged is not found, and what is found unpacks to the very block, so that these files can change no
+//! content of a layer. Each is replaced as a whole, so that two builds at once, somebody who deletes them, or an index of another
+//! layer, cost time only.
 
 use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
-use std::fs::{File, Permissions};
-use std::io::{self, BufWriter, Write};
-use std::os::unix::fs::{FileExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
 
-use tempfile::NamedTempFile;
 use towline_contract::Digest;
 use towline_contract::limits::{LAYER_ENTRIES_MAX, LAYER_UNPACKED_BYTES_MAX};
 use xxhash_rust::xxh3::xxh3_128;
@@ -24,8 +24,14 @@ use zstd::zstd_safe::{DCtx, DParameter, ErrorCode, InBuffer, OutBuffer, ResetDir
 use super::BLOCK_BYTES;
 use crate::scratch::Scratch;
 
-/// The last bytes of the file.
-const MAGIC: &[u8; 16] = b"towline blocks 2";
+/// The layer of an earlier build.
+const LAYER: &str = "layer";
+
+/// Where its blocks are.
+const INDEX: &str = "index";
+
+/// The last bytes of the index.
+const MAGIC: &[u8; 16] = b"towline blocks 4";
 
 /// Key, digest, offset and length of one block.
 const RECORD_BYTES: usize = 16 + 16 + 8 + 4;
@@ -96,10 +102,10 @@ struct Place {
 }
 
 impl Kept {
-    /// The blocks in the file at `path`; none when there is no such file, or it is not whole.
-    pub(super) fn open(path: &Path) -> Option<Self> {
-        let file = File::open(path).ok()?;
-        let places = places(&file)?;
+    /// The blocks in the folder `dir`; none when there is no such folder, or the index is not whole.
+    pub(super) fn open(dir: &Path) -> Option<Self> {
+        let places = places(&File::open(dir.join(INDEX)).ok()?)?;
+        let file = File::open(dir.join(LAYER)).ok()?;
         Some(Self { file, places })
     }
 
@@ -152,97 +158,53 @@ fn place(record: &[u8]) -> Option<(Key, Place)> {
     (place.bytes <= STORED_BYTES_MAX).then_some((Key::from_le_bytes(*key), place))
 }
 
-/// Keeps the blocks of this build.
-pub(super) struct Keeper {
-    path: PathBuf,
-    /// A build that ended early leaves its folder behind, and the next one removes it.
-    _scratch: Scratch,
-    out: BufWriter<NamedTempFile>,
+/// The blocks of this build's image.
+#[derive(Debug, Default)]
+pub struct Index {
     records: Vec<u8>,
     keys: HashSet<Key>,
-    /// Whether there are blocks that the earlier file has not.
-    has_new: bool,
-    at: u64,
-    /// The first failure, after which nothing is kept.
-    failed: Option<io::Error>,
 }
 
-impl Keeper {
-    /// Keeps blocks for the file at `path`.
-    ///
-    /// # Errors
-    /// Its folder cannot be made or written to.
-    pub(super) fn new(path: &Path) -> io::Result<Self> {
-        let dir = path.parent().unwrap_or(Path::new("."));
-        std::fs::create_dir_all(dir)?;
-        let scratch = Scratch::new(dir)?;
-        let permissions = Permissions::from_mode(0o666);
-        let file = tempfile::Builder::new()
-            .permissions(permissions)
-            .tempfile_in(scratch.path())?;
-        Ok(Self {
-            path: path.to_owned(),
-            _scratch: scratch,
-            out: BufWriter::with_capacity(1 << 20, file),
-            records: Vec::new(),
-            keys: HashSet::new(),
-            has_new: false,
-            at: 0,
-            failed: None,
-        })
-    }
-
-    /// Keeps a block that was compressed, or that was found. A failure is told by [`Keeper::finish`]: the layer does not depend
-    /// on it.
-    pub(super) fn add(&mut self, key: Key, stored: &[u8], was_found: bool) {
-        if self.failed.is_some() || !self.keys.insert(key) {
+impl Index {
+    /// Adds a block that begins at `at` in the layer.
+    pub(super) fn add(&mut self, key: Key, at: u64, stored: &[u8]) {
+        if !self.keys.insert(key) {
             return;
         }
-        self.has_new |= !was_found;
-        if let Err(error) = self.write(key, stored) {
-            self.failed = Some(error);
-        }
+        // A block has at most 256 KiB.
+        let bytes = u32::try_from(stored.len()).unwrap_or(u32::MAX);
+        self.records.extend(key.to_le_bytes());
+        self.records.extend(xxh3_128(stored).to_le_bytes());
+        self.records.extend(at.to_le_bytes());
+        self.records.extend(bytes.to_le_bytes());
     }
 
-    fn write(&mut self, key: Key, stored: &[u8]) -> io::Result<()> {
-        let bytes = u32::try_from(stored.len()).map_err(io::Error::other)?;
-        self.out.write_all(stored)?;
-        self.records.extend_from_slice(&key.to_le_bytes());
-        self.records
-            .extend_from_slice(&xxh3_128(stored).to_le_bytes());
-        self.records.extend_from_slice(&self.at.to_le_bytes());
-        self.records.extend_from_slice(&bytes.to_le_bytes());
-        self.at += u64::from(bytes);
-        Ok(())
-    }
-
-    /// Puts the file in its place; the earlier one stays when it has all these blocks.
+    /// Keeps the finished layer at `layer` in the folder `dir`, in place of an earlier one.
     ///
     /// # Errors
-    /// It cannot be written.
-    pub(super) fn finish(mut self) -> io::Result<()> {
-        if let Some(error) = self.failed {
-            return Err(error);
-        }
-        if !self.has_new {
-            return Ok(());
-        }
+    /// The folder cannot be made or written to.
+    pub fn keep(mut self, layer: &Path, dir: &Path) -> io::Result<()> {
+        fs::create_dir_all(dir)?;
+        let scratch = Scratch::new(dir)?;
+        let name = scratch.path().join(LAYER);
+        // Where the layer cannot have a second name, on another file system, there is a copy.
+        fs::hard_link(layer, &name).or_else(|_| fs::copy(layer, &name).map(drop))?;
         let count = (self.records.len() / RECORD_BYTES) as u64;
-        self.out.write_all(&self.records)?;
-        self.out.write_all(Digest::of(&self.records).as_bytes())?;
-        self.out.write_all(&count.to_le_bytes())?;
-        self.out.write_all(MAGIC)?;
-        let file = self
-            .out
-            .into_inner()
-            .map_err(io::IntoInnerError::into_error)?;
-        file.persist(&self.path)?;
-        Ok(())
+        let digest = Digest::of(&self.records);
+        self.records.extend(digest.as_bytes());
+        self.records.extend(count.to_le_bytes());
+        self.records.extend(MAGIC);
+        let index = scratch.path().join(INDEX);
+        fs::write(&index, &self.records)?;
+        fs::rename(name, dir.join(LAYER))?;
+        fs::rename(index, dir.join(INDEX))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
     use super::*;
 
     /// A block that is shorter when it is compressed.
@@ -262,71 +224,78 @@ mod tests {
         kept.find(key, bytes, &mut Unpacker::default())
     }
 
-    fn kept_in(dir: &Path, blocks: &[(Key, &[u8])]) -> PathBuf {
-        let path = dir.join("blocks").join("layer");
-        let mut keeper = Keeper::new(&path).unwrap();
-        for (key, stored) in blocks {
-            keeper.add(*key, &packed(stored), false);
+    /// Keeps a file that is no layer, which nobody asks for.
+    fn keep(dir: &Path, blocks: &[(Key, &[u8])]) {
+        let (mut index, mut layer) = (Index::default(), Vec::new());
+        for (key, bytes) in blocks {
+            let stored = packed(bytes);
+            index.add(*key, layer.len() as u64, &stored);
+            layer.extend(stored);
         }
-        keeper.finish().unwrap();
-        path
+        let path = dir.with_extension("layer");
+        fs::write(&path, layer).unwrap();
+        index.keep(&path, dir).unwrap();
+        fs::remove_file(path).unwrap();
     }
 
     #[test]
     fn what_was_kept_is_found_and_nothing_else() {
         let dir = tempfile::tempdir().unwrap();
-        let (one, two) = (1, 2);
-        let path = kept_in(dir.path(), &[(one, b"first"), (two, b""), (one, b"first")]);
-        let kept = Kept::open(&path).unwrap();
-        assert_eq!(find(&kept, one, b"first").unwrap(), packed(b"first"));
-        assert_eq!(find(&kept, two, b"").unwrap(), packed(b""));
+        let dir = dir.path().join("images").join("layer");
+        fs::create_dir_all(&dir).unwrap();
+        keep(&dir, &[(1, b"first"), (2, b""), (1, b"first")]);
+        let kept = Kept::open(&dir).unwrap();
+        assert_eq!(find(&kept, 1, b"first").unwrap(), packed(b"first"));
+        assert_eq!(find(&kept, 2, b"").unwrap(), packed(b""));
         assert_eq!(find(&kept, 3, b"first"), None);
-    }
-
-    #[test]
-    fn a_build_keeps_its_own_blocks_and_those_that_it_found() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = kept_in(dir.path(), &[(1, b"first"), (2, b"second")]);
-        let mut keeper = Keeper::new(&path).unwrap();
-        keeper.add(2, &packed(b"second"), true);
-        keeper.add(3, &packed(b"third"), false);
-        keeper.finish().unwrap();
-        let kept = Kept::open(&path).unwrap();
+        keep(&dir, &[(2, b"second"), (3, b"third")]);
+        let kept = Kept::open(&dir).unwrap();
         assert_eq!(find(&kept, 1, b"first"), None);
         assert_eq!(find(&kept, 2, b"second").unwrap(), packed(b"second"));
         assert_eq!(find(&kept, 3, b"third").unwrap(), packed(b"third"));
+        let names = fs::read_dir(&dir)
+            .unwrap()
+            .map(|it| it.unwrap().file_name());
+        let mut names: Vec<_> = names.collect();
+        names.sort();
+        assert_eq!(names, [INDEX, LAYER], "nothing else stays there");
     }
 
     #[test]
-    fn no_change_of_the_file_gives_another_block() {
+    fn no_change_of_a_file_gives_another_block() {
         let dir = tempfile::tempdir().unwrap();
-        let path = kept_in(dir.path(), &[(1, FIRST), (2, b"second")]);
-        let whole = std::fs::read(&path).unwrap();
-        let is_harmless = |bytes: &[u8]| {
-            std::fs::write(&path, bytes).unwrap();
-            Kept::open(&path).is_none_or(|kept| {
-                let right = |key, bytes: &[u8]| {
-                    find(&kept, key, bytes).is_none_or(|it| it == packed(bytes))
-                };
-                right(1, FIRST) && right(2, b"second")
-            })
-        };
-        for at in 0..whole.len() {
-            for bit in [1, 0x80] {
-                let mut changed = whole.clone();
-                changed[at] ^= bit;
-                assert!(is_harmless(&changed), "bit {bit} of byte {at}");
+        let dir = dir.path().join("layer");
+        keep(&dir, &[(1, FIRST), (2, b"second")]);
+        for name in [INDEX, LAYER] {
+            let path = dir.join(name);
+            let whole = fs::read(&path).unwrap();
+            let is_harmless = |bytes: &[u8]| {
+                fs::write(&path, bytes).unwrap();
+                Kept::open(&dir).is_none_or(|kept| {
+                    let right = |key, bytes: &[u8]| {
+                        find(&kept, key, bytes).is_none_or(|it| it == packed(bytes))
+                    };
+                    right(1, FIRST) && right(2, b"second")
+                })
+            };
+            for at in 0..whole.len() {
+                for bit in [1, 0x80] {
+                    let mut changed = whole.clone();
+                    changed[at] ^= bit;
+                    assert!(is_harmless(&changed), "{name}: bit {bit} of byte {at}");
+                }
+                assert!(is_harmless(&whole[..at]), "{name}: the first {at} bytes");
+                assert!(is_harmless(&whole[at..]), "{name}: without the first {at}");
             }
-            assert!(is_harmless(&whole[..at]), "the first {at} bytes");
-            assert!(is_harmless(&whole[at..]), "without the first {at} bytes");
+            fs::write(&path, &whole).unwrap();
         }
     }
 
     #[test]
     fn a_block_that_somebody_put_in_anothers_place_is_not_found() {
         let dir = tempfile::tempdir().unwrap();
-        let path = kept_in(dir.path(), &[(1, b"theirs")]);
-        let kept = Kept::open(&path).unwrap();
+        keep(dir.path(), &[(1, b"theirs")]);
+        let kept = Kept::open(dir.path()).unwrap();
         assert_eq!(find(&kept, 1, b"ours!!"), None);
         assert_eq!(find(&kept, 1, b"ours"), None);
     }
@@ -368,12 +337,13 @@ mod tests {
     #[test]
     fn records_of_an_impossible_number_or_length_are_not_read() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("blocks");
+        fs::write(dir.path().join(LAYER), "").unwrap();
         let written = |record: &[u8], count: u64| {
             let digest = Digest::of(record);
             let footer = [digest.as_bytes().as_slice(), &count.to_le_bytes(), MAGIC];
-            std::fs::write(&path, [record, &footer.concat()].concat()).unwrap();
-            Kept::open(&path).is_some()
+            let index = [record, &footer.concat()].concat();
+            fs::write(dir.path().join(INDEX), index).unwrap();
+            Kept::open(dir.path()).is_some()
         };
         let record = |bytes: u32| [[0; 40].as_slice(), &bytes.to_le_bytes()].concat();
         assert!(written(&record(5), 1));

@@ -16,6 +16,7 @@ mod superblock;
 
 use std::fs::File;
 use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use crate::parallel;
@@ -25,7 +26,8 @@ pub use data::Blocks;
 use data::Way;
 use folders::Folders;
 use inodes::Inodes;
-use kept::{Keeper, Kept};
+pub use kept::Index;
+use kept::Kept;
 use plan::{Plan, Sharing};
 
 /// Size of the blocks that are compressed one by one, in bytes. Larger blocks pack better and cost more to read a
@@ -60,7 +62,9 @@ pub enum ImageError {
         cause: io::Error,
     },
     /// Writing the image failed.
-    #[error("cannot write the image")]
+    #[error(
+        "cannot write the image, which is made in the cache's folder `blocks`, or beside the layer if it is not kept there"
+    )]
     Write(#[source] io::Error),
 }
 
@@ -83,27 +87,45 @@ pub struct Making<'a> {
     pub time: u32,
     /// Level of zstd.
     pub level: i32,
-    /// File with the blocks that an earlier build compressed, for this build and the next.
+    /// Folder with what was kept of an earlier build.
     pub kept: Option<&'a Path>,
+}
+
+/// Where an image is written.
+#[derive(Clone, Copy, Debug)]
+pub struct Place<'a> {
+    /// The file, which ends with the image.
+    pub file: &'a File,
+    /// Where in it the image begins, in bytes.
+    pub at: u64,
+}
+
+impl Place<'_> {
+    /// Writes bytes that begin at `at` in the image.
+    fn write(self, bytes: &[u8], at: u64) -> io::Result<()> {
+        self.file.write_all_at(bytes, self.at + at)
+    }
 }
 
 /// What came of making an image.
 #[derive(Debug)]
 pub struct Made {
+    /// Its size.
+    pub bytes: u64,
     /// Sum of the files' sizes.
     pub content_bytes: u64,
     /// Where its blocks came from.
     pub blocks: Blocks,
-    /// Why the blocks are not kept for the next build, which the image does not depend on.
-    pub not_kept: Option<io::Error>,
+    /// Where they are, for the next build; none at levels at which that is not worth it.
+    pub index: Option<Index>,
 }
 
-/// Writes `tree` to `file` as a squashfs of zstd blocks.
+/// Makes a squashfs of zstd blocks from `tree`.
 ///
 /// # Errors
 /// See [`ImageError`].
-pub fn write(tree: &Tree, making: Making<'_>, file: &File) -> Result<Made, ImageError> {
-    write_with_workers(tree, making, parallel::workers(), file)
+pub fn write(tree: &Tree, making: Making<'_>, place: Place<'_>) -> Result<Made, ImageError> {
+    write_with_workers(tree, making, parallel::workers(), place)
 }
 
 /// The same with this number of workers, which does not change a byte.
@@ -111,36 +133,30 @@ fn write_with_workers(
     tree: &Tree,
     making: Making<'_>,
     workers: usize,
-    file: &File,
+    place: Place<'_>,
 ) -> Result<Made, ImageError> {
-    let kept = making.kept.filter(|_| making.level >= KEPT_LEVEL_MIN);
-    let earlier = kept.and_then(Kept::open);
-    let (mut keeper, mut not_kept) = match kept.map(Keeper::new).transpose() {
-        Ok(keeper) => (keeper, None),
-        Err(error) => (None, Some(error)),
-    };
-    let sharing = match making.level >= KEPT_LEVEL_MIN {
+    let is_kept = making.level >= KEPT_LEVEL_MIN;
+    let earlier = making.kept.filter(|_| is_kept).and_then(Kept::open);
+    let sharing = match is_kept {
         true => Sharing::APART,
         false => Sharing::FULL,
     };
     let plan = Plan::new(tree, Copies::find(tree, workers)?, sharing);
     let way = Way {
         level: making.level,
-        // Blocks that may be read serve also where none may be written.
-        has_keys: keeper.is_some() || earlier.is_some(),
+        has_keys: is_kept,
         earlier: earlier.as_ref(),
     };
-    let data = data::write(&plan.blocks, way, workers, keeper.as_mut(), file)?;
+    let mut index = Index::default();
+    let data = data::write(&plan.blocks, way, workers, &mut index, place)?;
     let tables = Inodes::new(&plan, &data, making.time).map_err(ImageError::Write)?;
     let tables = tables.write(&Folders::of(tree))?;
-    superblock::finish(file, making.time, &plan, &data, &tables).map_err(ImageError::Write)?;
-    if let Some(keeper) = keeper {
-        not_kept = keeper.finish().err();
-    }
+    let bytes = superblock::finish(place, making.time, &plan, &data, &tables);
     Ok(Made {
+        bytes: bytes.map_err(ImageError::Write)?,
         content_bytes: content_bytes(tree),
         blocks: data.came,
-        not_kept,
+        index: is_kept.then_some(index),
     })
 }
 

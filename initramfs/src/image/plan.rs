@@ -1,6 +1,7 @@
 //! Which bytes of which files are compressed together, decided from paths and sizes alone.
 //!
-//! Larger files are cut into blocks, the last as short as it is; smaller ones share blocks, in the order of their paths.
+//! Larger files are cut into blocks, the last as short as it is; smaller ones, in the order of their paths, share the blocks behind
+//! those.
 
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
@@ -18,31 +19,55 @@ use crate::tree::{Node, Tree};
 pub(super) struct Sharing {
     /// Files of fewer bytes do.
     below: u64,
-    /// Bytes after which a shared block ends on average, if it may end before it is full.
-    mean: Option<u64>,
+    /// A shared block has at least so many bytes, unless the next file would not fit.
+    least: u64,
+    /// And at most so many.
+    most: u64,
 }
 
 impl Sharing {
     /// As much as there is room: what is smallest.
     pub(super) const FULL: Self = Self {
         below: BLOCK_BYTES as u64,
-        mean: None,
+        least: BLOCK_BYTES as u64,
+        most: BLOCK_BYTES as u64,
     };
 
-    /// Little, so that few other files are compressed again with one that has changed: 64 KiB.
+    /// Little, so that few other files are compressed again with one that has changed.
     pub(super) const APART: Self = Self {
         below: 64 << 10,
-        mean: Some(64 << 10),
+        least: 32 << 10,
+        most: 64 << 10,
     };
 
-    /// Whether a block ends before this file. A lot decides, which each path draws for itself, so that blocks begin at the same
-    /// files whatever comes and goes elsewhere; the larger a file, the likelier.
-    fn ends_before(self, path: &[u8], bytes: u64) -> bool {
-        let [first, second, third, fourth, ..] = *Digest::of(path).as_bytes();
-        let lot = u32::from_le_bytes([first, second, third, fourth]);
-        self.mean
-            .is_some_and(|mean| u64::from(lot) * mean < bytes << 32)
+    /// How many of these files share a block, the first of them at any rate. Where there is a choice the block ends with a folder,
+    /// and then where a lot is lowest that each path draws for itself: so that blocks begin at the same files again soon behind
+    /// one that came, went or grew.
+    fn together(self, files: &[(&[u8], &Content)]) -> usize {
+        let mut bytes = 0;
+        let mut best = None;
+        for (count, (path, content)) in files.iter().enumerate() {
+            if count > 0 && bytes >= self.least {
+                let in_same_folder = folder(path) == folder(files[count - 1].0);
+                let place = (in_same_folder, lot(path), count);
+                best = Some(best.map_or(place, |best| place.min(best)));
+            }
+            bytes += content.len();
+            if count > 0 && bytes > self.most {
+                return best.map_or(count, |(_, _, count)| count);
+            }
+        }
+        files.len()
     }
+}
+
+fn folder(path: &[u8]) -> &[u8] {
+    let slash = path.iter().rposition(|byte| *byte == b'/');
+    &path[..slash.unwrap_or(0)]
+}
+
+fn lot(path: &[u8]) -> [u8; 32] {
+    *Digest::of(path).as_bytes()
 }
 
 /// Bytes that are compressed together.
@@ -69,13 +94,6 @@ impl Part<'_> {
 }
 
 impl<'a> Block<'a> {
-    fn shared() -> Self {
-        Self {
-            is_shared: true,
-            ..Self::default()
-        }
-    }
-
     fn add(&mut self, path: &'a [u8], content: &'a Content, range: Range<u64>) {
         let part = Part {
             path,
@@ -130,7 +148,7 @@ impl<'a> Plan<'a> {
             files: HashMap::new(),
             copies,
         };
-        let mut shared = Block::shared();
+        let mut sharing_files = Vec::new();
         for (path, content) in files(tree) {
             let bytes = content.len();
             if plan.copies.original(content) != &raw const *content {
@@ -138,15 +156,16 @@ impl<'a> Plan<'a> {
             }
             if bytes == 0 || bytes >= sharing.below {
                 plan.cut(path, content);
-                continue;
+            } else {
+                sharing_files.push((path, content));
             }
-            let is_full = shared.bytes as u64 + bytes > BLOCK_BYTES as u64;
-            if is_full || sharing.ends_before(path, bytes) {
-                plan.close(std::mem::replace(&mut shared, Block::shared()));
-            }
-            shared.add(path, content, 0..bytes);
         }
-        plan.close(shared);
+        let mut rest = sharing_files.as_slice();
+        while !rest.is_empty() {
+            let (together, after) = rest.split_at(sharing.together(rest));
+            plan.share(together);
+            rest = after;
+        }
         plan
     }
 
@@ -171,20 +190,21 @@ impl<'a> Plan<'a> {
         self.files.insert(content, Placed::Own { blocks });
     }
 
-    /// Files that share this block, which may be none.
-    fn close(&mut self, block: Block<'a>) {
-        let mut at = 0;
-        for part in &block.parts {
-            let fragment = self.fragments;
-            self.files
-                .insert(part.content, Placed::Shared { fragment, at });
+    /// Files that share a block.
+    fn share(&mut self, files: &[(&'a [u8], &'a Content)]) {
+        let mut block = Block {
+            is_shared: true,
+            ..Block::default()
+        };
+        let fragment = self.fragments;
+        for (path, content) in files {
             // A part of a block.
-            at += u32::try_from(part.bytes()).unwrap_or_default();
+            let at = u32::try_from(block.bytes).unwrap_or_default();
+            self.files.insert(*content, Placed::Shared { fragment, at });
+            block.add(path, content, 0..content.len());
         }
-        if at > 0 {
-            self.blocks.push(block);
-            self.fragments += 1;
-        }
+        self.blocks.push(block);
+        self.fragments += 1;
     }
 }
 

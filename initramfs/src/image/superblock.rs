@@ -1,14 +1,12 @@
 //! The end of an image: its tables, and the superblock that says where they are.
 
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 
 use super::data::{Data, Stored};
 use super::inodes::Tables;
 use super::metadata::Metadata;
 use super::plan::Plan;
-use super::{BLOCK_BYTES, PADDED_TO};
+use super::{BLOCK_BYTES, PADDED_TO, Place};
 use crate::squashfs::format::{MAGIC, NOWHERE, SUPERBLOCK_BYTES, VERSION, ZSTD};
 
 /// No block has the ends of several files (`SQUASHFS_NO_FRAG`).
@@ -20,18 +18,21 @@ const DUPLICATES: u16 = 1 << 6;
 /// There are no extended attributes (`SQUASHFS_NO_XATTR`).
 const NO_ATTRIBUTES: u16 = 1 << 9;
 
-/// Writes the tables behind the data, and the superblock before it.
+/// Writes the tables behind the data, and the superblock before it; gives the image's size.
 ///
 /// # Errors
 /// Writing fails, or a table is longer than squashfs has numbers for.
 pub(super) fn finish(
-    file: &File,
+    place: Place<'_>,
     time: u32,
     plan: &Plan<'_>,
     data: &Data,
     tables: &Tables,
-) -> io::Result<()> {
-    let mut end = End { file, at: data.end };
+) -> io::Result<u64> {
+    let mut end = End {
+        place,
+        at: data.end,
+    };
     let inodes_at = end.add(&tables.inodes)?;
     let lists_at = end.add(&tables.lists)?;
     let fragments_at = end.table(fragments(plan, data))?;
@@ -66,8 +67,10 @@ pub(super) fn finish(
     ] {
         superblock.extend(number.to_le_bytes());
     }
-    file.write_all_at(&superblock, 0)?;
-    file.set_len(end.at.next_multiple_of(PADDED_TO))
+    place.write(&superblock, 0)?;
+    let bytes = end.at.next_multiple_of(PADDED_TO);
+    place.file.set_len(place.at + bytes)?;
+    Ok(bytes)
 }
 
 fn number(count: usize) -> io::Result<u32> {
@@ -86,9 +89,9 @@ fn fragments(plan: &Plan<'_>, data: &Data) -> impl Iterator<Item = Vec<u8>> {
     })
 }
 
-/// The end of the file, which grows.
+/// The end of the image, which grows.
 struct End<'a> {
-    file: &'a File,
+    place: Place<'a>,
     at: u64,
 }
 
@@ -96,7 +99,7 @@ impl End<'_> {
     /// Adds bytes; says where they begin.
     fn add(&mut self, bytes: &[u8]) -> io::Result<u64> {
         let at = self.at;
-        self.file.write_all_at(bytes, at)?;
+        self.place.write(bytes, at)?;
         self.at += bytes.len() as u64;
         Ok(at)
     }

@@ -1,6 +1,8 @@
 //! What no number of cores and no earlier build may change.
 
-use std::os::unix::fs::FileExt;
+use std::fs;
+
+use tempfile::NamedTempFile;
 
 use super::*;
 use crate::content::Content;
@@ -36,28 +38,45 @@ fn tree(of: u64) -> Tree {
     tree
 }
 
-fn image(of: u64, workers: usize, kept: Option<&Path>) -> (Vec<u8>, Made) {
-    let file = tempfile::tempfile().unwrap();
-    let making = Making {
+fn making(level: i32, kept: Option<&Path>) -> Making<'_> {
+    Making {
         time: 1_700_000_000,
-        level: KEPT_LEVEL_MIN,
+        level,
         kept,
+    }
+}
+
+/// Where the images of these tests begin in their files.
+const AT: u64 = 124;
+
+/// The bytes of an image, which is kept, and where its blocks came from.
+fn image(of: u64, workers: usize, kept: Option<&Path>) -> (Vec<u8>, Blocks) {
+    let file = NamedTempFile::new().unwrap();
+    let place = Place {
+        file: file.as_file(),
+        at: AT,
     };
-    let made = write_with_workers(&tree(of), making, workers, &file).unwrap();
-    let mut bytes = vec![0; usize::try_from(file.metadata().unwrap().len()).unwrap()];
-    file.read_exact_at(&mut bytes, 0).unwrap();
-    (bytes, made)
+    let making = making(KEPT_LEVEL_MIN, kept);
+    let made = write_with_workers(&tree(of), making, workers, place).unwrap();
+    let files = tree(of);
+    let sizes = files.iter().filter_map(|(_, entry)| match &entry.node {
+        Node::File(content) => Some(content.len()),
+        _ => None,
+    });
+    assert_eq!(made.content_bytes, sizes.sum::<u64>());
+    let bytes = fs::read(file.path())
+        .unwrap()
+        .split_off(usize::try_from(AT).unwrap());
+    assert_eq!(made.bytes, bytes.len() as u64);
+    if let Some(kept) = kept {
+        made.index.unwrap().keep(file.path(), kept).unwrap();
+    }
+    (bytes, made.blocks)
 }
 
 #[test]
 fn the_number_of_workers_does_not_change_a_byte() {
-    let (one, made) = image(5, 1, None);
-    let files = tree(5);
-    let files = files.iter().filter_map(|(_, entry)| match &entry.node {
-        Node::File(content) => Some(content.len()),
-        _ => None,
-    });
-    assert_eq!(made.content_bytes, files.sum::<u64>());
+    let one = image(5, 1, None).0;
     assert!(one == image(5, 2, None).0);
     assert!(one == image(5, 7, None).0);
 }
@@ -65,12 +84,8 @@ fn the_number_of_workers_does_not_change_a_byte() {
 #[test]
 fn the_root_lies_in_itself() {
     let file = tempfile::tempfile().unwrap();
-    let making = Making {
-        time: 0,
-        level: 3,
-        kept: None,
-    };
-    write(&Tree::new(), making, &file).unwrap();
+    let place = Place { file: &file, at: 0 };
+    write(&Tree::new(), making(3, None), place).unwrap();
     let mut table_at = [0; 8];
     file.read_exact_at(&mut table_at, 64).unwrap();
     // Behind the length of a block that is too short to be compressed.
@@ -86,26 +101,27 @@ fn kept_blocks_do_not_change_a_byte() {
     let dir = tempfile::tempdir().unwrap();
     let kept = dir.path().join("blocks").join("layer");
     for of in [5, 5, 6, 5] {
-        let (with, made) = image(of, 2, Some(&kept));
-        assert!(made.not_kept.is_none(), "{made:?}");
-        assert!(with == image(of, 2, None).0, "{of}");
+        assert!(image(of, 2, Some(&kept)).0 == image(of, 2, None).0, "{of}");
     }
     // Damaged, in the middle of a block; cut off; gone.
-    let mut bytes = std::fs::read(&kept).unwrap();
-    bytes[1000] ^= 1;
-    std::fs::write(&kept, &bytes).unwrap();
-    assert!(image(5, 2, Some(&kept)).0 == image(5, 2, None).0);
-    std::fs::write(&kept, &bytes[..bytes.len() / 2]).unwrap();
-    assert!(image(5, 2, Some(&kept)).0 == image(5, 2, None).0);
-    std::fs::remove_file(&kept).unwrap();
-    assert!(image(5, 2, Some(&kept)).0 == image(5, 2, None).0);
+    for name in ["layer", "index"] {
+        let path = kept.join(name);
+        let mut bytes = fs::read(&path).unwrap();
+        bytes[1000] ^= 1;
+        fs::write(&path, &bytes).unwrap();
+        assert!(image(5, 2, Some(&kept)).0 == image(5, 2, None).0);
+        fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
+        assert!(image(5, 2, Some(&kept)).0 == image(5, 2, None).0);
+        fs::remove_file(&path).unwrap();
+        assert!(image(5, 2, Some(&kept)).0 == image(5, 2, None).0);
+    }
 }
 
 #[test]
 fn only_what_changed_is_compressed_again() {
     let dir = tempfile::tempdir().unwrap();
     let kept = dir.path().join("layer");
-    let blocks = |of| image(of, 2, Some(&kept)).1.blocks;
+    let blocks = |of| image(of, 2, Some(&kept)).1;
     let cold = blocks(5);
     assert_eq!(cold.found, 0);
     let same = blocks(5);
@@ -117,37 +133,23 @@ fn only_what_changed_is_compressed_again() {
 }
 
 #[test]
-fn a_file_that_changes_meanwhile_is_named_and_the_kept_blocks_stay() {
+fn a_file_that_changes_meanwhile_is_named() {
     let dir = tempfile::tempdir().unwrap();
-    let (kept, path) = (dir.path().join("layer"), dir.path().join("file"));
-    image(5, 2, Some(&kept));
-    let before = std::fs::read(&kept).unwrap();
-    std::fs::write(&path, numbers(7, BLOCK_BYTES + 5)).unwrap();
+    let path = dir.path().join("file");
+    fs::write(&path, numbers(7, BLOCK_BYTES + 5)).unwrap();
     let mut tree = tree(6);
     let content = Content::of_file(path.clone(), &path.metadata().unwrap());
     tree.file(b"b/at-work", Meta::root(0o644), content).unwrap();
-    std::fs::write(&path, "shorter").unwrap();
-    let making = Making {
-        time: 0,
-        level: KEPT_LEVEL_MIN,
-        kept: Some(&kept),
-    };
+    fs::write(&path, "shorter").unwrap();
     let file = tempfile::tempfile().unwrap();
-    let refused = write_with_workers(&tree, making, 2, &file).unwrap_err();
+    let place = Place {
+        file: &file,
+        at: AT,
+    };
+    let refused = write(&tree, making(KEPT_LEVEL_MIN, None), place).unwrap_err();
     let ImageError::Content { path, cause } = refused else {
         panic!("{refused}");
     };
     assert_eq!(path, "b/at-work");
     assert!(cause.to_string().contains("was changed"), "{cause}");
-    assert!(before == std::fs::read(&kept).unwrap());
-}
-
-#[test]
-fn a_folder_for_blocks_that_cannot_be_written_stops_no_image() {
-    let dir = tempfile::tempdir().unwrap();
-    let file = dir.path().join("file");
-    std::fs::write(&file, "").unwrap();
-    let (with, made) = image(5, 2, Some(&file.join("layer")));
-    assert!(made.not_kept.is_some());
-    assert!(with == image(5, 2, None).0);
 }

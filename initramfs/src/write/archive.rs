@@ -49,6 +49,12 @@ impl<'a> Archive<'a> {
         self.records.len() as u64
     }
 
+    /// Where the body of the record for `path` begins.
+    pub(super) fn body_at(&self, path: &[u8]) -> Option<u64> {
+        let number = self.records.iter().position(|it| it.path == path)?;
+        Some(self.starts[number] + u64::from(self.records[number].header_bytes))
+    }
+
     /// How many pieces it has.
     pub(super) fn pieces(&self) -> usize {
         usize::try_from(self.bytes.div_ceil(self.piece_bytes as u64)).unwrap_or(usize::MAX)

@@ -18,7 +18,7 @@ use towline_contract::newc;
 use zstd::zstd_safe::{CParameter, Strategy};
 
 use crate::parallel::{self, FEW, in_order};
-use crate::tree::Tree;
+use crate::tree::{Tree, display};
 use archive::{Archive, PART_BYTES, PIECE_BYTES};
 use gzip::Member;
 use output::ChunkHasher;
@@ -100,6 +100,20 @@ pub struct Stored {
     pub unpacked_bytes: u64,
     /// Entries in the archive, without the trailer.
     pub entries: u64,
+}
+
+/// Where the bytes of the file `path` begin in an archive of `tree` that is not compressed, which does not depend on how many they
+/// are: so they can be there before the archive.
+///
+/// # Errors
+/// See [`WriteError`].
+pub fn body_at(tree: &Tree, time: u32, path: &[u8]) -> Result<u64, WriteError> {
+    let order = order(Compression::None, 0);
+    let archive = Archive::new(records(tree, time, order)?, PART_BYTES);
+    archive.body_at(path).ok_or_else(|| WriteError::Entry {
+        path: display(path),
+        what: "it has no such file".into(),
+    })
 }
 
 /// Writes `tree` to `file` as one compressed newc archive. Entries without a time get `time` (seconds since 1970).

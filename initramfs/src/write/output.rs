@@ -1,7 +1,7 @@
 //! The way out: stored bytes into the file and the digests.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Seek, Write};
 use std::num::NonZeroU64;
 use std::ops::Range;
 use std::sync::Arc;
@@ -65,7 +65,9 @@ impl<S: Send + 'static, T: Send + 'static> Worker<S, T> {
 }
 
 impl<'a> ChunkHasher<'a> {
-    pub(super) fn new(file: &'a File) -> io::Result<Self> {
+    /// From the start of the file, wherever somebody stopped who wrote to it.
+    pub(super) fn new(mut file: &'a File) -> io::Result<Self> {
+        file.rewind()?;
         let same = file.try_clone()?;
         Ok(Self {
             file,

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use towline_initramfs::content::{Content, Spool};
 use towline_initramfs::filter::Filter;
-use towline_initramfs::image::{self, ImageError, Making};
+use towline_initramfs::image::{self, ImageError, Making, Place};
 use towline_initramfs::squashfs;
 use towline_initramfs::tree::{Entry, Meta, Node, Tree};
 
@@ -35,7 +35,11 @@ fn making(level: i32) -> Making<'static> {
 }
 
 fn write(tree: &Tree, level: i32, path: &Path) -> Result<(), ImageError> {
-    image::write(tree, making(level), &File::create(path).unwrap()).map(drop)
+    let place = Place {
+        file: &File::create(path).unwrap(),
+        at: 0,
+    };
+    image::write(tree, making(level), place).map(drop)
 }
 
 fn read(path: &Path) -> Tree {
