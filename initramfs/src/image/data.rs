@@ -97,7 +97,8 @@ fn in_order(
         let ready = ready?;
         out.write_all(&ready.stored).map_err(ImageError::Write)?;
         if let Some(key) = ready.key {
-            index.add(key, place.at + data.end, &ready.stored);
+            let at = place.at + data.end;
+            index.add(key, at, &ready.stored, ready.was_found);
         }
         data.add(&ready);
     }

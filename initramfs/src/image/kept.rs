@@ -163,14 +163,17 @@ fn place(record: &[u8]) -> Option<(Key, Place)> {
 pub struct Index {
     records: Vec<u8>,
     keys: HashSet<Key>,
+    /// Whether there are blocks that the earlier build had not.
+    has_new: bool,
 }
 
 impl Index {
-    /// Adds a block that begins at `at` in the layer.
-    pub(super) fn add(&mut self, key: Key, at: u64, stored: &[u8]) {
+    /// Adds a block that begins at `at` in the layer, and was found or is new.
+    pub(super) fn add(&mut self, key: Key, at: u64, stored: &[u8], was_found: bool) {
         if !self.keys.insert(key) {
             return;
         }
+        self.has_new |= !was_found;
         // A block has at most 256 KiB.
         let bytes = u32::try_from(stored.len()).unwrap_or(u32::MAX);
         self.records.extend(key.to_le_bytes());
@@ -179,16 +182,20 @@ impl Index {
         self.records.extend(bytes.to_le_bytes());
     }
 
-    /// Keeps the finished layer at `layer` in the folder `dir`, in place of an earlier one.
+    /// Keeps the finished layer at `layer` in the folder `dir`, in place of an earlier one. That one stays when it has all these
+    /// blocks: a layer that loses a name has changed for those who ask `stat`, and would be built again.
     ///
     /// # Errors
     /// The folder cannot be made or written to.
     pub fn keep(mut self, layer: &Path, dir: &Path) -> io::Result<()> {
+        if !self.has_new {
+            return Ok(());
+        }
         fs::create_dir_all(dir)?;
         let scratch = Scratch::new(dir)?;
         let name = scratch.path().join(LAYER);
         // Where the layer cannot have a second name, on another file system, there is a copy.
-        fs::hard_link(layer, &name).or_else(|_| fs::copy(layer, &name).map(drop))?;
+        fs::hard_link(layer, &name).or_else(|_| copy(layer, &name))?;
         let count = (self.records.len() / RECORD_BYTES) as u64;
         let digest = Digest::of(&self.records);
         self.records.extend(digest.as_bytes());
@@ -201,9 +208,15 @@ impl Index {
     }
 }
 
+/// Copies a file for all who may read the folder: the layer itself is nobody else's until it is published.
+fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    io::copy(&mut File::open(from)?, &mut File::create_new(to)?).map(drop)
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::Write;
+    use std::os::unix::fs::PermissionsExt;
 
     use super::*;
 
@@ -229,7 +242,7 @@ mod tests {
         let (mut index, mut layer) = (Index::default(), Vec::new());
         for (key, bytes) in blocks {
             let stored = packed(bytes);
-            index.add(*key, layer.len() as u64, &stored);
+            index.add(*key, layer.len() as u64, &stored, false);
             layer.extend(stored);
         }
         let path = dir.with_extension("layer");
@@ -259,6 +272,19 @@ mod tests {
         let mut names: Vec<_> = names.collect();
         names.sort();
         assert_eq!(names, [INDEX, LAYER], "nothing else stays there");
+    }
+
+    #[test]
+    fn a_copy_is_for_whoever_may_read_files_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let layer = tempfile::NamedTempFile::new_in(dir.path()).unwrap();
+        fs::write(layer.path(), "layer").unwrap();
+        let (kept, other) = (dir.path().join("kept"), dir.path().join("other"));
+        copy(layer.path(), &kept).unwrap();
+        fs::write(&other, "any file").unwrap();
+        let mode = |path: &Path| path.metadata().unwrap().permissions().mode();
+        assert_eq!(mode(&kept), mode(&other));
+        assert_eq!(fs::read(kept).unwrap(), b"layer");
     }
 
     #[test]
