@@ -13,9 +13,10 @@ use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
+use rustix::fs::OFlags;
 use towline_contract::Digest;
 use towline_contract::limits::{LAYER_ENTRIES_MAX, LAYER_UNPACKED_BYTES_MAX};
 use xxhash_rust::xxh3::xxh3_128;
@@ -104,8 +105,8 @@ struct Place {
 impl Kept {
     /// The blocks in the folder `dir`; none when there is no such folder, or the index is not whole.
     pub(super) fn open(dir: &Path) -> Option<Self> {
-        let places = places(&File::open(dir.join(INDEX)).ok()?)?;
-        let file = File::open(dir.join(LAYER)).ok()?;
+        let places = places(&open(&dir.join(INDEX))?)?;
+        let file = open(&dir.join(LAYER))?;
         Some(Self { file, places })
     }
 
@@ -122,6 +123,14 @@ impl Kept {
         self.file.read_exact_at(&mut stored, place.at).ok()?;
         (xxh3_128(&stored) == place.hash).then_some(stored)
     }
+}
+
+/// A file, and nothing that others could keep a build waiting by.
+fn open(path: &Path) -> Option<File> {
+    let flags = OFlags::NONBLOCK.bits().cast_signed();
+    let file = File::options().read(true).custom_flags(flags).open(path);
+    file.ok()
+        .filter(|it| it.metadata().is_ok_and(|it| it.is_file()))
 }
 
 /// What the records say, if they are whole.
@@ -218,6 +227,8 @@ mod tests {
     use std::io::Write;
     use std::os::unix::fs::PermissionsExt;
 
+    use rustix::fs::{CWD, FileType, Mode};
+
     use super::*;
 
     /// A block that is shorter when it is compressed.
@@ -272,6 +283,22 @@ mod tests {
         let mut names: Vec<_> = names.collect();
         names.sort();
         assert_eq!(names, [INDEX, LAYER], "nothing else stays there");
+    }
+
+    #[test]
+    fn a_pipe_in_the_place_of_a_file_keeps_no_build_waiting() {
+        let dir = tempfile::tempdir().unwrap();
+        keep(dir.path(), &[(1, FIRST)]);
+        for name in [INDEX, LAYER] {
+            let path = dir.path().join(name);
+            let whole = fs::read(&path).unwrap();
+            fs::remove_file(&path).unwrap();
+            rustix::fs::mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+            assert!(Kept::open(dir.path()).is_none(), "{name}");
+            fs::remove_file(&path).unwrap();
+            fs::write(&path, whole).unwrap();
+        }
+        assert!(Kept::open(dir.path()).is_some());
     }
 
     #[test]
