@@ -77,6 +77,8 @@ pub(crate) fn in_order_within<T: Send, W: FnMut(usize) -> T, R>(
     };
     thread::scope(|scope| {
         let (desk, worker) = (&desk, &worker);
+        // First, so that workers end also when there can be no more of them.
+        let results = InOrder(desk);
         for _ in 0..workers {
             scope.spawn(move || {
                 let _leaving = Leaving(desk);
@@ -86,7 +88,7 @@ pub(crate) fn in_order_within<T: Send, W: FnMut(usize) -> T, R>(
                 }
             });
         }
-        consume(InOrder(desk))
+        consume(results)
     })
 }
 
@@ -170,7 +172,11 @@ struct Leaving<'a, T>(&'a Desk<T>);
 
 impl<T> Drop for Leaving<'_, T> {
     fn drop(&mut self) {
-        self.0.state().workers -= 1;
+        let mut state = self.0.state();
+        state.workers -= 1;
+        // What one began that panics is never ready: the others would wait for it.
+        state.is_wanted &= !thread::panicking();
+        drop(state);
         self.0.changed.notify_all();
     }
 }
@@ -276,6 +282,13 @@ mod tests {
             },
         );
         assert_eq!(sum, (0..1000).map(|number| number % 60).sum::<usize>());
+    }
+
+    #[test]
+    #[should_panic(expected = "a scoped thread panicked")]
+    fn the_others_do_not_wait_for_what_a_worker_that_panics_had_begun() {
+        let not_one = |number: usize| assert!(number != 1, "one of the workers");
+        in_order(1000, 2, FEW, || not_one, |all| all.count());
     }
 
     #[test]

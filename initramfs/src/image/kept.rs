@@ -13,9 +13,10 @@ use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
+use rustix::fs::OFlags;
 use towline_contract::Digest;
 use towline_contract::limits::{LAYER_ENTRIES_MAX, LAYER_UNPACKED_BYTES_MAX};
 use xxhash_rust::xxh3::xxh3_128;
@@ -104,8 +105,8 @@ struct Place {
 impl Kept {
     /// The blocks in the folder `dir`; none when there is no such folder, or the index is not whole.
     pub(super) fn open(dir: &Path) -> Option<Self> {
-        let places = places(&File::open(dir.join(INDEX)).ok()?)?;
-        let file = File::open(dir.join(LAYER)).ok()?;
+        let places = places(&open(&dir.join(INDEX))?)?;
+        let file = open(&dir.join(LAYER))?;
         Some(Self { file, places })
     }
 
@@ -122,6 +123,14 @@ impl Kept {
         self.file.read_exact_at(&mut stored, place.at).ok()?;
         (xxh3_128(&stored) == place.hash).then_some(stored)
     }
+}
+
+/// A file, and nothing that others could keep a build waiting by.
+fn open(path: &Path) -> Option<File> {
+    let flags = OFlags::NONBLOCK.bits().cast_signed();
+    let file = File::options().read(true).custom_flags(flags).open(path);
+    file.ok()
+        .filter(|it| it.metadata().is_ok_and(|it| it.is_file()))
 }
 
 /// What the records say, if they are whole.
@@ -163,14 +172,17 @@ fn place(record: &[u8]) -> Option<(Key, Place)> {
 pub struct Index {
     records: Vec<u8>,
     keys: HashSet<Key>,
+    /// Whether there are blocks that the earlier build had not.
+    has_new: bool,
 }
 
 impl Index {
-    /// Adds a block that begins at `at` in the layer.
-    pub(super) fn add(&mut self, key: Key, at: u64, stored: &[u8]) {
+    /// Adds a block that begins at `at` in the layer, and was found or is new.
+    pub(super) fn add(&mut self, key: Key, at: u64, stored: &[u8], was_found: bool) {
         if !self.keys.insert(key) {
             return;
         }
+        self.has_new |= !was_found;
         // A block has at most 256 KiB.
         let bytes = u32::try_from(stored.len()).unwrap_or(u32::MAX);
         self.records.extend(key.to_le_bytes());
@@ -179,16 +191,20 @@ impl Index {
         self.records.extend(bytes.to_le_bytes());
     }
 
-    /// Keeps the finished layer at `layer` in the folder `dir`, in place of an earlier one.
+    /// Keeps the finished layer at `layer` in the folder `dir`, in place of an earlier one. That one stays when it has all these
+    /// blocks: a layer that loses a name has changed for those who ask `stat`, and would be built again.
     ///
     /// # Errors
     /// The folder cannot be made or written to.
     pub fn keep(mut self, layer: &Path, dir: &Path) -> io::Result<()> {
+        if !self.has_new {
+            return Ok(());
+        }
         fs::create_dir_all(dir)?;
         let scratch = Scratch::new(dir)?;
         let name = scratch.path().join(LAYER);
         // Where the layer cannot have a second name, on another file system, there is a copy.
-        fs::hard_link(layer, &name).or_else(|_| fs::copy(layer, &name).map(drop))?;
+        fs::hard_link(layer, &name).or_else(|_| copy(layer, &name))?;
         let count = (self.records.len() / RECORD_BYTES) as u64;
         let digest = Digest::of(&self.records);
         self.records.extend(digest.as_bytes());
@@ -201,9 +217,17 @@ impl Index {
     }
 }
 
+/// Copies a file for all who may read the folder: the layer itself is nobody else's until it is published.
+fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    io::copy(&mut File::open(from)?, &mut File::create_new(to)?).map(drop)
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::Write;
+    use std::os::unix::fs::PermissionsExt;
+
+    use rustix::fs::{CWD, FileType, Mode};
 
     use super::*;
 
@@ -229,7 +253,7 @@ mod tests {
         let (mut index, mut layer) = (Index::default(), Vec::new());
         for (key, bytes) in blocks {
             let stored = packed(bytes);
-            index.add(*key, layer.len() as u64, &stored);
+            index.add(*key, layer.len() as u64, &stored, false);
             layer.extend(stored);
         }
         let path = dir.with_extension("layer");
@@ -259,6 +283,35 @@ mod tests {
         let mut names: Vec<_> = names.collect();
         names.sort();
         assert_eq!(names, [INDEX, LAYER], "nothing else stays there");
+    }
+
+    #[test]
+    fn a_pipe_in_the_place_of_a_file_keeps_no_build_waiting() {
+        let dir = tempfile::tempdir().unwrap();
+        keep(dir.path(), &[(1, FIRST)]);
+        for name in [INDEX, LAYER] {
+            let path = dir.path().join(name);
+            let whole = fs::read(&path).unwrap();
+            fs::remove_file(&path).unwrap();
+            rustix::fs::mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+            assert!(Kept::open(dir.path()).is_none(), "{name}");
+            fs::remove_file(&path).unwrap();
+            fs::write(&path, whole).unwrap();
+        }
+        assert!(Kept::open(dir.path()).is_some());
+    }
+
+    #[test]
+    fn a_copy_is_for_whoever_may_read_files_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let layer = tempfile::NamedTempFile::new_in(dir.path()).unwrap();
+        fs::write(layer.path(), "layer").unwrap();
+        let (kept, other) = (dir.path().join("kept"), dir.path().join("other"));
+        copy(layer.path(), &kept).unwrap();
+        fs::write(&other, "any file").unwrap();
+        let mode = |path: &Path| path.metadata().unwrap().permissions().mode();
+        assert_eq!(mode(&kept), mode(&other));
+        assert_eq!(fs::read(kept).unwrap(), b"layer");
     }
 
     #[test]

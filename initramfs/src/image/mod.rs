@@ -62,9 +62,7 @@ pub enum ImageError {
         cause: io::Error,
     },
     /// Writing the image failed.
-    #[error(
-        "cannot write the image, which is made in the cache's folder `blocks`, or beside the layer if it is not kept there"
-    )]
+    #[error("cannot write the image into the layer")]
     Write(#[source] io::Error),
 }
 

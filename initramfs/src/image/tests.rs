@@ -133,6 +133,18 @@ fn only_what_changed_is_compressed_again() {
 }
 
 #[test]
+fn an_image_that_cannot_be_written_is_said_to_be_a_part_of_the_layer() {
+    let file = NamedTempFile::new().unwrap();
+    let only_read = File::open(file.path()).unwrap();
+    let place = Place {
+        file: &only_read,
+        at: AT,
+    };
+    let refused = write(&tree(5), making(KEPT_LEVEL_MIN, None), place).unwrap_err();
+    assert_eq!(refused.to_string(), "cannot write the image into the layer");
+}
+
+#[test]
 fn a_file_that_changes_meanwhile_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("file");

@@ -65,6 +65,25 @@ fn a_layer_whose_sources_are_as_they_were_is_not_built_again() {
 }
 
 #[test]
+fn a_layer_stays_as_it_was_when_it_is_built_again_aside() {
+    let site = Site::new();
+    let text = fs::read_to_string(site.path("recipe.toml")).unwrap();
+    let (_, sources) = text.split_once("\n\n").unwrap();
+    let head = "kind = \"base\"\nname = \"own\"\nversion = \"1\"\nform = \"image\"\n\n";
+    fs::write(site.path("recipe.toml"), format!("{head}{sources}")).unwrap();
+    assert!(site.builds());
+    assert!(!site.builds());
+    let recipe = Recipe::read(&site.path("recipe.toml"), &BTreeMap::new()).unwrap();
+    let options = Options {
+        out: site.path("aside"),
+        cache: site.path("cache"),
+        fetch_wait: None,
+    };
+    super::super::build(&recipe, &options, &mut |_| {}).unwrap();
+    assert!(!site.builds(), "what is kept of it is of use still");
+}
+
+#[test]
 fn whatever_is_changed_is_built_in() {
     let site = Site::new();
     let changes: [Change; 10] = [
