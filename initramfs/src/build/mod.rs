@@ -9,6 +9,7 @@ mod unchanged;
 
 use std::fs::File;
 use std::io::{self, Write};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -196,13 +197,11 @@ fn build_files(
         &options.cache,
         talk,
     )?;
-    let stored = write::write(
-        &packed.tree,
-        time,
-        packed.compression,
-        recipe.level,
-        file.as_file(),
-    )?;
+    let layer = file.as_file();
+    let stored = match packed.there.take() {
+        Some(there) => write::write_around(there, &packed.tree, time, layer),
+        None => write::write(&packed.tree, time, packed.compression, recipe.level, layer),
+    }?;
     if let Some(index) = packed.index.take() {
         keep(index, file.path(), &kept(recipe, &options.cache), talk);
     }
@@ -286,6 +285,8 @@ struct Packed {
     tree: Tree,
     compression: Compression,
     image: Option<Image>,
+    /// Where in the layer's file the image is already.
+    there: Option<Range<u64>>,
     /// Where the blocks of the image are.
     index: Option<Index>,
     assembly: Assembly,
@@ -308,6 +309,7 @@ fn pack(
             tree,
             compression,
             image: None,
+            there: None,
             index: None,
             assembly,
         });
@@ -350,6 +352,7 @@ fn pack(
             bytes: made.bytes,
             content_bytes: made.content_bytes,
         }),
+        there: Some(at..at + made.bytes),
         index: made.index,
         assembly,
     })

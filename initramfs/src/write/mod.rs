@@ -10,6 +10,7 @@ mod records;
 
 use std::fs::File;
 use std::io::{self, Write};
+use std::ops::Range;
 
 use towline_contract::Digest;
 use towline_contract::limits::ZSTD_WINDOW_LOG_MAX;
@@ -127,7 +128,22 @@ pub fn write(
     level: i32,
     file: &File,
 ) -> Result<Stored, WriteError> {
-    write_with_workers(tree, time, compression, level, parallel::workers(), file)
+    let workers = parallel::workers();
+    write_with_workers(tree, time, compression, level, workers, file, 0..0)
+}
+
+/// The same without compression, around what is `there` in the file already as it is to be: that is only read.
+///
+/// # Errors
+/// See [`WriteError`].
+pub fn write_around(
+    there: Range<u64>,
+    tree: &Tree,
+    time: u32,
+    file: &File,
+) -> Result<Stored, WriteError> {
+    let workers = parallel::workers();
+    write_with_workers(tree, time, Compression::None, 0, workers, file, there)
 }
 
 /// The same with this number of workers, which does not change a byte.
@@ -138,13 +154,14 @@ fn write_with_workers(
     level: i32,
     workers: usize,
     file: &File,
+    there: Range<u64>,
 ) -> Result<Stored, WriteError> {
     let piece_bytes = match compression {
         Compression::Gzip => PIECE_BYTES,
         Compression::None | Compression::Zstd => PART_BYTES,
     };
     let archive = Archive::new(records(tree, time, order(compression, level))?, piece_bytes);
-    let mut out = ChunkHasher::new(file).map_err(WriteError::Output)?;
+    let mut out = ChunkHasher::new(file, there).map_err(WriteError::Output)?;
     match compression {
         Compression::None => copy(&archive, workers, &mut out)?,
         Compression::Zstd => {

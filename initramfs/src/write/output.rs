@@ -33,6 +33,8 @@ pub(super) struct ChunkHasher<'a> {
     whole: Worker<Part, Digest>,
     chunks: Worker<Part, Vec<Digest>>,
     disk: Worker<Range<u64>, ()>,
+    /// The part of the file that is there already.
+    there: Range<u64>,
     /// Bytes that the disk was told of.
     begun: u64,
     /// Bytes so far.
@@ -65,8 +67,8 @@ impl<S: Send + 'static, T: Send + 'static> Worker<S, T> {
 }
 
 impl<'a> ChunkHasher<'a> {
-    /// From the start of the file, wherever somebody stopped who wrote to it.
-    pub(super) fn new(mut file: &'a File) -> io::Result<Self> {
+    /// From the start of the file, wherever somebody stopped who wrote to it. What is `there` is what will be passed on.
+    pub(super) fn new(mut file: &'a File, there: Range<u64>) -> io::Result<Self> {
         file.rewind()?;
         let same = file.try_clone()?;
         Ok(Self {
@@ -75,6 +77,7 @@ impl<'a> ChunkHasher<'a> {
             whole: Worker::new(whole),
             chunks: Worker::new(each),
             disk: Worker::new(move |ranges| begin(&same, ranges)),
+            there,
             begun: 0,
             bytes: 0,
         })
@@ -87,6 +90,21 @@ impl<'a> ChunkHasher<'a> {
         }
         self.disk.finish()?;
         Ok((self.whole.finish()?, self.chunks.finish()?, self.bytes))
+    }
+
+    /// Has the first of these bytes in the file, and says how many.
+    fn pass_on(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let Range { start, end } = self.there;
+        let boundary = if self.bytes < start { start } else { end };
+        let before = boundary.checked_sub(self.bytes).filter(|it| *it > 0);
+        let before = before.and_then(|it| usize::try_from(it).ok());
+        let bytes = &bytes[..before.unwrap_or(usize::MAX).min(bytes.len())];
+        if self.there.contains(&self.bytes) {
+            let length = i64::try_from(bytes.len()).map_err(io::Error::other)?;
+            self.file.seek_relative(length)?;
+            return Ok(bytes.len());
+        }
+        self.file.write(bytes)
     }
 
     fn hand_over(&mut self) -> io::Result<()> {
@@ -139,7 +157,7 @@ fn begin(file: &File, ranges: &Receiver<Range<u64>>) {
 impl Write for ChunkHasher<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let room = PART - self.part.len();
-        let written = self.file.write(&bytes[..room.min(bytes.len())])?;
+        let written = self.pass_on(&bytes[..room.min(bytes.len())])?;
         self.part.extend_from_slice(&bytes[..written]);
         self.bytes += written as u64;
         if self.part.len() == PART {

@@ -1,10 +1,11 @@
 //! What no number of cores may change, and what others must read.
 
 use std::io::{Read, Seek};
+use std::os::unix::fs::FileExt;
 
 use super::*;
 use crate::content::Content;
-use crate::tree::Meta;
+use crate::tree::{Meta, Node};
 
 /// Several of zstd's jobs and of our pieces, neither all equal nor noise; bodies that end and begin at pieces' borders.
 fn tree() -> Tree {
@@ -37,7 +38,7 @@ fn written_at(
     workers: usize,
 ) -> (Stored, Vec<u8>) {
     let mut file = tempfile::tempfile().unwrap();
-    let stored = write_with_workers(tree, 0, compression, level, workers, &file).unwrap();
+    let stored = write_with_workers(tree, 0, compression, level, workers, &file, 0..0).unwrap();
     let mut bytes = Vec::new();
     file.rewind().unwrap();
     file.read_to_end(&mut bytes).unwrap();
@@ -60,6 +61,39 @@ fn the_number_of_workers_does_not_change_a_byte() {
             let other = written_at(level, &tree, compression, workers);
             assert_eq!(one.0, other.0, "{compression:?} {level} with {workers}");
             assert!(one.1 == other.1, "{compression:?} {level} with {workers}");
+        }
+    }
+}
+
+#[test]
+fn what_is_there_already_is_passed_over_and_hashed() {
+    let tree = tree();
+    let whole = written(&tree, Compression::None, 2);
+    for path in ["numbers", "part-0", "part-5"] {
+        let at = body_at(&tree, 0, path.as_bytes()).unwrap();
+        let (_, entry) = tree.iter().find(|it| it.0 == path.as_bytes()).unwrap();
+        let Node::File(content) = &entry.node else {
+            panic!("{path} is a file");
+        };
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all_at(&content.read().unwrap(), at).unwrap();
+        let there = at..at + content.len();
+        let stored =
+            write_with_workers(&tree, 0, Compression::None, 3, 2, &file, there.clone()).unwrap();
+        assert_eq!(stored, whole.0, "{path}");
+        file.rewind().unwrap();
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).unwrap();
+        assert!(bytes == whole.1, "{path}");
+
+        // It was passed over, and nothing else was.
+        let file = tempfile::tempfile().unwrap();
+        write_with_workers(&tree, 0, Compression::None, 3, 2, &file, there.clone()).unwrap();
+        let mut bytes = vec![0; bytes.len()];
+        file.read_exact_at(&mut bytes, 0).unwrap();
+        for (at, (byte, wanted)) in bytes.iter().zip(&whole.1).enumerate() {
+            let is_there = there.contains(&(at as u64));
+            assert!(*byte == if is_there { 0 } else { *wanted }, "{path}: {at}");
         }
     }
 }
