@@ -1,18 +1,17 @@
 //! `towline.toml`: what an operator decides about a site.
 
-use std::collections::BTreeMap;
+mod check;
+mod plan;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use towline_contract::base_url;
-use towline_contract::limits::{MIRRORS_MAX, PLAN_SECONDS_MAX};
-use towline_contract::manifest::Kind;
-use towline_contract::plan::HandOver;
-use towline_contract::trust::check_command_line;
 
-use crate::hosts::retention::{Retention, SESSIONS_MAX};
+use crate::hosts::retention::Retention;
 use crate::recoveries::Chosen;
+pub use check::ConfigError;
+pub use plan::{HandOverChoice, HostPlan, PlanConfig};
 
 /// Name of the file in a site's folder.
 pub const CONFIG_FILE: &str = "towline.toml";
@@ -65,130 +64,6 @@ pub struct Config {
 
 fn store() -> PathBuf {
     "store".into()
-}
-
-/// What machines boot.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct PlanConfig {
-    /// Name of the kernel layer; needed when several names are published.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub kernel: Option<String>,
-    /// Name of the base layer; needed when several names are published.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub base: Option<String>,
-    /// Names of the agent layers; all that are published when absent.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub agents: Option<Vec<String>>,
-    /// Names of the extra layers; all that are published when absent.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub extras: Option<Vec<String>>,
-    /// How to start the rescue system.
-    pub hand_over: HandOverChoice,
-    /// Kernel command line of the rescue system when it is started by kexec.
-    pub command_line: String,
-    /// Minutes that a plan is valid for.
-    pub minutes: u8,
-    /// Hosts that boot a kernel or a base of their own, by name.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub hosts: BTreeMap<String, HostPlan>,
-}
-
-/// What one host boots instead of what the others do.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct HostPlan {
-    /// Name of its kernel layer.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub kernel: Option<String>,
-    /// Name of its base layer.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub base: Option<String>,
-}
-
-impl PlanConfig {
-    /// The name that is set for the kernel or base of `host`, or else of every host.
-    #[must_use]
-    pub fn named(&self, kind: Kind, host: Option<&str>) -> Option<&str> {
-        let own = host.and_then(|host| self.hosts.get(host));
-        let of_all = match kind {
-            Kind::Kernel => &self.kernel,
-            _ => &self.base,
-        };
-        own.and_then(|own| own.named(kind)).or(of_all.as_deref())
-    }
-
-    /// The names that are set for the agents or extras that machines boot.
-    #[must_use]
-    pub fn names(&self, kind: Kind) -> Option<&[String]> {
-        match kind {
-            Kind::Agent => self.agents.as_deref(),
-            Kind::Extra => self.extras.as_deref(),
-            _ => None,
-        }
-    }
-
-    /// Whether machines boot the newest layer of this kind and name, if it is an agent or an extra.
-    #[must_use]
-    pub fn boots(&self, kind: Kind, name: &str) -> bool {
-        let names = self.names(kind);
-        names.is_none_or(|names| names.iter().any(|it| it == name))
-    }
-
-    /// Whether the kernel or base called `name` is one for `host`; without a host, for those that have none of their own.
-    /// Where nothing is set, any is but those that are set for single hosts.
-    #[must_use]
-    pub fn wants(&self, kind: Kind, host: Option<&str>, name: &str) -> bool {
-        match self.named(kind, host) {
-            Some(wanted) => wanted == name,
-            None => !self.hosts.values().any(|own| own.named(kind) == Some(name)),
-        }
-    }
-}
-
-impl HostPlan {
-    fn named(&self, kind: Kind) -> Option<&str> {
-        match kind {
-            Kind::Kernel => self.kernel.as_deref(),
-            _ => self.base.as_deref(),
-        }
-    }
-}
-
-/// How to start the rescue system.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum HandOverChoice {
-    /// In place when the machine already runs the chain's kernel, else by kexec.
-    Auto,
-    /// Always in place; refused when the machine runs another kernel.
-    InPlace,
-    /// Always by kexec.
-    Kexec,
-}
-
-impl From<HandOver> for HandOverChoice {
-    fn from(how: HandOver) -> Self {
-        match how {
-            HandOver::InPlace => Self::InPlace,
-            HandOver::Kexec => Self::Kexec,
-        }
-    }
-}
-
-impl Default for PlanConfig {
-    fn default() -> Self {
-        Self {
-            kernel: None,
-            base: None,
-            agents: None,
-            extras: None,
-            hand_over: HandOverChoice::Auto,
-            command_line: "console=tty0 console=ttyS0,115200".into(),
-            minutes: 5,
-            hosts: BTreeMap::new(),
-        }
-    }
 }
 
 /// Days that each role's metadata is valid for.
@@ -325,40 +200,6 @@ pub struct Trial {
     pub events: PathBuf,
 }
 
-/// Most hours that a client certificate may be valid: a week. Nobody withdraws one.
-const CLIENT_CERTIFICATE_HOURS_MAX: u16 = 7 * 24;
-
-/// Why a configuration cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// The file cannot be read.
-    #[error("cannot read {path}")]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        cause: std::io::Error,
-    },
-    /// Not TOML of this shape; the cause names line and field.
-    #[error("{path} is not a site's configuration")]
-    Syntax {
-        /// The file.
-        path: PathBuf,
-        /// Where and why.
-        #[source]
-        cause: Box<toml::de::Error>,
-    },
-    /// A value that makes no sense.
-    #[error("{path}: {what}")]
-    Value {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        what: String,
-    },
-}
-
 impl Config {
     /// Reads and checks a configuration.
     ///
@@ -381,51 +222,4 @@ impl Config {
             }),
         }
     }
-
-    fn mistake(&self) -> Option<String> {
-        let minutes = i64::from(self.plan.minutes);
-        if !(1..=PLAN_SECONDS_MAX / 60).contains(&minutes) {
-            return Some(format!(
-                "plan.minutes is {minutes}, and must be from 1 to {}",
-                PLAN_SECONDS_MAX / 60
-            ));
-        }
-        if self.server_names.is_empty() {
-            return Some("server_names is empty: the server's certificate needs a name".into());
-        }
-        let days = self.valid_days;
-        if [days.root, days.targets, days.snapshot, days.timestamp].contains(&0) {
-            return Some("valid_days must be 1 or more".into());
-        }
-        if self.track.hours == Some(0) {
-            return Some("track.hours must be 1 or more".into());
-        }
-        let kept = self.retention.most();
-        if kept > SESSIONS_MAX.into() {
-            return Some(format!(
-                "retention keeps up to {kept} sessions of a host, and {SESSIONS_MAX} is the most"
-            ));
-        }
-        let hours = self.credentials.client_certificate_hours;
-        if !(1..=CLIENT_CERTIFICATE_HOURS_MAX).contains(&hours) {
-            return Some(format!(
-                "credentials.client_certificate_hours is {hours}, and must be from 1 to {CLIENT_CERTIFICATE_HOURS_MAX}"
-            ));
-        }
-        if let Err(error) = check_command_line(&self.plan.command_line) {
-            return Some(format!("plan.command_line: {error}"));
-        }
-        if self.mirrors.len() > MIRRORS_MAX {
-            return Some(format!("there are more than {MIRRORS_MAX} mirrors"));
-        }
-        self.mirrors
-            .iter()
-            .find_map(|mirror| mistake_in_url(mirror))
-    }
-}
-
-/// What machines could not use in a mirror's URL.
-fn mistake_in_url(text: &str) -> Option<String> {
-    let why = base_url::parse(text).err()?;
-    Some(format!("mirror {text:?} is no URL for machines: {why}"))
 }

@@ -7,6 +7,7 @@ use std::process::{Command, Output, Stdio};
 
 use tempfile::NamedTempFile;
 
+use super::lists::has_lists;
 use super::{Apt, AptError, NOTHING};
 
 /// What apt reads after the machine's own configuration, and before the command line. What nobody has signed is not taken
@@ -92,7 +93,7 @@ impl Apt {
             .output()
             .map_err(|cause| AptError::NoApt { program, cause })?;
         let result = result(&output);
-        if result.is_err() && lists.is_none() && !super::has_lists() {
+        if result.is_err() && lists.is_none() && !has_lists() {
             return Err(AptError::NoLists);
         }
         Ok(result)

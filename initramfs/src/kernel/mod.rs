@@ -5,128 +5,31 @@
 //! the kernel layer use the same functions, so that they fit.
 
 mod drives;
+mod error;
 mod in_image;
 mod indexes;
 mod loose;
 mod modinfo;
 mod reads;
+mod selection;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use towline_contract::manifest::Package;
 
 use crate::content::{Content, Spool};
-use crate::deb::{self, DebError};
-use crate::filter::{Filter, glob_set};
-use crate::initrd::InitrdError;
-use crate::squashfs::SquashfsError;
+use crate::deb;
+use crate::filter::Filter;
 use crate::tree::{Meta, Node, Tree, TreeError};
 pub use drives::{Drives, drives};
+pub use error::KernelError;
 pub use loose::ModulesIn;
 use modinfo::ModInfo;
 pub use reads::{INITRAMFS, Reads, ReadsError, SQUASHFS_ZSTD};
-
-/// Why a kernel's modules cannot be had.
-#[derive(Debug, thiserror::Error)]
-pub enum KernelError {
-    /// The package cannot be unpacked.
-    #[error(transparent)]
-    Deb(#[from] DebError),
-    /// The initramfs cannot be unpacked.
-    #[error(transparent)]
-    Initrd(#[from] InitrdError),
-    /// The live image cannot be unpacked.
-    #[error(transparent)]
-    Squashfs(#[from] SquashfsError),
-    /// The package has no kernel, or more than one.
-    #[error("{path} is no kernel package: {what}")]
-    NoKernel {
-        /// The package file.
-        path: PathBuf,
-        /// What is missing.
-        what: String,
-    },
-    /// The initramfs or live image has no modules, or those of several kernels.
-    #[error("{path} should have the modules of one kernel, and has {found}")]
-    NoModules {
-        /// The file.
-        path: PathBuf,
-        /// Whose modules it has.
-        found: String,
-    },
-    /// The kernel image cannot be read.
-    #[error("cannot read kernel image {path}")]
-    Image {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        cause: io::Error,
-    },
-    /// Image and modules are not of one kernel.
-    #[error("kernel image {image} is {of}, and the modules in {file} are for {modules}")]
-    OtherKernel {
-        /// The kernel image.
-        image: PathBuf,
-        /// Its release.
-        of: String,
-        /// What has the modules.
-        file: PathBuf,
-        /// The release that its modules are for.
-        modules: String,
-    },
-    /// A configuration cannot be read.
-    #[error("cannot read kernel configuration {path}")]
-    Config {
-        /// Its path among the kernel's files.
-        path: String,
-        /// Why.
-        #[source]
-        cause: io::Error,
-    },
-    /// A module cannot be read.
-    #[error("cannot read kernel module {module}")]
-    Module {
-        /// Its path below `kernel/`.
-        module: String,
-        /// Why.
-        #[source]
-        cause: io::Error,
-    },
-    /// A line of the selection that names nothing.
-    #[error("kernel {release} has no module {name:?}")]
-    Unknown {
-        /// Release of the kernel.
-        release: String,
-        /// The line.
-        name: String,
-    },
-    /// A glob that is not valid.
-    #[error(transparent)]
-    Glob(#[from] globset::Error),
-    /// `depmod` cannot be run or says no.
-    #[error("depmod (Debian package kmod) failed: {0}")]
-    Depmod(String),
-    /// A temporary file.
-    #[error("cannot write the modules for depmod")]
-    Temporary(#[source] io::Error),
-    /// An entry does not fit.
-    #[error(transparent)]
-    Tree(#[from] TreeError),
-}
-
-/// Which modules to take. What they depend on comes with them.
-#[derive(Clone, Debug, Default)]
-pub struct Selection {
-    /// Names of modules (`loop`), or globs over their paths below `kernel/`, which have a slash (`drivers/net/ethernet`,
-    /// all below it). Each must name something.
-    pub modules: Vec<String>,
-    /// Globs over paths below `kernel/`: what they match is taken only when something else depends on it.
-    pub without: Vec<String>,
-}
+pub use selection::Selection;
 
 #[derive(Debug)]
 struct Module {
@@ -249,89 +152,10 @@ impl Kernel {
         &self.image
     }
 
-    /// Names of the selected modules and all that they depend on, softly too.
-    ///
-    /// # Errors
-    /// A line of the selection that names nothing, or a bad glob.
-    pub fn select(&self, selection: &Selection) -> Result<BTreeSet<String>, KernelError> {
-        let without = glob_set(&selection.without)?;
-        let mut todo = Vec::new();
-        for line in &selection.modules {
-            let names = self.named(line)?;
-            if names.is_empty() && !self.builtin.contains(&line.replace('-', "_")) {
-                return Err(KernelError::Unknown {
-                    release: self.release.clone(),
-                    name: line.clone(),
-                });
-            }
-            todo.extend(
-                names
-                    .into_iter()
-                    .filter(|name| !without.is_match(self.place(name))),
-            );
-        }
-        let mut selected = BTreeSet::new();
-        while let Some(name) = todo.pop() {
-            let Some(module) = self.modules.get(&name) else {
-                continue;
-            }; // built in
-            if !selected.insert(name) {
-                continue;
-            }
-            todo.extend(
-                module
-                    .info
-                    .depends
-                    .iter()
-                    .map(|name| name.replace('-', "_")),
-            );
-            for soft in &module.info.soft {
-                let name = soft.replace('-', "_");
-                let by_alias = self.aliases.get(&name).cloned().unwrap_or_default();
-                todo.extend(if self.modules.contains_key(&name) {
-                    vec![name]
-                } else {
-                    by_alias
-                });
-            }
-        }
-        Ok(selected)
-    }
-
     /// Names of all that the kernel has with the modules of `names`: these and the built-in ones, sorted.
     #[must_use]
     pub fn provided(&self, names: &BTreeSet<String>) -> Vec<String> {
         self.builtin.union(names).cloned().collect()
-    }
-
-    /// The modules that a line of a selection names.
-    fn named(&self, line: &str) -> Result<Vec<String>, KernelError> {
-        if !line.contains('/') {
-            let name = line.replace('-', "_");
-            return Ok(self
-                .modules
-                .contains_key(&name)
-                .then_some(name)
-                .into_iter()
-                .collect());
-        }
-        let globs = glob_set(&[line.to_owned(), format!("{line}.ko")])?;
-        Ok(self
-            .modules
-            .keys()
-            .filter(|name| globs.is_match(self.place(name)))
-            .cloned()
-            .collect())
-    }
-
-    /// Path of a module below `kernel/`, without the ending of its compression.
-    fn place(&self, name: &str) -> &str {
-        let path = self
-            .modules
-            .get(name)
-            .map_or("", |module| module.path.as_str());
-        let path = path.strip_prefix("kernel/").unwrap_or(path);
-        path.find(".ko").map_or(path, |at| &path[..at + 3])
     }
 
     /// The modules of `names` below `usr/lib/modules/RELEASE`, with indexes for just these.

@@ -1,17 +1,13 @@
 //! The kinds of sources, and their fields.
 
+mod check;
+mod parse;
+
 use std::collections::BTreeMap;
 
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
-use toml::Spanned;
-use toml::de::{DeTable, DeValue};
 
 use super::input::{Download, Input};
-use super::variables::{Unfilled, Variables};
-
-/// The types, as messages list them.
-const TYPES: &str = "apt, deb, rpm, kernel, tar, run, initrd, live-image, directory, program, certificates, file, links, directories";
 
 /// Where entries come from.
 #[derive(Clone, Debug)]
@@ -245,19 +241,6 @@ pub struct DirectoriesSource {
     pub mode: Option<u32>,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-struct RawFile {
-    path: String,
-    content: Option<String>,
-    from: Option<Input>,
-    copy: Option<String>,
-    #[serde(default)]
-    append: String,
-    #[serde(default, deserialize_with = "octal")]
-    mode: Option<u32>,
-}
-
 impl Source {
     /// The name of its type in recipes.
     #[must_use]
@@ -280,61 +263,6 @@ impl Source {
         }
     }
 
-    /// Reads a source's table.
-    pub(super) fn parse(
-        table: Spanned<DeValue<'_>>,
-        variables: Variables<'_>,
-    ) -> Result<Self, Fault> {
-        let span = table.span();
-        let DeValue::Table(mut table) = table.into_inner() else {
-            return Err("a source must be a table".to_owned().into());
-        };
-        let kind = table
-            .remove("type")
-            .ok_or_else(|| format!("`type` is missing; it is one of {TYPES}"))?;
-        let at = Some(kind.span().start);
-        let fault = |what| Fault { at, what };
-        let kind = kind.get_ref().as_str();
-        let kind = kind
-            .ok_or_else(|| fault("`type` must be a string".into()))?
-            .to_owned();
-        let table = Spanned::new(span, table);
-        let mut source = match kind.as_str() {
-            "apt" => Self::Apt(fields(table)?),
-            "deb" => Self::Deb(fields(table)?),
-            "rpm" => Self::Rpm(fields(table)?),
-            "kernel" => Self::Kernel(fields(table)?),
-            "tar" => Self::Tar(fields(table)?),
-            "run" => Self::Run(fields(table)?),
-            "initrd" => Self::Initrd(fields(table)?),
-            "live-image" => Self::LiveImage(fields(table)?),
-            "directory" => Self::Directory(fields(table)?),
-            "program" => Self::Program(fields(table)?),
-            "certificates" => Self::Certificates(fields(table)?),
-            "file" => Self::File(file(fields(table)?)?),
-            "links" => Self::Links(fields(table)?),
-            "directories" => Self::Directories(fields(table)?),
-            other => return Err(fault(format!("type {other:?} is not one of {TYPES}"))),
-        };
-        source.fill(variables).map_err(|cause| cause.to_string())?;
-        source.check()?;
-        Ok(source)
-    }
-
-    /// Fills variables into paths of this machine, and into what is fetched.
-    fn fill(&mut self, variables: Variables<'_>) -> Result<(), Unfilled> {
-        match self {
-            Self::Directory(source) => variables.fill_all([&mut source.path]),
-            Self::Program(source) => {
-                variables.fill_all(source.programs.iter_mut().chain(&mut source.root))
-            }
-            other => {
-                let mut inputs = other.inputs_mut().into_iter();
-                inputs.try_for_each(|input| input.fill(variables))
-            }
-        }
-    }
-
     /// The files that it fetches.
     pub(super) fn downloads_mut(&mut self) -> impl Iterator<Item = &mut Download> {
         let inputs = self.inputs_mut().into_iter();
@@ -343,107 +271,6 @@ impl Source {
             Input::Beside(_) => None,
         })
     }
-
-    pub(super) fn check(&self) -> Result<(), String> {
-        self.inputs().into_iter().try_for_each(Input::check)?;
-        match self {
-            Self::Apt(source) if source.packages.is_empty() => {
-                Err("`packages` is missing or empty".into())
-            }
-            Self::Apt(source) => {
-                place_of_programs(&source.to, &source.programs)?;
-                names(source.packages.iter().chain(&source.without))
-            }
-            Self::Deb(source) | Self::Rpm(source) if source.files.is_empty() => {
-                Err("`files` is missing or empty".into())
-            }
-            Self::Deb(source) | Self::Rpm(source) => {
-                place_of_programs(&source.to, &source.programs)
-            }
-            Self::Kernel(source) => kernel(source),
-            Self::Certificates(source) if source.package.is_none() && source.files.is_empty() => {
-                Err("neither `package` nor `files` says which".into())
-            }
-            Self::Certificates(source) => names(&source.package),
-            _ => Ok(()),
-        }
-    }
-}
-
-/// What is wrong with a source, and where in the recipe's text, if not with all of it.
-pub(super) struct Fault {
-    pub(super) at: Option<usize>,
-    pub(super) what: String,
-}
-
-impl From<String> for Fault {
-    fn from(what: String) -> Self {
-        Self { at: None, what }
-    }
-}
-
-fn fields<T: DeserializeOwned>(table: Spanned<DeTable<'_>>) -> Result<T, Fault> {
-    T::deserialize(toml::Deserializer::from(table)).map_err(|cause| Fault {
-        at: cause.span().map(|span| span.start),
-        what: cause.message().to_owned(),
-    })
-}
-
-/// Programs look for their libraries at paths of their own.
-fn place_of_programs(to: &str, programs: &[String]) -> Result<(), String> {
-    match to.is_empty() || programs.is_empty() {
-        true => Ok(()),
-        false => Err(
-            "`programs` cannot go elsewhere by `to`; `private` gives them a folder of their own"
-                .into(),
-        ),
-    }
-}
-
-/// Refuses what is no name of a Debian package (Debian policy 5.6.1) before it becomes an argument of apt.
-fn names<'a>(packages: impl IntoIterator<Item = &'a String>) -> Result<(), String> {
-    let letter = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "+-.".contains(c);
-    let good = |name: &str| {
-        name.starts_with(|c: char| c.is_ascii_alphanumeric()) && name.chars().all(letter)
-    };
-    match packages.into_iter().find(|name| !good(name)) {
-        Some(name) => Err(format!("{name:?} is no name of a package")),
-        None => Ok(()),
-    }
-}
-
-fn kernel(source: &KernelSource) -> Result<(), String> {
-    let from = [
-        source.package.is_some(),
-        source.file.is_some(),
-        source.initrd.is_some(),
-        source.live_image.is_some(),
-    ];
-    if from.into_iter().filter(|is_there| *is_there).count() != 1 {
-        return Err(
-            "exactly one of `package`, `file`, `initrd` and `live-image` must be there".into(),
-        );
-    }
-    let has_modules = source.initrd.is_some() || source.live_image.is_some();
-    if source.image.is_some() != has_modules {
-        return Err("`image` must be there together with `initrd` or `live-image`".into());
-    }
-    names(&source.package)
-}
-
-fn file(raw: RawFile) -> Result<FileSource, String> {
-    let content = match (raw.content, raw.from, raw.copy) {
-        (Some(text), None, None) => FileContent::Text(text),
-        (None, Some(path), None) => FileContent::From(path),
-        (None, None, Some(path)) => FileContent::Copy(path),
-        _ => return Err("exactly one of `content`, `from` and `copy` must be there".into()),
-    };
-    Ok(FileSource {
-        path: raw.path,
-        content,
-        append: raw.append,
-        mode: raw.mode,
-    })
 }
 
 /// Permission bits as octal text, `"0644"`.

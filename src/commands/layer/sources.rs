@@ -6,7 +6,8 @@ use anyhow::{Context, anyhow};
 use towline_contract::manifest::Manifest;
 use towline_initramfs::diff::Difference;
 
-use super::{BuildWith, diff};
+use super::build::{self, BuildWith};
+use super::diff;
 use crate::exit::{Exit, Failure, Outcome};
 
 /// In what the layer differs from what its recipe gives now.
@@ -21,7 +22,7 @@ pub(super) fn compare(
     quiet: bool,
 ) -> Result<Difference, Failure> {
     let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
-    let built = super::build_again(manifest, recipe, with, folder.path(), quiet)?;
+    let built = build::build_again(manifest, recipe, with, folder.path(), quiet)?;
     let of = |it: &Manifest| (it.kind, it.name.clone(), it.architecture.clone());
     if of(&built.manifest) != of(manifest) {
         let (recipe, made) = (recipe.display(), built.manifest.target_name());

@@ -9,7 +9,8 @@ use towline_contract::manifest::{Kind, Manifest};
 use towline_initramfs::diff::Difference;
 use towline_initramfs::stored::{self, StoredError};
 
-use super::{BuildWith, sources};
+use super::build::BuildWith;
+use super::sources;
 use crate::exit::{Exit, Failure, Outcome};
 
 #[derive(Args)]

@@ -3,6 +3,7 @@
 
 mod agent_keys;
 mod doctor;
+mod follows;
 mod hosts;
 mod keys;
 mod offline_keys;

@@ -8,6 +8,7 @@ use super::error::TrustError;
 use super::metadata::{FileRef, TargetFile};
 use super::verified::Verified;
 use crate::Digest;
+use crate::limits::METADATA_BYTES_MAX;
 
 /// Name of the hash that Towline writes.
 const SHA256: &str = "sha256";
@@ -49,6 +50,25 @@ impl Verified<TargetFile> {
         check_hashes(&what, &self.hashes, &bytes)?;
         Ok(Verified::new(TargetBytes(bytes)))
     }
+}
+
+/// What `meta` of the document `what` says of `file`.
+pub(super) fn file_ref<'a>(
+    meta: &'a BTreeMap<String, FileRef>,
+    file: &str,
+    what: &str,
+) -> Result<&'a FileRef, TrustError> {
+    meta.get(file).ok_or_else(|| TrustError::Malformed {
+        what: what.into(),
+        why: format!("it does not name {file}"),
+    })
+}
+
+/// Most bytes to read of a file that another one names so.
+pub(super) fn max_bytes(file: &FileRef) -> u64 {
+    file.length
+        .unwrap_or(METADATA_BYTES_MAX)
+        .min(METADATA_BYTES_MAX)
 }
 
 /// Checks `bytes` against what another file says of them.

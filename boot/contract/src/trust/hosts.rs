@@ -7,12 +7,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::envelope::{Envelope, Signers};
 use super::error::TrustError;
+use super::file::{file_ref, max_bytes};
 use super::keys::PublicKey;
 use super::metadata::{FileRef, TargetFile, Targets};
 use super::roles::{HOSTS_ROLE, check_delegation};
 use super::search::{delegated_targets, signed_targets};
+use super::signers::one_role;
 use super::target::{TargetName, is_part};
-use super::view::{SignedView, file_ref, max_bytes, one_role, require_version};
+use super::view::{SignedView, require_version};
 use crate::Timestamp;
 use crate::limits::METADATA_BYTES_MAX;
 use crate::manifest::Kind;

@@ -31,6 +31,7 @@ mod plan;
 mod policy;
 mod roles;
 mod search;
+mod signers;
 mod stored;
 mod target;
 mod verified;

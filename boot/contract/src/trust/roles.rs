@@ -12,10 +12,11 @@ use std::collections::BTreeSet;
 
 use super::envelope::Envelope;
 use super::error::TrustError;
+use super::file::{file_ref, max_bytes};
 use super::metadata::{DelegatedRole, Delegations, Header, Targets};
 use super::search::{DelegatedFile, delegated_targets, signed_targets};
 use super::target::{TargetName, is_part};
-use super::view::{SignedView, file_ref, max_bytes};
+use super::view::SignedView;
 use crate::limits::{CHAIN_LAYERS_MAX, METADATA_BYTES_MAX, PLAN_BYTES_MAX};
 use crate::manifest::Kind;
 use crate::plan::BootPlan;

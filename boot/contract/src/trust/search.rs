@@ -9,13 +9,14 @@ use std::rc::Rc;
 
 use super::envelope::{Envelope, Signers};
 use super::error::TrustError;
-use super::file::check_file;
+use super::file::{check_file, file_ref, max_bytes};
 use super::keys::{KeyId, PublicKey};
 use super::metadata::{
     DelegatedRole, Delegations, FileRef, RoleName, Snapshot, TargetFile, Targets,
 };
+use super::signers::signers;
 use super::verified::Verified;
-use super::view::{SignedView, check_header, file_ref, max_bytes, require_version, signers};
+use super::view::{SignedView, check_header, require_version};
 use crate::Timestamp as Time;
 use crate::limits::DELEGATED_ROLES_MAX;
 

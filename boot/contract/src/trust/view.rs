@@ -4,22 +4,20 @@
 //! compared with those that the documents themselves name, not with stored ones, and dates are checked last, against the
 //! time in a signed plan that echoes a fresh nonce. Every type says which file to fetch next and how large it may be.
 
+mod documents;
+
 use std::collections::BTreeMap;
 
 use super::envelope::{Envelope, Signers};
 use super::error::TrustError;
-use super::file::check_file;
-use super::keys::{KeyId, PublicKey};
-use super::metadata::{
-    Delegations, FileRef, Header, Role, RoleName, Root, Snapshot, TargetFile, Targets, Timestamp,
-    check_count,
-};
+use super::file::{check_file, file_ref, max_bytes};
+use super::metadata::{FileRef, Header, RoleName, Root, Snapshot, TargetFile, Targets, Timestamp};
 use super::search::signed_targets;
+use super::signers::{one_role, root_signers};
+use crate::Digest;
 use crate::limits::{
-    METADATA_BYTES_MAX, ROLE_KEYS_MAX, ROOT_BYTES_MAX, ROOT_ROTATIONS_MAX, TIMESTAMP_BYTES_MAX,
-    VERSION_MAX,
+    METADATA_BYTES_MAX, ROOT_BYTES_MAX, ROOT_ROTATIONS_MAX, TIMESTAMP_BYTES_MAX, VERSION_MAX,
 };
-use crate::{Digest, Timestamp as Time};
 
 /// The one metadata file without a version in its name.
 pub const TIMESTAMP_FILE: &str = "timestamp.json";
@@ -252,80 +250,9 @@ impl SignedView {
         &self.layers
     }
 
-    /// The root document.
-    #[must_use]
-    pub fn root(&self) -> &Root {
-        &self.root
-    }
-
-    /// The targets document, without what hosts sign.
-    #[must_use]
-    pub fn targets(&self) -> &Targets {
-        &self.targets
-    }
-
-    /// Version of the timestamp.
-    #[must_use]
-    pub fn timestamp_version(&self) -> u64 {
-        self.timestamp.header.version
-    }
-
-    /// Version of the snapshot.
-    #[must_use]
-    pub fn snapshot_version(&self) -> u64 {
-        self.snapshot.header.version
-    }
-
-    /// The snapshot document.
-    #[must_use]
-    pub fn snapshot(&self) -> &Snapshot {
-        &self.snapshot
-    }
-
-    /// When timestamp and snapshot expire: what a server signs again in time.
-    #[must_use]
-    pub fn online_expiry(&self) -> (Time, Time) {
-        (self.timestamp.header.expires, self.snapshot.header.expires)
-    }
-
-    /// SHA-256 of the timestamp file.
-    #[must_use]
-    pub fn timestamp_digest(&self) -> &Digest {
-        &self.timestamp_digest
-    }
-
-    /// Role, version and expiry of each top role's document.
-    #[must_use]
-    pub fn headers(&self) -> [&Header; 4] {
-        [
-            &self.root.header,
-            &self.timestamp.header,
-            &self.snapshot.header,
-            &self.targets.header,
-        ]
-    }
-
     /// Keys and threshold of the role `name` that the targets delegate to.
     pub(super) fn delegated_signers(&self, name: &str) -> Result<Signers<'_>, TrustError> {
         one_role(self.targets.delegations.as_ref(), name)
-    }
-}
-
-/// Keys and threshold of the one role of this name.
-pub(super) fn one_role<'a>(
-    delegations: Option<&'a Delegations>,
-    name: &str,
-) -> Result<Signers<'a>, TrustError> {
-    let what = "targets.json";
-    let none = || TrustError::Malformed {
-        what: what.into(),
-        why: format!("it delegates to no role, or more than one, named {name:?}"),
-    };
-    let delegations = delegations.ok_or_else(none)?;
-    let mut roles = delegations.roles.iter().filter(|role| role.name == name);
-    match (roles.next(), roles.next()) {
-        (Some(role), None) => signers(&role.role, &delegations.keys, name, what),
-        _ => Err(none()),
     }
 }
 
@@ -362,52 +289,6 @@ pub(super) fn check_header(header: &Header, what: &str) -> Result<(), TrustError
     Err(TrustError::Malformed { what, why })
 }
 
-fn root_signers<'a>(root: &'a Root, role: RoleName, what: &str) -> Result<Signers<'a>, TrustError> {
-    let found = root.roles.get(role.as_str());
-    let found = found.ok_or_else(|| TrustError::Malformed {
-        what: what.into(),
-        why: format!("it has no {role} role"),
-    })?;
-    signers(found, &root.keys, role.as_str(), what)
-}
-
-/// The keys of a role. A key that is not there, or of an unknown type, only cannot sign.
-pub(super) fn signers<'a>(
-    role: &'a Role,
-    keys: &'a BTreeMap<KeyId, PublicKey>,
-    name: &str,
-    what: &str,
-) -> Result<Signers<'a>, TrustError> {
-    check_count(what, "keys of one role", role.keyids.len(), ROLE_KEYS_MAX)?;
-    let mut ids: Vec<_> = role.keyids.iter().collect();
-    ids.sort();
-    ids.dedup();
-    if role.threshold == 0 || ids.len() != role.keyids.len() {
-        return Err(TrustError::Malformed {
-            what: what.into(),
-            why: format!("role {name:?} has a threshold of 0, or names a key twice"),
-        });
-    }
-    Ok(Signers {
-        keys: ids
-            .into_iter()
-            .filter_map(|id| Some((id, keys.get(id)?)))
-            .collect(),
-        threshold: role.threshold,
-    })
-}
-
-pub(super) fn file_ref<'a>(
-    meta: &'a BTreeMap<String, FileRef>,
-    file: &str,
-    what: &str,
-) -> Result<&'a FileRef, TrustError> {
-    meta.get(file).ok_or_else(|| TrustError::Malformed {
-        what: what.into(),
-        why: format!("it does not name {file}"),
-    })
-}
-
 pub(super) fn require_version(what: &str, found: u64, wanted: u64) -> Result<(), TrustError> {
     if found == wanted {
         return Ok(());
@@ -418,10 +299,4 @@ pub(super) fn require_version(what: &str, found: u64, wanted: u64) -> Result<(),
         found,
         wanted,
     })
-}
-
-pub(super) fn max_bytes(file: &FileRef) -> u64 {
-    file.length
-        .unwrap_or(METADATA_BYTES_MAX)
-        .min(METADATA_BYTES_MAX)
 }

@@ -1,15 +1,13 @@
 //! New releases: published, built by hand, and waiting for signatures.
 
 use std::fs;
-use std::os::unix::process::CommandExt as _;
-use std::process::Stdio;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process_group};
 use towline_contract::{Digest, Timestamp};
 
-use super::{DAY, DAY_1, Makers};
+use super::Makers;
 use crate::site::Server;
+use crate::site::follows::{DAY, DAY_1, Follows as _};
 use crate::site::tracked::Followed;
 
 #[test]
@@ -109,14 +107,7 @@ fn a_look_at_a_page_that_is_killed_anywhere_is_run_again_and_publishes_once() {
     let makers = Makers::published();
     makers.release("2", DAY_1 + DAY);
     for wait in 0..12 {
-        let mut command = makers.towline(&["-q", "catalogue", "refresh"]);
-        let child = command.process_group(0).stdout(Stdio::null()).spawn();
-        let mut child = child.expect("towline runs");
-        std::thread::sleep(Duration::from_millis(wait * 25));
-        let group = i32::try_from(child.id()).expect("a number");
-        // It may have ended by itself.
-        let _ = kill_process_group(Pid::from_raw(group).expect("a group"), Signal::KILL);
-        child.wait().expect("it has ended");
+        makers.is_killed_after(Duration::from_millis(wait * 25));
     }
     makers.succeeds(&[]);
     assert_eq!(makers.succeeds(&[]), "unchanged agent/tool/2/amd64\n");
@@ -225,7 +216,7 @@ fn a_recipe_may_follow_a_page_and_an_archive() {
     let apt = "[[source]]\ntype = \"apt\"\npackages = [\"library\"]\n";
     makers.write("recipes/tool.toml", &(makers.recipe("") + apt));
     let look = || {
-        let mut command = makers.towline(&["-q", "catalogue", "refresh", "recipes/tool.toml"]);
+        let mut command = makers.command(&["recipes/tool.toml"]);
         let output = command.env("APT_CONFIG", &archive.config).output();
         let output = output.expect("towline runs");
         assert!(output.status.success(), "{output:?}");
@@ -268,13 +259,7 @@ fn a_newer_release_by_hand_stays() {
 fn the_server_looks_at_pages_by_its_timer() {
     let makers = Makers::published();
     makers.release("2", DAY_1 + DAY);
-    let path = makers.world.site().join("state/tracked/tool.json");
-    let mut record = makers.record();
-    record["looked"] = "2025-01-01T00:00:00Z".into();
-    fs::write(&path, record.to_string()).expect("a record");
-    let config = makers.world.site().join("towline.toml");
-    let text = fs::read_to_string(&config).expect("a configuration");
-    fs::write(&config, text + "\n[track]\nhours = 24\n").expect("a configuration");
+    makers.is_due();
     let authority = makers.authority();
     let authority = authority.to_str().expect("UTF-8");
     let variables = [("SSL_CERT_FILE", authority), ("NO_PROXY", "localhost")];

@@ -10,7 +10,7 @@ use std::fs;
 use std::io::{self, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Command;
 use std::sync::{Arc, Mutex};
 
 use rustls::{ServerConnection, StreamOwned};
@@ -19,10 +19,7 @@ use towline_contract::manifest::Manifest;
 use towline_harness::certificate::Authority;
 
 use super::World;
-
-/// The day on which the files of version 1 were made, in seconds since 1970.
-const DAY_1: u64 = 1_760_000_000;
-const DAY: u64 = 86_400;
+use super::follows::{DAY_1, Follows};
 
 /// Bodies by path.
 type Files = Arc<Mutex<BTreeMap<String, Vec<u8>>>>;
@@ -38,7 +35,7 @@ struct Makers {
     refuses: Arc<Mutex<Option<&'static str>>>,
 }
 
-impl Makers {
+impl Follows for Makers {
     /// With version 1 on their page, and the recipe in the site.
     fn new() -> Self {
         let world = World::new();
@@ -75,14 +72,24 @@ impl Makers {
         makers
     }
 
-    /// With version 1 published.
-    fn published() -> Self {
-        let makers = Self::new();
-        let said = makers.succeeds(&["recipes/tool.toml"]);
-        assert_eq!(said, "published agent/tool/1/amd64\n");
-        makers
+    fn world(&self) -> &World {
+        &self.world
     }
 
+    fn towline(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_towline"));
+        command
+            .args(arguments)
+            .env("SSL_CERT_FILE", self.authority())
+            .env("NO_PROXY", "localhost")
+            // No list of packages is needed.
+            .env("APT_CONFIG", "/nowhere")
+            .current_dir(self.world.site());
+        command
+    }
+}
+
+impl Makers {
     /// The recipe; `more` is of the file that it fetches.
     fn recipe(&self, more: &str) -> String {
         let Self { url, key, .. } = self;
@@ -92,10 +99,6 @@ impl Makers {
              page = \"{url}/tool/\"\nversion = 'tool-([0-9][0-9.]*)\\.tar\\.gz'\n[[source]]\ntype = \"tar\"\nto = \"opt/tool\"\n\
              file = {{ url = \"{url}/tool/tool-${{version}}.tar.gz\", minisign-key = \"{key}\"{more} }}\n"
         )
-    }
-
-    fn write(&self, name: &str, text: &str) {
-        fs::write(self.world.site().join(name), text).expect("a file");
     }
 
     fn sends(&self, path: &str, body: impl Into<Vec<u8>>) {
@@ -171,59 +174,15 @@ impl Makers {
         fs::read(folder.join(format!("{name}.minisig"))).expect("a signature")
     }
 
-    fn towline(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_towline"));
-        command
-            .args(arguments)
-            .env("SSL_CERT_FILE", self.authority())
-            .env("NO_PROXY", "localhost")
-            // No list of packages is needed.
-            .env("APT_CONFIG", "/nowhere")
-            .current_dir(self.world.site());
-        command
-    }
-
     fn authority(&self) -> std::path::PathBuf {
         self.world.folder.path().join("makers-ca.pem")
-    }
-
-    fn refresh(&self, more: &[&str]) -> Output {
-        let arguments = [&["-q", "catalogue", "refresh"], more].concat();
-        self.towline(&arguments).output().expect("towline runs")
-    }
-
-    #[track_caller]
-    fn succeeds(&self, more: &[&str]) -> String {
-        let output = self.refresh(more);
-        assert!(output.status.success(), "{output:?}");
-        String::from_utf8(output.stdout).expect("UTF-8")
     }
 
     /// The look ends so, says this, and leaves what is published as it is; that it failed is known.
     #[track_caller]
     fn fails(&self, exit: i32, says: &[&str]) {
-        let before = self.world.timestamp();
-        let output = self.refresh(&[]);
-        let talk = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(exit), "{talk}");
-        for part in says {
-            assert!(talk.contains(part), "{part:?} is not in: {talk}");
-        }
-        assert!(self.world.timestamp() == before, "nothing was signed");
+        self.changes_nothing(exit, says);
         assert_eq!(self.record()["state"], "failed");
-    }
-
-    fn record(&self) -> Value {
-        let path = self.world.site().join("state/tracked/tool.json");
-        serde_json::from_slice(&fs::read(path).expect("a record")).expect("JSON")
-    }
-
-    fn agents(&self) -> Vec<String> {
-        let list = self.world.succeeds(&["catalogue", "list", "--json"]);
-        let list: Value = serde_json::from_str(&list).expect("JSON");
-        let targets = list.as_array().expect("a list").iter();
-        let targets = targets.filter_map(|it| it["target"].as_str());
-        targets.map(str::to_owned).collect()
     }
 
     /// Builds by hand; gives the manifest.

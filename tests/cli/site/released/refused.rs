@@ -1,6 +1,7 @@
 //! What a page, and what lies behind it, cannot do: each look that fails says why, and leaves what is published.
 
-use super::{DAY, DAY_1, Makers, new_key};
+use super::{Makers, new_key};
+use crate::site::follows::{DAY, DAY_1, Follows as _};
 
 #[test]
 fn a_page_that_has_gone_back_does_not_take_machines_back() {

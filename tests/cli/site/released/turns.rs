@@ -6,6 +6,7 @@ use std::net::TcpListener;
 use serde_json::Value;
 
 use super::Makers;
+use crate::site::follows::Follows as _;
 
 /// A second recipe, which comes first by its name, published.
 fn with_another(makers: &Makers) -> String {
@@ -61,7 +62,7 @@ fn a_look_that_is_cut_off_at_a_slow_server_does_not_begin_with_it_the_next_time(
         record["begun"].is_string()
     };
     let cut_off_at_it = || {
-        let command = makers.towline(&["-q", "catalogue", "refresh"]).spawn();
+        let command = makers.command(&[]).spawn();
         let mut child = command.expect("towline runs");
         let (client, _) = slow.accept().expect("it comes");
         child.kill().expect("it runs still");
