@@ -97,13 +97,19 @@ pub(super) trait Follows: Sized {
         serde_json::from_slice(&fs::read(path).expect("a record")).expect("JSON")
     }
 
-    /// Targets of the agents' layers.
-    fn agents(&self) -> Vec<String> {
+    /// Targets of all layers.
+    fn targets(&self) -> Vec<String> {
         let list = self.world().succeeds(&["catalogue", "list", "--json"]);
         let list: Value = serde_json::from_str(&list).expect("JSON");
         let targets = list.as_array().expect("a list").iter();
         let targets = targets.filter_map(|it| it["target"].as_str());
-        let found = targets.filter(|it| it.starts_with("agent/"));
-        found.map(str::to_owned).collect()
+        targets.map(str::to_owned).collect()
+    }
+
+    /// Those of agents' layers.
+    fn agents(&self) -> Vec<String> {
+        let mut targets = self.targets();
+        targets.retain(|it| it.starts_with("agent/"));
+        targets
     }
 }

@@ -23,7 +23,7 @@ fn machines_get_a_new_release_when_the_page_names_one_and_old_ones_go() {
         "published agent/tool/1.10/amd64 (tool 1.9 is 1.10 now)\nretired agent/tool/1/amd64\n";
     assert_eq!(said, wanted);
     assert_eq!(
-        makers.agents(),
+        makers.targets(),
         ["agent/tool/1.10/amd64", "agent/tool/1.9/amd64"]
     );
 
@@ -112,7 +112,7 @@ fn a_look_at_a_page_that_is_killed_anywhere_is_run_again_and_publishes_once() {
     makers.succeeds(&[]);
     assert_eq!(makers.succeeds(&[]), "unchanged agent/tool/2/amd64\n");
     assert_eq!(
-        makers.agents(),
+        makers.targets(),
         ["agent/tool/1/amd64", "agent/tool/2/amd64"]
     );
 }
@@ -266,7 +266,7 @@ fn the_server_looks_at_pages_by_its_timer() {
     let server = Server::start_with(&makers.world, &variables);
     server.line_within(Duration::from_secs(120), "published agent/tool/2/amd64");
     assert_eq!(
-        makers.agents(),
+        makers.targets(),
         ["agent/tool/1/amd64", "agent/tool/2/amd64"]
     );
 }

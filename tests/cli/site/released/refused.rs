@@ -173,7 +173,7 @@ fn a_release_that_its_makers_have_not_signed_as_this_one_is_refused() {
     makers.sends(path, good);
     makers.sends(&format!("{path}.minisig"), signature);
     makers.fails(3, &["its trusted comment is \"by its makers\""]);
-    assert_eq!(makers.agents(), ["agent/tool/1/amd64"]);
+    assert_eq!(makers.targets(), ["agent/tool/1/amd64"]);
     // Somebody takes that risk.
     makers.write("recipes/tool.toml", &makers.recipe(", signed-name = false"));
     let said = makers.succeeds(&[]);
