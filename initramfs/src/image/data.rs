@@ -6,7 +6,7 @@ use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 use super::kept::{Index, Kept, Key, Unpacker};
 use super::plan::Block;
-use super::{ImageError, Place};
+use super::{ImageError, KEPT_LEVEL_MIN, Place};
 use crate::parallel::{self, Ahead, InOrder};
 use crate::squashfs::format::{DATA_PLAIN, SUPERBLOCK_BYTES};
 
@@ -14,7 +14,7 @@ use crate::squashfs::format::{DATA_PLAIN, SUPERBLOCK_BYTES};
 const BUFFER_BYTES: usize = 1 << 20;
 
 /// A block that is found takes a hundredth of the time of one that is compressed: many of those may wait for one of these, as long as
-/// they are small: with eight workers at the highest level, what waits and what compresses are less than 100 MiB.
+/// they are small. With eight workers, at level 9, and bytes that do not become shorter, a whole process had 92 MiB.
 const AHEAD: Ahead<Result<Ready, ImageError>> = Ahead {
     results: 512,
     bytes: 4 << 20,
@@ -53,8 +53,6 @@ pub struct Blocks {
 pub(super) struct Way<'a> {
     /// Level of zstd.
     pub(super) level: i32,
-    /// Whether blocks get keys, by which they are found and kept.
-    pub(super) has_keys: bool,
     /// Blocks of an earlier build.
     pub(super) earlier: Option<&'a Kept>,
 }
@@ -172,10 +170,8 @@ impl<'a> Worker<'a> {
         if !block.is_shared && bytes.iter().all(|byte| *byte == 0) {
             return Ok(ready);
         }
-        ready.key = self
-            .way
-            .has_keys
-            .then(|| xxh3_128_with_seed(bytes, self.seed));
+        let is_kept = self.way.level >= KEPT_LEVEL_MIN;
+        ready.key = is_kept.then(|| xxh3_128_with_seed(bytes, self.seed));
         let earlier = self.way.earlier.zip(ready.key);
         if let Some(stored) =
             earlier.and_then(|(kept, key)| kept.find(key, bytes, &mut self.unpacker))
@@ -212,7 +208,6 @@ mod tests {
     fn what_waits_holds_no_more_than_its_bytes() {
         let way = Way {
             level: 6,
-            has_keys: true,
             earlier: None,
         };
         let mut worker = Worker::new(way);
@@ -226,7 +221,6 @@ mod tests {
         let seed = |level| {
             let way = Way {
                 level,
-                has_keys: true,
                 earlier: None,
             };
             Worker::new(way).seed

@@ -142,7 +142,6 @@ fn write_with_workers(
     let plan = Plan::new(tree, Copies::find(tree, workers)?, sharing);
     let way = Way {
         level: making.level,
-        has_keys: is_kept,
         earlier: earlier.as_ref(),
     };
     let mut index = Index::default();
