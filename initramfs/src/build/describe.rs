@@ -4,7 +4,8 @@ use towline_contract::Timestamp;
 use towline_contract::lanes::Bounds;
 use towline_contract::manifest::{Kind, MANIFEST_FORMAT, Manifest, Needs, Package};
 
-use super::{BuildError, Packed};
+use super::BuildError;
+use super::pack::Packed;
 use crate::assemble::Assembly;
 use crate::kernel::Reads;
 use crate::libraries::Findings;

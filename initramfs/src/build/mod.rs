@@ -4,32 +4,30 @@
 
 mod describe;
 mod for_kernel;
+mod pack;
 mod sources;
 mod unchanged;
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use tempfile::NamedTempFile;
-use towline_contract::handover::IMAGES_DIR;
-use towline_contract::manifest::{Compression, Image, Kind, Manifest, ManifestError};
+use towline_contract::manifest::{Kind, Manifest, ManifestError};
 
 use crate::assemble::{Assembler, Assembly, SourceError, files};
-use crate::content::Content;
 use crate::filter::glob_set;
-use crate::image::{self, ImageError, Index, Making, Place};
+use crate::image::ImageError;
 use crate::kernel::ReadsError;
 use crate::libraries::{self, Findings, LibraryError, Missing};
 use crate::listing::Listings;
 use crate::recipe::{Form, NumberedSource, Recipe};
 use crate::scratch::Scratch;
-use crate::tree::{Meta, Tree, TreeError};
-use crate::write::{self, WriteError};
+use crate::tree::TreeError;
+use crate::write::WriteError;
 use for_kernel::{ForKernel, compression, name_of};
+use pack::pack;
 pub use unchanged::build_if_changed;
 
 /// Why a layer cannot be built.
@@ -188,23 +186,9 @@ fn build_files(
         )),
     }
     let file = NamedTempFile::new_in(scratch.path()).map_err(|cause| output(out, cause))?;
-    let mut packed = pack(
-        recipe,
-        assembly,
-        how,
-        time,
-        file.as_file(),
-        &options.cache,
-        talk,
-    )?;
-    let layer = file.as_file();
-    let stored = match packed.there.take() {
-        Some(there) => write::write_around(there, &packed.tree, time, layer),
-        None => write::write(&packed.tree, time, packed.compression, recipe.level, layer),
-    }?;
-    if let Some(index) = packed.index.take() {
-        keep(index, file.path(), &kept(recipe, &options.cache), talk);
-    }
+    let cache = &options.cache;
+    let mut packed = pack(recipe, assembly, how, time, file.as_file(), cache, talk)?;
+    let stored = packed.write(recipe, time, &file, cache, talk)?;
     let manifest = describe::manifest(recipe, packed, findings, &stored, time)?;
     publish(file, manifest, out, scratch.path())
 }
@@ -268,102 +252,6 @@ fn refuse_missing(recipe: &Recipe, findings: &Findings) -> Result<(), BuildError
     } else {
         Err(BuildError::Missing(missing))
     }
-}
-
-/// Keeps the layer with its image for the next build.
-fn keep(index: Index, layer: &Path, dir: &Path, talk: &mut dyn FnMut(&str)) {
-    if let Err(error) = index.keep(layer, dir) {
-        let dir = dir.display();
-        talk(&format!(
-            "blocks are not kept for the next build: cannot write to {dir}: {error}"
-        ));
-    }
-}
-
-/// What goes into the archive.
-struct Packed {
-    tree: Tree,
-    compression: Compression,
-    image: Option<Image>,
-    /// Where in the layer's file the image is already.
-    there: Option<Range<u64>>,
-    /// Where the blocks of the image are.
-    index: Option<Index>,
-    assembly: Assembly,
-}
-
-fn pack(
-    recipe: &Recipe,
-    mut assembly: Assembly,
-    compression: Compression,
-    time: u32,
-    layer: &File,
-    cache: &Path,
-    talk: &mut dyn FnMut(&str),
-) -> Result<Packed, BuildError> {
-    let mut tree = std::mem::take(&mut assembly.tree);
-    let plain = std::mem::take(&mut assembly.plain);
-    if recipe.form == Form::Files {
-        tree.merge(plain)?;
-        return Ok(Packed {
-            tree,
-            compression,
-            image: None,
-            there: None,
-            index: None,
-            assembly,
-        });
-    }
-    let globs = glob_set(&recipe.plain).map_err(|cause| BuildError::Recipe {
-        recipe: recipe.path.clone(),
-        what: cause.to_string(),
-    })?;
-    let mut beside = tree.split(|path| globs.is_match(String::from_utf8_lossy(path).as_ref()));
-    beside.merge(plain)?;
-    let number = if recipe.kind == Kind::Kernel { 10 } else { 20 };
-    let path = format!("{IMAGES_DIR}/{number}-{}.squashfs", recipe.kind);
-    let meta = Meta::root(0o644);
-    let placed = beside.file(path.as_bytes(), meta, Content::from_bytes([]))?;
-    let making = Making {
-        time,
-        level: recipe.level,
-        kept: Some(&kept(recipe, cache)),
-    };
-    // The image is written where it belongs in the layer; the rest comes around it.
-    let at = write::body_at(&beside, time, &placed)?;
-    let made = image::write(&tree, making, Place { file: layer, at })?;
-    let same = layer.try_clone().map_err(WriteError::Output)?;
-    let image = Content::of_part(Arc::new(same), at, made.bytes);
-    beside.file(&placed, meta, image)?;
-    if made.blocks.found > 0 {
-        let (found, all) = (
-            made.blocks.found,
-            made.blocks.found + made.blocks.compressed,
-        );
-        talk(&format!(
-            "{found} of {all} blocks of the image are those of an earlier build"
-        ));
-    }
-    Ok(Packed {
-        tree: beside,
-        compression: Compression::None,
-        image: Some(Image {
-            path,
-            bytes: made.bytes,
-            content_bytes: made.content_bytes,
-        }),
-        there: Some(at..at + made.bytes),
-        index: made.index,
-        assembly,
-    })
-}
-
-/// The folder with what is kept of an earlier build of this layer.
-fn kept(recipe: &Recipe, cache: &Path) -> PathBuf {
-    let (kind, name, architecture) = (recipe.kind, &recipe.name, &recipe.architecture);
-    cache
-        .join("images")
-        .join(format!("{kind}-{name}-{architecture}"))
 }
 
 /// Gives the layer and the manifest their names.
